@@ -1,0 +1,114 @@
+"""What a target is: one `Target` object, found as `TARGET` in `hw_targets/<name>/target.py`.
+
+A target turns a graph into a `Program` (`lower`), says how its arithmetic rounds (`arithmetic`), whether a
+model fits (`capacity`), prices single ops (`price`), and how wrong it is known to be (`error_range`).
+Everything else (engines, totals, results, reports) is common. Adding a target is one folder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from tetrasim.sim.engine.program import Program
+from tetrasim.sim.engine.timeline import RunTotals
+from tetrasim.sim.ir.family import GraphFamily
+from tetrasim.sim.ir.graph import Graph
+from tetrasim.sim.metric import ErrorRange
+from tetrasim.sim.ops.arithmetic import Arithmetic
+from tetrasim.sim.ops.work import Work
+from tetrasim.sim.precision import Precision
+from tetrasim.sim.workload import Workload
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+class Config(BaseModel):
+    """Base of every target's configuration: frozen, unknown keys refused, NaN and infinity refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+ConfigT = TypeVar("ConfigT", bound=Config)
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryUse:
+    """One memory of the device: what the model puts there against what it holds."""
+
+    name: str
+    capacity_bytes: int
+    weights_bytes: int
+    state_bytes: int
+    activation_bytes: int
+
+    @property
+    def used_bytes(self) -> int:
+        return self.weights_bytes + self.state_bytes + self.activation_bytes
+
+    @property
+    def fits(self) -> bool:
+        return self.used_bytes <= self.capacity_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Capacity:
+    """`mode` names the mapping chosen ("resident", "weights streamed over PCIe", …); `note` explains, with
+    both byte counts, when something does not fit. A model with no mapping at all: raise `CapacityError`."""
+
+    mode: str
+    memories: tuple[MemoryUse, ...]
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ResourceUse:
+    """A spatial resource against the device: LUT, DSP, BRAM, area_mm2, …"""
+
+    name: str
+    used: float
+    available: float
+    unit: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Prices:
+    """Cost of single ops, one row per op, in the order asked."""
+
+    latency_us: NDArray[np.float64]
+    energy_uj: NDArray[np.float64]
+    bound_by: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Peaks:
+    """The device's ceilings for speed-of-light bars and the roofline, at the precision in use."""
+
+    macs_per_s: float
+    vector_ops_per_s: float
+    bytes_per_s: tuple[tuple[str, float], ...]  # per memory level, same names as Program.level_names
+
+
+@dataclass(frozen=True)
+class Target(Generic[ConfigT]):
+    """A kind of hardware. `simulate_runs` overrides the common loop where a target has a faster exact way
+    (or needs state across runs, such as the DRAM refresh phase); None: lower and run each graph."""
+
+    name: str
+    title: str
+    config_type: type[ConfigT]
+    precision: Callable[[ConfigT], Precision]
+    lower: Callable[[Graph, ConfigT], Program]
+    capacity: Callable[[Graph, ConfigT], Capacity]  # the graph with the largest state; raises CapacityError
+    resources: Callable[[Graph, ConfigT], tuple[ResourceUse, ...]]
+    peaks: Callable[[ConfigT], Peaks]
+    arithmetic: Callable[[ConfigT], Arithmetic]
+    price: Callable[[Sequence[Work], ConfigT], Prices]
+    error_range: Callable[[ConfigT, str], ErrorRange | None]  # metric: "prefill"|"decode"|"forward"|"energy"
+    simulate_runs: Callable[[GraphFamily, Sequence[int], ConfigT], RunTotals] | None = None
+    mapping_text: Callable[[Graph, ConfigT, Workload], str] | None = None  # `tetrasim show mapping`

@@ -1,0 +1,223 @@
+"""`Program`: what a target runs, as columns.
+
+A task occupies one resource for `busy_cycles` of that resource's clock and its result is ready
+`latency_cycles` after its start (latency >= busy: a pipelined unit takes the next task before the last one
+has drained). A task starts when the tasks it depends on are done and its resource is free; resources serve
+their tasks in program order. `parts` says what the busy cycles of a task are spent on (launch, DRAM
+weights, row activation, …): they sum to `busy_cycles`, which is why a time decomposition sums to 100 %.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+PIPELINE_PART = "pipeline latency"  # latency_cycles - busy_cycles, where a dependent task waits for it
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """Something that serves one task at a time. `lane` groups resources in traces ("channel 3")."""
+
+    name: str
+    clock_hz: int
+    lane: str = ""
+
+
+class ProgramError(Exception):
+    """A malformed program: our defect, found by `Program.verify`."""
+
+
+@dataclass(frozen=True, eq=False)
+class Program:
+    """T tasks in program order; P parts, L memory levels, C energy components.
+
+    Dependencies are CSR: task i waits for `dep_index[dep_start[i]:dep_start[i+1]]`, all < i.
+    """
+
+    target: str
+    resources: tuple[Resource, ...]
+    kind_names: tuple[str, ...]
+    part_names: tuple[str, ...]
+    level_names: tuple[str, ...]
+    component_names: tuple[str, ...]
+    kind: NDArray[np.int32]  # [T] index into kind_names
+    resource: NDArray[np.int32]  # [T] index into resources
+    node: NDArray[np.int32]  # [T] index into graph.nodes, -1 when none
+    busy_cycles: NDArray[np.int64]  # [T]
+    latency_cycles: NDArray[np.int64]  # [T]
+    dep_start: NDArray[np.int64]  # [T+1]
+    dep_index: NDArray[np.int32]  # [E]
+    part_cycles: NDArray[np.int64]  # [T, P], rows sum to busy_cycles
+    level_bytes: NDArray[np.int64]  # [T, L]
+    energy_pj: NDArray[np.float64]  # [T, C] dynamic energy
+    macs: NDArray[np.int64]  # [T]
+    static_power_w: tuple[tuple[str, float], ...] = ()  # component -> watts over the whole run
+    release_ps: NDArray[np.int64] | None = None  # [T] earliest start, None: 0
+
+    @property
+    def tasks(self) -> int:
+        return len(self.kind)
+
+    def verify(self) -> None:
+        """Check shapes, ranges and invariants.
+
+        Raises:
+            ProgramError: naming the first task that breaks a rule.
+        """
+        t = self.tasks
+        for name in ("resource", "node", "busy_cycles", "latency_cycles", "macs"):
+            if len(getattr(self, name)) != t:
+                raise ProgramError(f"column {name} has {len(getattr(self, name))} rows, not {t}")
+        shapes = (
+            ("part_cycles", self.part_cycles, self.part_names),
+            ("level_bytes", self.level_bytes, self.level_names),
+            ("energy_pj", self.energy_pj, self.component_names),
+        )
+        for name, column, names in shapes:
+            if column.shape != (t, len(names)):
+                raise ProgramError(f"column {name} is {column.shape}, not {(t, len(names))}")
+        if len(self.dep_start) != t + 1 or int(self.dep_start[-1]) != len(self.dep_index):
+            raise ProgramError("dep_start and dep_index do not match")
+        owner = np.repeat(np.arange(t), np.diff(self.dep_start))
+        checks = (
+            ("depends on itself or a later task", owner[self.dep_index >= owner]),
+            ("has a negative duration", np.flatnonzero(self.busy_cycles < 0)),
+            ("has a latency below its busy time", np.flatnonzero(self.latency_cycles < self.busy_cycles)),
+            (
+                "has parts that do not sum to busy_cycles",
+                np.flatnonzero(self.part_cycles.sum(axis=1) != self.busy_cycles),
+            ),
+            ("has a negative part", np.flatnonzero((self.part_cycles < 0).any(axis=1))),
+            (
+                "has a negative or non-finite energy",
+                np.flatnonzero(~((self.energy_pj >= 0) & np.isfinite(self.energy_pj)).all(axis=1)),
+            ),
+            (
+                "names an unknown resource",
+                np.flatnonzero((self.resource < 0) | (self.resource >= len(self.resources))),
+            ),
+            ("names an unknown kind", np.flatnonzero((self.kind < 0) | (self.kind >= len(self.kind_names)))),
+        )
+        for what, bad in checks:
+            if len(bad):
+                raise ProgramError(f"task {int(bad[0])} {what} ({len(bad)} tasks)")
+
+    def to_text(self, limit: int | None = None) -> str:
+        """One line per task, stable: for golden tests and diffs."""
+        lines = [f"program {self.target} tasks={self.tasks}"]
+        for i in range(min(self.tasks, limit or self.tasks)):
+            deps = self.dep_index[self.dep_start[i] : self.dep_start[i + 1]]
+            parts = " ".join(
+                f"{name}={int(c)}" for name, c in zip(self.part_names, self.part_cycles[i], strict=True) if c
+            )
+            lines.append(
+                f"  {i} {self.kind_names[self.kind[i]]} on {self.resources[self.resource[i]].name}"
+                f" node={int(self.node[i])} busy={int(self.busy_cycles[i])} latency={int(self.latency_cycles[i])}"
+                f" after[{','.join(str(int(d)) for d in deps)}] {parts}"
+            )
+        return "\n".join(lines) + "\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One task of a `Block`. `after` counts back within the block: 1 is the task before it; a task with no
+    `after` waits for the block's inputs. Missing parts, levels and components are zero."""
+
+    kind: str
+    resource: str
+    busy_cycles: int
+    parts: tuple[tuple[str, int], ...]
+    latency_cycles: int = -1  # -1: busy_cycles
+    after: tuple[int, ...] = ()
+    level_bytes: tuple[tuple[str, int], ...] = ()
+    energy_pj: tuple[tuple[str, float], ...] = ()
+    macs: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """What one node becomes. Tasks that no other task of the block waits for are its outputs; an empty
+    block passes its inputs through (views, fused nodes)."""
+
+    tasks: tuple[Task, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """The vocabulary of a target: the names that its tasks may use, in report order."""
+
+    target: str
+    resources: tuple[Resource, ...]
+    part_names: tuple[str, ...]
+    level_names: tuple[str, ...]
+    component_names: tuple[str, ...]
+    static_power_w: tuple[tuple[str, float], ...] = ()
+
+
+def assemble(machine: Machine, blocks: Sequence[Block], predecessors: Sequence[Sequence[int]]) -> Program:
+    """Join one block per node along the graph's edges into a verified program.
+
+    `predecessors[i]` lists the nodes that node i waits for (`Graph.predecessors`). Kinds are numbered in
+    order of first use.
+    """
+    resource_ids = {r.name: i for i, r in enumerate(machine.resources)}
+    kinds: dict[str, int] = {}
+    rows: list[tuple[int, int, int, int, int, int]] = []
+    deps: list[int] = []
+    dep_start = [0]
+    outputs: list[tuple[int, ...]] = []
+    tasks: list[Task] = []
+    for i, block in enumerate(blocks):
+        inputs = tuple(sorted({t for p in predecessors[i] for t in outputs[p]}))
+        base, waited = len(rows), set[int]()
+        for j, task in enumerate(block.tasks):
+            after = tuple(base + j - back for back in task.after)
+            waited.update(after)
+            deps.extend(after or inputs)
+            dep_start.append(len(deps))
+            latency = task.busy_cycles if task.latency_cycles < 0 else task.latency_cycles
+            kind = kinds.setdefault(task.kind, len(kinds))
+            rows.append((kind, resource_ids[task.resource], i, task.busy_cycles, latency, task.macs))
+            tasks.append(task)
+        here = tuple(t for t in range(base, len(rows)) if t not in waited)
+        outputs.append(here if block.tasks else inputs)
+    table = np.array(rows, dtype=np.int64).reshape(len(rows), 6)
+    program = Program(
+        target=machine.target,
+        resources=machine.resources,
+        kind_names=tuple(kinds),
+        part_names=machine.part_names,
+        level_names=machine.level_names,
+        component_names=machine.component_names,
+        kind=table[:, 0].astype(np.int32),
+        resource=table[:, 1].astype(np.int32),
+        node=table[:, 2].astype(np.int32),
+        busy_cycles=table[:, 3].copy(),
+        latency_cycles=table[:, 4].copy(),
+        dep_start=np.array(dep_start, dtype=np.int64),
+        dep_index=np.array(deps, dtype=np.int32),
+        part_cycles=_spread([t.parts for t in tasks], machine.part_names).astype(np.int64),
+        level_bytes=_spread([t.level_bytes for t in tasks], machine.level_names).astype(np.int64),
+        energy_pj=_spread([t.energy_pj for t in tasks], machine.component_names),
+        macs=table[:, 5].copy(),
+        static_power_w=machine.static_power_w,
+    )
+    program.verify()
+    return program
+
+
+def _spread(entries: Sequence[Sequence[tuple[str, float]]], names: tuple[str, ...]) -> NDArray[np.float64]:
+    """Sparse named entries -> dense columns in the order of `names` (exact for integers below 2**53)."""
+    column = {name: i for i, name in enumerate(names)}
+    out = np.zeros((len(entries), len(names)))
+    for i, row in enumerate(entries):
+        for name, amount in row:
+            out[i, column[name]] += amount
+    return out

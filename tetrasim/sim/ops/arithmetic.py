@@ -1,0 +1,32 @@
+"""How a machine rounds: the hook through which one interpreter emulates every target's numerics.
+
+Reference semantics in `sim/ops/` call `arith.matmul`, `arith.function` and the interpreter calls
+`arith.store` on every result, so a target describes its arithmetic once (`hw_targets/<t>/numerics.py`).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from tetrasim.sim.ir.graph import TensorType
+
+
+class Arithmetic(Protocol):
+    """All arrays are float32 (or the graph's integers); values are rounded, not repacked."""
+
+    def store(self, x: NDArray[np.generic], type: TensorType) -> NDArray[np.generic]:
+        """Round a result to what the memory format of `type` can hold."""
+        ...
+
+    def matmul(self, a: NDArray[np.generic], b: NDArray[np.generic]) -> NDArray[np.generic]:
+        """Batched product with the machine's product precision and accumulation order."""
+        ...
+
+    def function(self, name: str, x: NDArray[np.generic]) -> NDArray[np.generic]:
+        """exp, erf, tanh, rsqrt, reciprocal, sqrt, log, sin, cos: exact or the machine's approximation."""
+        ...

@@ -1,0 +1,155 @@
+"""`Work`: what an op is, independent of hardware.
+
+A target prices `Work`, never an op name, so that an op added to `sim/ops/` runs on every target and a
+target has six kinds of work to model. `Work` is small, frozen and hashable: equal work is priced once.
+Bytes are those that the op's own tensors occupy (`Operand.touched_elements` where only part of a tensor is
+read, as in a gather); caching and reuse are the target's business.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cached_property
+
+from tetrasim.sim.ir.graph import Kind, Role
+
+
+class WorkKind(StrEnum):
+    GEMM = "gemm"  # batched dense products; convolutions as implicit GEMM
+    ATTENTION = "attention"  # softmax(q k^T / sqrt(c) + mask) v, all heads
+    VECTOR = "vector"  # element-wise chains, normalisations, reductions, softmax: rows x cols
+    GATHER = "gather"  # rows picked by index: embeddings, top-k, scatter
+    MOVE = "move"  # transposes, concatenations, slices, cache appends: bytes, no arithmetic
+    VIEW = "view"  # a new shape on the same bytes: costs nothing on every target, by definition
+
+
+@dataclass(frozen=True, slots=True)
+class Operand:
+    """One tensor of an op: its size, how much of it is touched, what an element is, where it lives."""
+
+    elements: int
+    bits: int
+    kind: Kind = Kind.FLOAT
+    role: Role = Role.ACTIVATION
+    touched_elements: int = -1  # -1: all
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes touched."""
+        touched = self.elements if self.touched_elements < 0 else self.touched_elements
+        return (touched * self.bits + 7) // 8
+
+
+@dataclass(frozen=True, slots=True)
+class Gemm:
+    """`batch` independent products C[m,n] = A[m,k] B[k,n]. `weight_is_b`: B is constant (a linear layer);
+    otherwise both operands are activations (or state). `taps` > 1: an implicit GEMM of a convolution whose
+    input is read with that much overlap (k counts channels x taps)."""
+
+    batch: int
+    m: int
+    n: int
+    k: int
+    weight_is_b: bool = True
+    taps: int = 1
+
+    @property
+    def macs(self) -> int:
+        return self.batch * self.m * self.n * self.k
+
+
+@dataclass(frozen=True, slots=True)
+class AttentionShape:
+    """Scaled dot-product attention; `kv_len` counts every key seen, `q_len` the new queries.
+
+    `causal`: query i sees keys up to kv_len - q_len + i. `window` > 0 limits that to the last `window`
+    keys. `biased`: an additive mask or bias tensor is read."""
+
+    batch: int
+    q_len: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    v_head_dim: int
+    kv_len: int
+    causal: bool
+    window: int = 0
+    biased: bool = False
+
+    @property
+    def visible_pairs(self) -> int:
+        """Query-key pairs per head that the mask leaves (exact sum, not the 1/2 approximation)."""
+        if not self.causal:
+            return self.q_len * (min(self.kv_len, self.window) if self.window else self.kv_len)
+        first = self.kv_len - self.q_len + 1
+        if not self.window:
+            return self.q_len * first + self.q_len * (self.q_len - 1) // 2
+        return sum(min(first + i, self.window) for i in range(self.q_len))
+
+    @property
+    def macs(self) -> int:
+        """q k^T and p v, masked pairs left out."""
+        return self.batch * self.heads * self.visible_pairs * (self.head_dim + self.v_head_dim)
+
+
+@dataclass(frozen=True, slots=True)
+class Vector:
+    """`rows` x `cols` elements; `reduces`: each row is reduced (softmax, norms), so that a row is the
+    smallest independent piece. `ops`: element operations by kind, total counts, kinds out of
+    add mul div sqrt exp erf tanh log pow trig max cmp cast select."""
+
+    rows: int
+    cols: int
+    ops: tuple[tuple[str, int], ...]
+    reduces: bool = False
+
+
+@dataclass(frozen=True)
+class Work:
+    """The whole cost-relevant content of one node. Exactly one of gemm, attention, vector is set for those
+    kinds; GATHER, MOVE and VIEW carry operands only. `op` is the IR op name (for tables, not for pricing)."""
+
+    op: str
+    kind: WorkKind
+    reads: tuple[Operand, ...]
+    writes: tuple[Operand, ...]
+    gemm: Gemm | None = None
+    attention: AttentionShape | None = None
+    vector: Vector | None = None
+
+    @cached_property
+    def macs(self) -> int:
+        if self.gemm is not None:
+            return self.gemm.macs
+        return self.attention.macs if self.attention is not None else 0
+
+    @cached_property
+    def vector_ops(self) -> int:
+        return sum(n for _, n in self.vector.ops) if self.vector is not None else 0
+
+    @cached_property
+    def read_bytes(self) -> int:
+        return sum(o.nbytes for o in self.reads)
+
+    @cached_property
+    def write_bytes(self) -> int:
+        return sum(o.nbytes for o in self.writes)
+
+    @cached_property
+    def weight_bytes(self) -> int:
+        return sum(o.nbytes for o in self.reads if o.role in (Role.WEIGHT, Role.CONSTANT))
+
+    @cached_property
+    def state_bytes(self) -> int:
+        """State read plus state written."""
+        return sum(o.nbytes for o in (*self.reads, *self.writes) if o.role is Role.STATE)
+
+    @cached_property
+    def nbytes(self) -> int:
+        return 0 if self.kind is WorkKind.VIEW else self.read_bytes + self.write_bytes
+
+    @property
+    def arithmetic_intensity(self) -> float:
+        """Flops (2 per MAC, 1 per vector op) per byte of operands: the roofline's x axis."""
+        return (2 * self.macs + self.vector_ops) / self.nbytes if self.nbytes else 0.0

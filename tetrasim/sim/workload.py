@@ -1,0 +1,25 @@
+"""What is run: batch, prompt, generated tokens, and the dims that a model leaves open.
+
+An encoder (BERT, ViT, the jet tagger) runs its forward graph once; `prompt` is its sequence length where
+the model has one. A decoder runs its prefill graph over `prompt` tokens, which yields the first generated
+token, and then its step graph `generate - 1` times, at context lengths prompt, prompt + 1, … (keys already
+cached before the step).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """All counts are per run; `dims` binds further symbolic dims of a user's ONNX file."""
+
+    batch: int = 1
+    prompt: int = 32
+    generate: int = 0
+    dims: tuple[tuple[str, int], ...] = ()
+
+    def contexts(self) -> range:
+        """Cached keys before each step: one entry per step graph run."""
+        return range(self.prompt, self.prompt + max(self.generate - 1, 0))
