@@ -8,8 +8,6 @@ from __future__ import annotations
 
 PS_PER_S = 10**12
 _SI = tuple((10.0 ** (12 - 3 * i), p) for i, p in enumerate(("T", "G", "M", "k", "", "m", "u", "n", "p")))
-    zip((1e12, 1e9, 1e6, 1e3, 1.0, 1e-3, 1e-6, 1e-9, 1e-12), ["T", "G", "M", "k", ".", "m", "u", "n", "p"], strict=True)
-)
 
 
 def cycles_to_ps(cycles: int, clock_hz: int) -> int:
