@@ -18,7 +18,8 @@ class Basis(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """`low`/`high` bound the value by the error on the committed measurements of its class; None: unvalidated."""
+    """`low`/`high` bound the value by the error on the committed measurements of its class; both None:
+    unvalidated."""
 
     value: float
     unit: str

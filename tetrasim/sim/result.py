@@ -108,7 +108,7 @@ class NumericsResult:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Advice with its evidence; `gain` is the estimated fraction of time saved, from a replay, not a guess."""
+    """Advice with its evidence; `gain` is the fraction of time saved in a replay (no guess)."""
 
     severity: str  # "info", "warning"
     title: str

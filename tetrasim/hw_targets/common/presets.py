@@ -80,7 +80,8 @@ def validate(
     try:
         return config_type.model_validate(values)
     except ValidationError as failure:
-        first = failure.errors()[0]
+        # A misspelt key is also a missing one: the misspelling is the better message.
+        first = min(failure.errors(), key=lambda e: e["type"] != "extra_forbidden")
         path = ".".join(str(p) for p in first["loc"])
         where = f"{file}:{lines.get(path, lines.get(path.rpartition('.')[0], 1))}"
         if first["type"] == "extra_forbidden":
@@ -122,7 +123,7 @@ def read_yaml(file: Path) -> tuple[dict[str, Plain], dict[str, int]]:
     """A YAML mapping and the line of every dotted path in it.
 
     Raises:
-        UserError: missing, oversized or malformed file, aliases (they can grow exponentially), duplicate keys.
+        UserError: missing, oversized or malformed file, duplicate keys, aliases (they grow exponentially).
     """
     try:
         if file.stat().st_size > MAX_YAML_BYTES:

@@ -119,7 +119,8 @@ class Program:
             )
             lines.append(
                 f"  {i} {self.kind_names[self.kind[i]]} on {self.resources[self.resource[i]].name}"
-                f" node={int(self.node[i])} busy={int(self.busy_cycles[i])} latency={int(self.latency_cycles[i])}"
+                f" node={int(self.node[i])} busy={int(self.busy_cycles[i])}"
+                f" latency={int(self.latency_cycles[i])}"
                 f" after[{','.join(str(int(d)) for d in deps)}] {parts}"
             )
         return "\n".join(lines) + "\n"

@@ -40,7 +40,8 @@ class Timeline:
 
 @dataclass(frozen=True, eq=False)
 class CriticalPath:
-    """`tasks` in time order; `advance_ps[i]` is how far task i moves time on; they sum to `Timeline.total_ps`."""
+    """`tasks` in time order; `advance_ps[i]` is how far task i moves time on: they sum to
+    `Timeline.total_ps`."""
 
     tasks: NDArray[np.int32]  # [K]
     advance_ps: NDArray[np.int64]  # [K]

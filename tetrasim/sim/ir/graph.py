@@ -244,7 +244,7 @@ class Graph:
         return "\n".join(lines) + "\n"
 
     def to_networkx(self) -> nx.DiGraph[str]:
-        """Nodes by name with their op, edges carrying the value name and its bytes: for analysis and drawing."""
+        """Nodes by name with their op, edges with the value name and its bytes: for analysis and drawing."""
         import networkx as nx
 
         out: nx.DiGraph[str] = nx.DiGraph(name=self.name)
