@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 PIPELINE_PART = "pipeline latency"  # latency_cycles - busy_cycles, where a dependent task waits for it
+RELEASE_PART = "waiting for release"  # time before the first task of the critical path may start
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,3 +72,4 @@ class RunTotals:
     node_energy_pj: NDArray[np.float64]  # [N] dynamic only
     node_bytes: NDArray[np.int64]  # [N] summed over levels' outermost (last) level
     node_part_ps: NDArray[np.int64]  # [N, P] busy time by part
+    outside_ps: int = 0  # critical-path time of tasks that belong to no node: completes the sum of `node_ps`
