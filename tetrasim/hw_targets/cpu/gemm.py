@@ -1,0 +1,63 @@
+"""Time of blocked matrix products.
+
+C[m,n] += A[m,k] B[k,n] is computed in register tiles of `tile_rows` x `tile_cols`. Per depth step a tile of r
+rows takes r * cols multiply-adds, and never less than the latency of one FMA chain (few rows cannot fill the
+pipeline). Tiles are padded, not shrunk, in columns; the last rows run as a shorter tile. Constant operands
+were packed once, before the first run; activations are packed at every product.
+Source: the structure of BLIS (Van Zee, van de Geijn, ACM TOMS 41(3), 2015) and of MLAS in onnxruntime.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tetrasim.hw_targets.cpu.config import GemmConfig
+from tetrasim.sim.ops.work import Gemm
+
+# MLAS gives a thread at least this many multiply-adds (onnxruntime, mlas/lib: SGEMM thread complexity).
+MACS_PER_THREAD = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class GemmCycles:
+    """Cycles of the busiest thread: at the multiply-add peak, and everything the tiles add to it."""
+
+    threads: int
+    ideal: float
+    tiles: float
+    packing: float
+
+    @property
+    def total(self) -> float:
+        return self.ideal + self.tiles + self.packing
+
+
+def gemm_cycles(gemm: Gemm, config: GemmConfig, mac_rate: float, bits: int, threads: int) -> GemmCycles:
+    """Cycles of `gemm` on `threads` cores that do `mac_rate` multiply-adds per cycle, data at hand."""
+    m, n, k = gemm.m, gemm.n, gemm.k
+    if not gemm.macs:
+        return GemmCycles(1, 0.0, 0.0, 0.0)
+    used = min(threads, gemm.macs // MACS_PER_THREAD + 1)
+    cols = -(-n // config.col_granularity) * config.col_granularity
+    full, rest = divmod(m, config.tile_rows)
+    step = full * _step(config.tile_rows, cols, config, mac_rate)
+    if rest:
+        step += _step(rest, cols, config, mac_rate)
+    row_tiles = full + (1 if rest else 0)
+    col_tiles = -(-cols // config.tile_cols)
+    starts = row_tiles * col_tiles * -(-k // config.depth_block)
+    alone = gemm.batch * (step * k + starts * config.tile_overhead_cycles + config.call_overhead_cycles)
+    units = gemm.batch * row_tiles * col_tiles
+    # Whole tiles are handed out: the busiest thread has ceil(units / threads) of them.
+    busiest = alone * -(-units // used) / units
+    ideal = gemm.macs / (mac_rate * used)
+    packing = 0.0
+    if not gemm.weight_is_b:
+        packing = gemm.batch * k * n * bits / 8 / config.pack_bytes_per_cycle / used
+    return GemmCycles(used, min(ideal, busiest), max(busiest - ideal, 0.0), packing)
+
+
+def _step(rows: int, cols: int, config: GemmConfig, mac_rate: float) -> float:
+    """Cycles of one depth step over `rows` x `cols`."""
+    tiles = cols / config.tile_cols
+    return max(rows * cols / (mac_rate * config.efficiency), tiles * config.step_floor_cycles)

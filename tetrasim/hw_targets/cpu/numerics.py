@@ -1,0 +1,88 @@
+"""How a processor rounds: float32 exactly, bfloat16 and float16 on storage with float32 accumulation, int8
+products with dynamic quantisation (activations per tensor, weights per column, int32 accumulation).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tetrasim.hw_targets.cpu.config import CpuConfig, Dtype
+from tetrasim.sim.ir.graph import Kind
+from tetrasim.sim.precision import BFLOAT16, FLOAT16, FLOAT32, INT8, Precision
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from tetrasim.sim.ir.graph import TensorType
+    from tetrasim.sim.ops.arithmetic import Arithmetic
+
+_FORMATS = {"float32": FLOAT32, "bfloat16": BFLOAT16, "float16": FLOAT16}
+
+
+def precision_of(config: CpuConfig) -> Precision:
+    """int8 is weight format only: activations are quantised on the way into each product."""
+    if config.dtype == "int8":
+        return Precision(weights=INT8)
+    f = _FORMATS[config.dtype]
+    return Precision(weights=f, activations=f, state=f)
+
+
+@dataclass(frozen=True, slots=True)
+class CpuArithmetic:
+    """`sim.ops.arithmetic.Arithmetic` of one element format."""
+
+    dtype: Dtype
+
+    def store(self, x: NDArray[np.generic], type: TensorType) -> NDArray[np.generic]:
+        """Round to the memory format of `type`."""
+        if x.dtype.kind != "f":
+            return x
+        if type.kind is Kind.BFLOAT:
+            return _to_bfloat16(x)
+        if type.kind is Kind.FLOAT and type.bits == 16:
+            return x.astype(np.float16).astype(np.float32)
+        return x
+
+    def matmul(self, a: NDArray[np.generic], b: NDArray[np.generic]) -> NDArray[np.generic]:
+        """Batched product; int8 applies to products with a matrix operand (linear layers)."""
+        if self.dtype != "int8" or b.ndim != 2 or a.dtype.kind != "f":
+            return np.matmul(_at_least_32(a), _at_least_32(b))
+        aq, a_scale = _quantise(a, axis=None)
+        bq, b_scale = _quantise(b, axis=0)
+        product = np.matmul(aq.astype(np.float64), bq.astype(np.float64))
+        return np.asarray(product * (a_scale * b_scale)).astype(np.float32)
+
+    def function(self, name: str, x: NDArray[np.generic]) -> NDArray[np.generic]:
+        """Library functions, correctly rounded to float32 within an ulp or so: taken as exact."""
+        from tetrasim.sim.ops.arithmetic import EXACT
+
+        return EXACT.function(name, x)
+
+
+def arithmetic_of(config: CpuConfig) -> Arithmetic:
+    """The arithmetic of a configuration."""
+    return CpuArithmetic(config.dtype)
+
+
+def _at_least_32(x: NDArray[np.generic]) -> NDArray[np.generic]:
+    return x.astype(np.float32) if x.dtype == np.float16 else x
+
+
+def _to_bfloat16(x: NDArray[np.generic]) -> NDArray[np.generic]:
+    """Round to nearest even on the upper 16 bits; NaN kept."""
+    bits = np.ascontiguousarray(x, dtype=np.float32).view(np.uint32)
+    rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) & np.uint32(0xFFFF0000)
+    return np.where(np.isnan(x), x, rounded.view(np.float32)).astype(np.float32)
+
+
+def _quantise(
+    x: NDArray[np.generic], axis: int | None
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Symmetric int8 integers and their scale (per tensor, or per column for `axis=0`)."""
+    values = np.asarray(x, dtype=np.float64)
+    largest = np.max(np.abs(values), axis=axis, keepdims=axis is not None)
+    scale = np.where(largest > 0, largest / 127.0, 1.0)
+    return np.clip(np.rint(values / scale), -127, 127), scale

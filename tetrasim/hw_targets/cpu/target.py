@@ -1,0 +1,90 @@
+"""The cpu target: a graph runtime (or an eager framework) on a multi-core processor."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from tetrasim.errors import CapacityError
+from tetrasim.hw_targets.common.target import Capacity, MemoryUse, Peaks, Prices, ResourceUse, Target
+from tetrasim.hw_targets.cpu.config import CpuConfig
+from tetrasim.hw_targets.cpu.cost import cost_of
+from tetrasim.hw_targets.cpu.errors import error_range
+from tetrasim.hw_targets.cpu.lower import live_bytes, lower, resident_level
+from tetrasim.hw_targets.cpu.machine import LEVELS, machine_of
+from tetrasim.hw_targets.cpu.numerics import arithmetic_of, precision_of
+from tetrasim.sim.ir.graph import Graph
+from tetrasim.sim.ops.work import Work
+from tetrasim.units import si_bytes
+
+
+def capacity(graph: Graph, config: CpuConfig) -> Capacity:
+    """Weights, state and activations against main memory.
+
+    Raises:
+        CapacityError: they do not fit; a processor has nowhere to stream weights from.
+    """
+    held = sum(s.before.type.nbytes for s in graph.states) if config.kv_append == "copy" else 0
+    use = MemoryUse(
+        "DRAM", config.dram.capacity_bytes, graph.weight_bytes, graph.state_bytes + held, live_bytes(graph)
+    )
+    if not use.fits:
+        raise CapacityError(
+            f"the model needs {si_bytes(use.used_bytes)} (weights {si_bytes(use.weights_bytes)}, state"
+            f" {si_bytes(use.state_bytes)}, activations {si_bytes(use.activation_bytes)}) and main memory holds"
+            f" {si_bytes(use.capacity_bytes)}",
+            hint="use a narrower dtype, a smaller model or batch, or a preset with more memory"
+            " (dram.capacity_bytes)",
+        )
+    level = LEVELS[resident_level(graph, machine_of(config))]
+    return Capacity(f"weights in {level}", (use,), f"the working set of a run is served by {level}")
+
+
+def resources(graph: Graph, config: CpuConfig) -> tuple[ResourceUse, ...]:
+    """Threads against cores."""
+    del graph
+    return (ResourceUse("threads", config.active_threads, config.cores, "cores"),)
+
+
+def peaks(config: CpuConfig) -> Peaks:
+    """Ceilings of the running threads at the format in use."""
+    machine = machine_of(config)
+    bits = {"float32": 32, "bfloat16": 16, "float16": 16, "int8": 8}[config.dtype]
+    cycles_per_s = machine.clock_hz * machine.threads
+    vector = max(config.vector.add, config.vector.access_cycles, 1e-3)
+    return Peaks(
+        config.mac_rate(bits, config.dtype == "bfloat16") * cycles_per_s,
+        cycles_per_s / vector,
+        tuple((name, level.bytes_per_s) for name, level in zip(LEVELS, machine.levels, strict=True)),
+    )
+
+
+def price(works: Sequence[Work], config: CpuConfig) -> Prices:
+    """Each op alone in a repeated run: its operands stay in the smallest level that holds them all."""
+    machine = machine_of(config)
+    idle_w = config.power.idle_w
+    latency = np.empty(len(works))
+    energy = np.empty(len(works))
+    bound: list[str] = []
+    for i, work in enumerate(works):
+        cost = cost_of(work, machine, machine.level_for(work.nbytes))
+        latency[i] = cost.total_s * 1e6
+        energy[i] = sum(pj for _, pj in cost.energy_pj) * 1e-6 + idle_w * cost.total_s * 1e6
+        bound.append(cost.bound_by)
+    return Prices(latency, energy, tuple(bound))
+
+
+TARGET = Target(
+    name="cpu",
+    title="CPU: blocked products and vector loops on cores, caches and DRAM",
+    config_type=CpuConfig,
+    precision=precision_of,
+    lower=lower,
+    capacity=capacity,
+    resources=resources,
+    peaks=peaks,
+    arithmetic=arithmetic_of,
+    price=price,
+    error_range=error_range,
+)
