@@ -1,0 +1,133 @@
+"""A GPU as data: what the data sheet says, how the host launches work, which mapping is used.
+
+Numbers that a data sheet prints live in `presets/*.yaml`, each with its source. Numbers that only
+measurements give (how much of a peak a kernel reaches, what a kernel start costs) live in
+`calibration.yaml`, written by `benchmarks/fit_gpu.py`; `calibration` names the entry a device uses.
+A device that was never measured uses the entry of its architecture and says so (no error range).
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from pydantic import Field, PositiveFloat, PositiveInt
+
+from tetrasim.hw_targets.common.target import Config
+from tetrasim.sim.precision import BFLOAT16, FLOAT8, FLOAT16, FLOAT32, INT8, Precision
+
+
+class Launch(StrEnum):
+    """Who starts a kernel: a replayed CUDA graph, a stream of launches, or a framework op by op."""
+
+    GRAPH = "graph"
+    STREAM = "stream"
+    EAGER = "eager"
+
+
+class AttentionSchedule(StrEnum):
+    """How attention is mapped to thread blocks; AUTO takes the fastest fused one."""
+
+    AUTO = "auto"
+    FLASH2 = "flash2"
+    FLASH_DECODING = "flash-decoding"
+    LEAN = "lean"
+    UNFUSED = "unfused"
+
+
+class Number(StrEnum):
+    """The number format a model runs in. `tfloat32`: float32 data, products of 10-bit mantissas."""
+
+    FLOAT32 = "float32"
+    TFLOAT32 = "tfloat32"
+    FLOAT16 = "float16"
+    BFLOAT16 = "bfloat16"
+    FLOAT8 = "float8"
+    INT8 = "int8"
+
+
+class ComputeConfig(Config):
+    """Dense peaks at `clock_hz`, fused multiply-add counted as two, fp32 accumulation; 0: not available."""
+
+    fp32_flops_per_s: PositiveFloat
+    tf32_flops_per_s: float = Field(default=0.0, ge=0)
+    fp16_flops_per_s: PositiveFloat
+    bf16_flops_per_s: float = Field(default=0.0, ge=0)
+    fp8_flops_per_s: float = Field(default=0.0, ge=0)
+    int8_ops_per_s: float = Field(default=0.0, ge=0)
+
+
+class SmConfig(Config):
+    """One streaming multiprocessor."""
+
+    register_bytes: PositiveInt
+    shared_bytes: PositiveInt
+    threads: PositiveInt = 2048
+
+
+class L2Config(Config):
+    bytes: PositiveInt
+    bandwidth_bytes_per_s: PositiveFloat
+
+
+class DramConfig(Config):
+    """`sustained_fraction` of the data-sheet bandwidth is what a streaming kernel reads at."""
+
+    bytes: PositiveInt
+    bandwidth_bytes_per_s: PositiveFloat
+    sustained_fraction: float = Field(gt=0, le=1)
+
+
+class HostConfig(Config):
+    """The host side: the link that streams weights that do not fit, and what one launch costs per mode.
+
+    `graph_gap_s` passes on the device between two kernels of a graph; `stream_launch_s` and
+    `eager_launch_s` occupy the host per kernel.
+    """
+
+    link_bytes_per_s: PositiveFloat
+    graph_gap_s: PositiveFloat
+    stream_launch_s: PositiveFloat
+    eager_launch_s: PositiveFloat
+
+
+class PowerConfig(Config):
+    """`cap_w`: the board limit; when a kernel would draw more, its time stretches."""
+
+    cap_w: PositiveFloat
+    idle_w: PositiveFloat
+    fp32_pj_per_flop: PositiveFloat
+    tensor_pj_per_flop: PositiveFloat  # 16-bit operands; 8-bit operands cost half
+    dram_pj_per_byte: PositiveFloat
+
+
+class GpuConfig(Config):
+    """One GPU and how it is used. Rates are at `clock_hz`, the clock the data sheet's peaks assume."""
+
+    architecture: str  # volta, turing, ampere, ada, hopper
+    calibration: str  # entry of calibration.yaml
+    validated: bool = False  # the entry was fitted on this very device
+    sm_count: PositiveInt
+    clock_hz: PositiveInt
+    compute: ComputeConfig
+    sm: SmConfig
+    l2: L2Config
+    dram: DramConfig
+    host: HostConfig
+    power: PowerConfig
+    precision: Number = Number.FLOAT16
+    launch: Launch = Launch.GRAPH
+    attention: AttentionSchedule = AttentionSchedule.AUTO
+    fusion: bool = True  # element-wise chains and GEMM epilogues in one kernel (not in eager mode)
+    gpus: int = Field(default=1, ge=1, le=1)  # one GPU only: tensor parallelism is not modelled
+
+
+def precision_of(config: GpuConfig) -> Precision:
+    """Formats per role; products accumulate in float32 (int8: in int32, kept as float32 here)."""
+    if config.precision in (Number.FLOAT32, Number.TFLOAT32):
+        return Precision(FLOAT32, FLOAT32, FLOAT32, FLOAT32)
+    if config.precision is Number.FLOAT16:
+        return Precision(FLOAT16, FLOAT16, FLOAT16, FLOAT32)
+    if config.precision is Number.BFLOAT16:
+        return Precision(BFLOAT16, BFLOAT16, BFLOAT16, FLOAT32)
+    wide = BFLOAT16 if config.compute.bf16_flops_per_s else FLOAT16
+    return Precision(FLOAT8 if config.precision is Number.FLOAT8 else INT8, wide, wide, FLOAT32)

@@ -1,0 +1,238 @@
+"""Works -> costs: one row per kernel, vectorised over all works of a call.
+
+The rows of equal kind go through one compiled loop (gemm, attention, vector); then energy and the power cap
+apply to all. Energy = idle power x time + energy per flop + energy per DRAM byte; when that needs more than
+the board may draw, the clock drops and time stretches until it does not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tetrasim.errors import UserError
+from tetrasim.hw_targets.gpu import attention as att
+from tetrasim.hw_targets.gpu import gemm, vector
+from tetrasim.hw_targets.gpu.calibration import FORMATS, calibration
+from tetrasim.hw_targets.gpu.config import AttentionSchedule, GpuConfig, Number
+from tetrasim.hw_targets.gpu.residency import traffic_of
+from tetrasim.sim.ir.graph import Kind, Role
+from tetrasim.sim.ops.work import Operand, Work, WorkKind
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+PARTS = (
+    "kernel start",
+    "compute",
+    "tiles and waves",
+    "memory",
+    "imperfect overlap",
+    "power cap",
+)
+LEVELS = ("L2", "DRAM")
+COMPONENTS = ("tensor cores", "CUDA cores", "DRAM")
+SCHEDULES = {
+    AttentionSchedule.AUTO: (att.FLASH2, att.FLASH_DECODING),
+    AttentionSchedule.FLASH2: (att.FLASH2,),
+    AttentionSchedule.FLASH_DECODING: (att.FLASH_DECODING,),
+    AttentionSchedule.LEAN: (att.LEAN,),
+    AttentionSchedule.UNFUSED: (att.FLASH2, att.FLASH_DECODING),
+}
+_US = 1e-6
+_EIGHT_BIT_ENERGY = 0.5  # an 8-bit product against a 16-bit one (half the operand bits), an assumption
+
+
+@dataclass(frozen=True, eq=False)
+class Costs:
+    """One row per work, in order. `part_us` rows sum to `time_us`."""
+
+    time_us: NDArray[np.float64]  # [R]
+    part_us: NDArray[np.float64]  # [R, PARTS]
+    level_bytes: NDArray[np.float64]  # [R, LEVELS]
+    energy_pj: NDArray[np.float64]  # [R, COMPONENTS] dynamic
+
+
+def kernel_costs(works: Sequence[Work], config: GpuConfig, resident_bytes: int | None) -> Costs:
+    """Price every work as one kernel.
+
+    Args:
+        works: kernels (fused chains are one work already); VIEW works cost nothing.
+        config: the device.
+        resident_bytes: weights plus state of the model the kernels belong to; None prices each op alone.
+
+    Raises:
+        UserError: the device has no unit for a format.
+    """
+    rows = len(works)
+    raw = np.zeros((rows, 5))  # time, fixed, ideal, compute, memory
+    level = np.zeros((rows, len(LEVELS)))
+    energy = np.zeros((rows, len(COMPONENTS)))
+    for i, work in enumerate(works):
+        traffic = traffic_of(work, config.l2.bytes, resident_bytes)
+        level[i] = traffic.total_bytes, traffic.dram_bytes
+    of_kind: dict[WorkKind, list[int]] = {}
+    for i, work in enumerate(works):
+        of_kind.setdefault(work.kind, []).append(i)
+    streaming = [i for k in (WorkKind.VECTOR, WorkKind.GATHER, WorkKind.MOVE) for i in of_kind.get(k, [])]
+    _gemms(works, of_kind.get(WorkKind.GEMM, []), config, level, raw, energy)
+    _attentions(works, of_kind.get(WorkKind.ATTENTION, []), config, level, raw, energy)
+    _vectors(works, streaming, config, level, raw, energy)
+    energy[:, 2] = level[:, 1] * config.power.dram_pj_per_byte
+    return _with_power_cap(raw, level, energy, config)
+
+
+def _with_power_cap(
+    raw: NDArray[np.float64], level: NDArray[np.float64], energy: NDArray[np.float64], config: GpuConfig
+) -> Costs:
+    time, fixed, ideal, comp, mem = raw.T
+    body = time - fixed
+    part = np.zeros((len(raw), len(PARTS)))
+    compute_bound = comp >= mem
+    high = np.where(compute_bound, comp, mem)
+    part[:, 0] = fixed
+    part[:, 1] = np.where(compute_bound, np.minimum(ideal, comp), 0.0)
+    part[:, 2] = np.where(compute_bound, comp - part[:, 1], 0.0)
+    part[:, 3] = np.where(compute_bound, 0.0, mem)
+    part[:, 4] = np.maximum(body - high, 0.0)
+    needed = energy.sum(axis=1) * 1e-6 / (config.power.cap_w - config.power.idle_w)  # us: pJ / W = ps
+    part[:, 5] = np.maximum(needed - time, 0.0)
+    return Costs(part.sum(axis=1), part, level, energy)
+
+
+def _gemms(
+    works: Sequence[Work],
+    index: list[int],
+    config: GpuConfig,
+    level: NDArray[np.float64],
+    raw: NDArray[np.float64],
+    energy: NDArray[np.float64],
+) -> None:
+    if not index:
+        return
+    shape = np.empty((len(index), 4), dtype=np.int64)
+    peak = np.empty(len(index))
+    fit_of = np.empty(len(index), dtype=np.int64)
+    for row, i in enumerate(index):
+        g = works[i].gemm
+        assert g is not None
+        shape[row] = g.batch, g.m, g.n, g.k
+        fit_of[row] = gemm_format(works[i].reads, config)
+        peak[row] = peak_of(int(fit_of[row]), config) * _US
+    fits = np.array([f.row() for f in calibration(config.calibration).gemm])
+    out = np.zeros((len(index), len(gemm.OUT)))
+    rate = config.dram.bandwidth_bytes_per_s * _US
+    gemm.price_gemms(
+        shape, level[index, 1], peak, fit_of, fits, config.sm_count, rate, gemm.TILES, gemm.SPLITS, out
+    )
+    raw[index] = out[:, :5]
+    flops = 2.0 * shape.prod(axis=1)
+    on_cuda = fit_of == FORMATS.index("float32")
+    narrow = fit_of >= FORMATS.index("float8")
+    power = config.power
+    per_flop = np.where(narrow, _EIGHT_BIT_ENERGY, 1.0) * power.tensor_pj_per_flop
+    energy[index, 0] = np.where(on_cuda, 0.0, flops * per_flop)
+    energy[index, 1] = np.where(on_cuda, flops * power.fp32_pj_per_flop, 0.0)
+
+
+def _attentions(
+    works: Sequence[Work],
+    index: list[int],
+    config: GpuConfig,
+    level: NDArray[np.float64],
+    raw: NDArray[np.float64],
+    energy: NDArray[np.float64],
+) -> None:
+    if not index:
+        return
+    shape = np.empty((len(index), len(att.SHAPE)), dtype=np.int64)
+    peak = np.empty(len(index))
+    for row, i in enumerate(index):
+        a = works[i].attention
+        assert a is not None
+        shape[row] = (
+            a.batch, a.q_len, a.heads, a.kv_heads, a.head_dim, a.v_head_dim, a.kv_len, a.causal, a.window
+        )  # fmt: skip
+        peak[row] = peak_of(gemm_format(works[i].reads, config), config) * _US
+    out = np.zeros((len(index), len(att.OUT)))
+    schedules = np.array(SCHEDULES[config.attention], dtype=np.int64)
+    att.price_attentions(
+        shape,
+        level[index, 1],
+        peak,
+        schedules,
+        np.array(calibration(config.calibration).attention.row()),
+        config.sm_count,
+        config.dram.bandwidth_bytes_per_s * _US,
+        out,
+    )
+    raw[index] = out[:, :5]
+    flops = np.array([2.0 * works[i].macs for i in index])
+    energy[index, 0] = flops * config.power.tensor_pj_per_flop
+
+
+def _vectors(
+    works: Sequence[Work],
+    index: list[int],
+    config: GpuConfig,
+    level: NDArray[np.float64],
+    raw: NDArray[np.float64],
+    energy: NDArray[np.float64],
+) -> None:
+    if not index:
+        return
+    slots = np.zeros(len(index))
+    reduces = np.zeros(len(index), dtype=np.bool_)
+    for row, i in enumerate(index):
+        v = works[i].vector
+        if v is not None:
+            slots[row] = sum(vector.SLOTS[kind] * count for kind, count in v.ops)
+            reduces[row] = v.reduces
+    out = np.zeros((len(index), len(vector.OUT)))
+    dram = level[index, 1]
+    vector.price_vectors(
+        dram,
+        level[index, 0] - dram,
+        slots,
+        reduces,
+        np.array(calibration(config.calibration).vector.row()),
+        config.compute.fp32_flops_per_s / 2 * _US,
+        config.dram.bandwidth_bytes_per_s * _US,
+        config.l2.bandwidth_bytes_per_s * _US,
+        out,
+    )
+    raw[index] = out
+    energy[index, 1] = slots * config.power.fp32_pj_per_flop
+
+
+def gemm_format(reads: Sequence[Operand], config: GpuConfig) -> int:
+    """Index into `FORMATS` of the unit that multiplies these operands.
+
+    An 8-bit weight against a 16-bit activation runs on the 8-bit unit (the activation is quantised on the
+    way); a 4-bit weight is widened in registers and runs on the 16-bit unit.
+    """
+    pair = [o for o in reads if o.kind in (Kind.FLOAT, Kind.BFLOAT, Kind.INT, Kind.UINT)][:2]
+    if any(o.bits == 8 and o.kind is Kind.FLOAT for o in pair) and config.compute.fp8_flops_per_s:
+        return FORMATS.index("float8")
+    if any(o.bits == 8 and o.kind in (Kind.INT, Kind.UINT) for o in pair) and config.compute.int8_ops_per_s:
+        return FORMATS.index("int8")
+    if any(o.bits >= 32 and o.role is not Role.CONSTANT for o in pair):
+        return FORMATS.index("tfloat32" if config.precision is Number.TFLOAT32 else "float32")
+    return FORMATS.index("half")
+
+
+def peak_of(format_index: int, config: GpuConfig) -> float:
+    """Dense peak, operations per second."""
+    c = config.compute
+    rates = (c.fp32_flops_per_s, c.tf32_flops_per_s, c.fp16_flops_per_s, c.fp8_flops_per_s, c.int8_ops_per_s)
+    rate = rates[format_index]
+    if rate <= 0:
+        raise UserError(
+            f"this GPU has no unit for {FORMATS[format_index]}",
+            where="precision",
+            hint=f"choose {Number.FLOAT16} or {Number.FLOAT32}",
+        )
+    return rate

@@ -1,0 +1,102 @@
+"""Graph -> kernels -> a program on two resources: the host that launches and the GPU stream that runs.
+
+Kernels run in stream order. In `graph` mode the host launches once per run; in `stream` and `eager` mode
+every kernel also costs the host its launch, and the GPU waits whenever the host is behind: small kernels are
+then launch bound, which the timeline shows as GPU tasks held by host tasks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from tetrasim.hw_targets.gpu.capacity import streamed_bytes
+from tetrasim.hw_targets.gpu.config import GpuConfig, Launch
+from tetrasim.hw_targets.gpu.costs import COMPONENTS, LEVELS, PARTS, Costs, kernel_costs
+from tetrasim.hw_targets.gpu.fuse import kernels_of
+from tetrasim.hw_targets.gpu.unfused import unfused
+from tetrasim.sim.engine.program import Block, Machine, Program, Resource, Task, assemble
+from tetrasim.sim.ir.graph import Graph
+from tetrasim.sim.ops.registry import work_of
+from tetrasim.sim.ops.work import Work
+
+HOST_CLOCK_HZ = 1_000_000_000
+_HOST_PART, _LINK_PART = "host launch", "host link"
+
+
+def machine(config: GpuConfig) -> Machine:
+    """Resources and vocabulary of the program."""
+    return Machine(
+        target="gpu",
+        resources=(Resource("host", HOST_CLOCK_HZ, "host"), Resource("stream", config.clock_hz, "gpu")),
+        part_names=(_HOST_PART, *PARTS, _LINK_PART),
+        level_names=LEVELS,
+        component_names=(*COMPONENTS, "idle"),
+        static_power_w=(("idle", config.power.idle_w),),
+    )
+
+
+def lower(graph: Graph, config: GpuConfig) -> Program:
+    """One task per kernel on the stream, preceded by its launch on the host where the mode has one."""
+    works = [work_of(node) for node in graph.nodes]
+    fused = kernels_of(graph, works, config.fusion and config.launch is not Launch.EAGER)
+    resident = graph.weight_bytes + graph.state_bytes
+    sequences = [() if w is None else tuple(unfused(w, config)) for w in fused.work]
+    unique = {w: i for i, w in enumerate(dict.fromkeys(w for s in sequences for w in s))}
+    costs = kernel_costs(list(unique), config, resident)
+    link = _link_ps_per_weight_byte(graph, config)
+    blocks: list[Block] = []
+    predecessors: list[tuple[int, ...]] = []
+    first = True
+    for i, sequence in enumerate(sequences):
+        launches = _launches(len(sequence), config, first)
+        first = first and not sequence
+        blocks.append(Block(launches))
+        predecessors.append(())
+        blocks.append(
+            Block(tuple(_task(w, unique[w], costs, config, link, n > 0) for n, w in enumerate(sequence)))
+        )
+        predecessors.append((2 * i, *(2 * p + 1 for p in graph.predecessors[i])))
+    program = assemble(machine(config), blocks, predecessors)
+    return replace(program, node=(program.node // 2).astype(np.int32))
+
+
+def _launches(kernels: int, config: GpuConfig, first: bool) -> tuple[Task, ...]:
+    """Host tasks for `kernels` kernels: one for the whole graph in graph mode."""
+    if not kernels or (config.launch is Launch.GRAPH and not first):
+        return ()
+    seconds = config.host.eager_launch_s if config.launch is Launch.EAGER else config.host.stream_launch_s
+    cycles = round(seconds * HOST_CLOCK_HZ)
+    count = 1 if config.launch is Launch.GRAPH else kernels
+    name = "graph launch" if config.launch is Launch.GRAPH else "launch"
+    return tuple(
+        Task(name, "host", cycles, ((_HOST_PART, cycles),), after=(1,) if n else ()) for n in range(count)
+    )
+
+
+def _task(work: Work, row: int, costs: Costs, config: GpuConfig, link_ps: float, chained: bool) -> Task:
+    """One kernel; weights that live in host memory are streamed while it runs and stretch it."""
+    ends = np.round(np.cumsum(costs.part_us[row]) * 1e-6 * config.clock_hz).astype(np.int64)
+    parts = np.diff(ends, prepend=0)
+    busy = int(ends[-1])
+    link_cycles = round(work.weight_bytes * link_ps * 1e-12 * config.clock_hz)
+    exposed = max(link_cycles - busy, 0)
+    return Task(
+        kind=work.kind.value,
+        resource="stream",
+        busy_cycles=busy + exposed,
+        parts=(*((n, int(c)) for n, c in zip(PARTS, parts, strict=True) if c), (_LINK_PART, exposed)),
+        after=(1,) if chained else (),
+        level_bytes=tuple((n, round(float(b))) for n, b in zip(LEVELS, costs.level_bytes[row], strict=True)),
+        energy_pj=tuple((n, float(e)) for n, e in zip(COMPONENTS, costs.energy_pj[row], strict=True) if e),
+        macs=work.macs,
+    )
+
+
+def _link_ps_per_weight_byte(graph: Graph, config: GpuConfig) -> float:
+    """Host-link time per weight byte: zero when the model is resident."""
+    streamed = streamed_bytes(graph, config)
+    if not streamed:
+        return 0.0
+    return streamed / graph.weight_bytes / config.host.link_bytes_per_s * 1e12

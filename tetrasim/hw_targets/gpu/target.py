@@ -1,0 +1,55 @@
+"""The gpu target: kernels as tiles on SMs, launch modes, fused attention, power cap. Theory: docs/gpu.md."""
+
+from __future__ import annotations
+
+from tetrasim.hw_targets.common.target import Peaks, ResourceUse, Target
+from tetrasim.hw_targets.gpu.calibration import FORMATS
+from tetrasim.hw_targets.gpu.capacity import capacity
+from tetrasim.hw_targets.gpu.config import GpuConfig, Number, precision_of
+from tetrasim.hw_targets.gpu.costs import peak_of
+from tetrasim.hw_targets.gpu.errors import error_range
+from tetrasim.hw_targets.gpu.lower import lower
+from tetrasim.hw_targets.gpu.numerics import arithmetic_of
+from tetrasim.hw_targets.gpu.price import price
+from tetrasim.sim.ir.graph import Graph
+
+_FORMAT_OF = {
+    Number.FLOAT32: "float32",
+    Number.TFLOAT32: "tfloat32",
+    Number.FLOAT16: "half",
+    Number.BFLOAT16: "half",
+    Number.FLOAT8: "float8",
+    Number.INT8: "int8",
+}
+
+
+def peaks(config: GpuConfig) -> Peaks:
+    """Data-sheet ceilings at the precision in use."""
+    return Peaks(
+        macs_per_s=peak_of(FORMATS.index(_FORMAT_OF[config.precision]), config) / 2,
+        vector_ops_per_s=config.compute.fp32_flops_per_s,
+        bytes_per_s=(
+            ("L2", config.l2.bandwidth_bytes_per_s),
+            ("DRAM", config.dram.bandwidth_bytes_per_s),
+        ),
+    )
+
+
+def resources(_graph: Graph, config: GpuConfig) -> tuple[ResourceUse, ...]:
+    """A GPU is used whole; the SM count is shown for comparison."""
+    return (ResourceUse("SMs", config.sm_count, config.sm_count),)
+
+
+TARGET = Target(
+    name="gpu",
+    title="GPU",
+    config_type=GpuConfig,
+    precision=precision_of,
+    lower=lower,
+    capacity=capacity,
+    resources=resources,
+    peaks=peaks,
+    arithmetic=arithmetic_of,
+    price=price,
+    error_range=error_range,
+)

@@ -1,0 +1,79 @@
+"""Kernels without matrix products: element-wise chains, norms, softmax, gathers and copies.
+
+They stream: time = start + bytes / bandwidth, where bandwidth is L2's for what stays in L2 and DRAM's for the
+rest, or the element operations at the CUDA cores' rate when that is slower. Rows that are reduced add one
+more pass's latency per wave of rows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import astuple, dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tetrasim.sim.engine.jit import jit
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+OUT = ("time_us", "fixed_us", "ideal_us", "compute_us", "memory_us")
+
+# fp32 pipe slots per element operation: CUDA C programming guide, arithmetic throughput (special functions
+# run at a quarter rate; erf, tanh and pow are short instruction sequences of the CUDA math library).
+SLOTS = {
+    "add": 1.0,
+    "mul": 1.0,
+    "div": 8.0,
+    "sqrt": 4.0,
+    "exp": 6.0,
+    "erf": 20.0,
+    "tanh": 20.0,
+    "log": 6.0,
+    "pow": 30.0,
+    "trig": 20.0,
+    "max": 1.0,
+    "cmp": 1.0,
+    "cast": 1.0,
+    "select": 1.0,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class VectorFit:
+    """Fitted per device: kernel start, fractions of DRAM and L2 bandwidth and of the fp32 rate reached, the
+    extra start of a row reduction, overlap p."""
+
+    start_us: float
+    reduce_us: float
+    memory_efficiency: float
+    l2_efficiency: float
+    compute_efficiency: float
+    overlap: float
+
+    def row(self) -> tuple[float, ...]:
+        return astuple(self)
+
+
+@jit
+def price_vectors(
+    dram_bytes: NDArray[np.float64],
+    l2_bytes: NDArray[np.float64],
+    slots: NDArray[np.float64],  # fp32 pipe slots
+    reduces: NDArray[np.bool_],
+    fit: NDArray[np.float64],  # [VectorFit]
+    fp32_rate: float,  # instructions per us (half the flops)
+    dram_rate: float,
+    l2_rate: float,
+    out: NDArray[np.float64],  # [R, len(OUT)]
+) -> None:
+    """Time of each kernel; see `OUT` for the columns."""
+    start, reduce_us, ed, el, ec, p = fit[:6]
+    for i in range(dram_bytes.shape[0]):
+        mem = dram_bytes[i] / (dram_rate * ed) + l2_bytes[i] / (l2_rate * el)
+        comp = slots[i] / (fp32_rate * ec)
+        fixed = start + (reduce_us if reduces[i] else 0.0)
+        high, low = max(comp, mem), min(comp, mem)
+        body = high * (1.0 + (low / high) ** p) ** (1.0 / p) if high > 0 else 0.0
+        out[i, 0], out[i, 1], out[i, 2] = fixed + body, fixed, slots[i] / fp32_rate
+        out[i, 3], out[i, 4] = comp, mem
