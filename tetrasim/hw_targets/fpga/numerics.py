@@ -1,0 +1,96 @@
+"""How the FPGA rounds: ap_fixed with round-to-nearest and saturation, fp16 with wide accumulation.
+
+`quantise_fixed` is the arithmetic of `ap_fixed<bits, integer_bits, AP_RND, AP_SAT>` (Vitis HLS user guide):
+values are multiples of 2**-(bits - integer_bits), ties round towards plus infinity, out-of-range values
+saturate. Products are formed exactly and rounded once into the accumulator, as an adder tree with a sized
+accumulator does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tetrasim.hw_targets.fpga.config import FpgaConfig
+from tetrasim.sim.ir.graph import Kind
+from tetrasim.sim.precision import Format
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from tetrasim.sim.ir.graph import TensorType
+
+
+def quantise_fixed(
+    x: NDArray[np.generic], bits: int, integer_bits: int, *, rounding: bool = True, saturate: bool = True
+) -> NDArray[np.float64]:
+    """`x` in ap_fixed<bits, integer_bits>; without `rounding` it truncates (AP_TRN), without `saturate` it wraps."""
+    scale = 2.0 ** (bits - integer_bits)
+    scaled = np.asarray(x, np.float64) * scale
+    q = np.floor(scaled + 0.5) if rounding else np.floor(scaled)
+    low, high = -(2.0 ** (bits - 1)), 2.0 ** (bits - 1) - 1
+    if saturate:
+        q = np.clip(q, low, high)
+    else:
+        q = np.mod(q - low, 2.0**bits) + low
+    return q / scale
+
+
+@dataclass(frozen=True)
+class FpgaArithmetic:
+    """`Arithmetic` of one card: storage by tensor type, matmul into `accumulate`."""
+
+    accumulate: Format
+
+    def store(self, x: NDArray[np.generic], type: TensorType) -> NDArray[np.generic]:
+        """Round to the tensor's memory format; integers and booleans pass."""
+        if type.kind is Kind.FIXED:
+            integer_bits = type.quant.integer_bits if type.quant is not None else None
+            whole = type.bits if integer_bits is None else integer_bits
+            return quantise_fixed(x, type.bits, whole).astype(np.float32)
+        if type.kind is Kind.FLOAT and type.bits == 16:
+            with np.errstate(over="ignore"):
+                return np.asarray(x, np.float32).astype(np.float16).astype(np.float32)
+        return x
+
+    def matmul(self, a: NDArray[np.generic], b: NDArray[np.generic]) -> NDArray[np.generic]:
+        """Exact products; the sum is rounded once into the accumulator."""
+        if self.accumulate.kind is not Kind.FIXED:
+            return np.matmul(np.asarray(a, np.float32), np.asarray(b, np.float32))
+        exact = np.matmul(np.asarray(a, np.float64), np.asarray(b, np.float64))
+        whole = self.accumulate.bits if self.accumulate.integer_bits is None else self.accumulate.integer_bits
+        return quantise_fixed(exact, self.accumulate.bits, whole).astype(np.float32)
+
+    def function(self, name: str, x: NDArray[np.generic]) -> NDArray[np.generic]:
+        """Elementary functions to working precision; their results are rounded by `store`."""
+        wide = np.asarray(x, np.float64)
+        with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+            return _FUNCTIONS[name](wide).astype(np.float32)
+
+
+def _erf(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    """erf on the unique values (numpy has none)."""
+    from math import erf
+
+    flat, inverse = np.unique(x, return_inverse=True)
+    return np.array([erf(v) for v in flat])[inverse].reshape(x.shape)
+
+
+_FUNCTIONS = {
+    "exp": np.exp,
+    "erf": _erf,
+    "tanh": np.tanh,
+    "rsqrt": lambda x: 1.0 / np.sqrt(x),
+    "reciprocal": np.reciprocal,
+    "sqrt": np.sqrt,
+    "log": np.log,
+    "sin": np.sin,
+    "cos": np.cos,
+}
+
+
+def arithmetic(config: FpgaConfig) -> FpgaArithmetic:
+    """The emulation of `config`'s number format."""
+    return FpgaArithmetic(config.numbers.precision.accumulate)
