@@ -41,6 +41,22 @@ def constant_family(graph: Graph) -> GraphFamily:
     return GraphFamily(graph, 0, "", {}, {})
 
 
+def transformed(family: GraphFamily, base: Graph) -> GraphFamily:
+    """The family of `base`, a transformed `family.base` that kept the names and shapes of moving values.
+
+    For passes that change formats or attributes but not structure (precision): slopes carry over by name.
+    """
+    values = {v.name: v for v in base.values()}
+    nodes = {n.name: n for n in base.nodes}
+    return GraphFamily(
+        base,
+        family.base_context,
+        family.symbol,
+        {values[v.name]: slope for v, slope in family.slopes.items() if v.name in values},
+        {(nodes[n.name], key): s for (n, key), s in family.attr_slopes.items() if n.name in nodes},
+    )
+
+
 def family_from(low: Graph, high: Graph, proof: Graph, symbol: str) -> GraphFamily:
     """The family through `low` and `high`, checked to contain `proof`.
 
@@ -129,7 +145,7 @@ def _at(family: GraphFamily, context: int) -> Graph:
         else node
         for node in base.nodes
     )
-    return Graph(
+    graph = Graph(
         base.name,
         nodes,
         tuple(moved.get(v, v) for v in base.inputs),
@@ -137,3 +153,6 @@ def _at(family: GraphFamily, context: int) -> Graph:
         tuple(State(moved.get(s.before, s.before), moved.get(s.after, s.after)) for s in base.states),
         tuple((k, context if k == family.symbol else n) for k, n in base.dims),
     )
+    # The structure is the same at every context: hand the edges on rather than derive them again.
+    graph.__dict__["predecessors"] = base.predecessors
+    return graph

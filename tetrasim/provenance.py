@@ -1,0 +1,56 @@
+"""What makes a result reproducible: hashes of the code, the model and the configuration, and versions.
+
+No date, no host, no path: the same inputs on another machine give the same bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+
+from tetrasim.sim.result import Provenance
+
+PACKAGES = ("numpy", "numba", "onnx", "onnxruntime")
+# What a simulated number depends on; reports and the command line do not change it.
+_CODE = ("sim", "hw_targets", "simulate.py", "run_phases.py", "result_tables.py", "numerics.py", "units.py")
+
+
+def sha256(data: bytes | str) -> str:
+    """Hex digest."""
+    return hashlib.sha256(data.encode() if isinstance(data, str) else data).hexdigest()
+
+
+@cache
+def code_sha256() -> str:
+    """Digest of the sources and presets that simulated numbers depend on, in path order."""
+    root = Path(__file__).parent
+    files: list[Path] = []
+    for part in _CODE:
+        path = root / part
+        files += [path] if path.is_file() else [f for f in path.rglob("*") if f.suffix in (".py", ".yaml")]
+    digest = hashlib.sha256()
+    for file in sorted(files, key=lambda f: f.relative_to(root).as_posix()):
+        digest.update(file.relative_to(root).as_posix().encode() + b"\0" + file.read_bytes() + b"\0")
+    return digest.hexdigest()
+
+
+@cache
+def package_versions() -> tuple[tuple[str, str], ...]:
+    """Versions of the packages that numbers may depend on."""
+    return tuple((name, metadata.version(name)) for name in PACKAGES)
+
+
+def provenance(model_sha256: str, config_json: str, command: str) -> Provenance:
+    """Provenance of one result."""
+    from tetrasim import __version__
+
+    return Provenance(
+        version=__version__,
+        code_sha256=code_sha256(),
+        model_sha256=model_sha256,
+        config_sha256=sha256(config_json),
+        command=command,
+        packages=package_versions(),
+    )

@@ -1,0 +1,221 @@
+"""Tables of the `Result`: metrics with their evidence, phases, ops, memory, coverage, numerics, findings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from tetrasim.numerics import check_numerics
+from tetrasim.provenance import provenance
+from tetrasim.run_phases import LoadedModel, PhaseRun, Setup, peak_list
+from tetrasim.sim.analysis.ops import op_results, roofline
+from tetrasim.sim.analysis.phases import phase_result
+from tetrasim.sim.analysis.rules import Evidence, PhaseEvidence, findings
+from tetrasim.sim.metric import Basis, Metric
+from tetrasim.sim.result import (
+    SCHEMA_VERSION,
+    CoverageResult,
+    Generation,
+    MemoryResult,
+    NumericsResult,
+    OpResult,
+    PhaseResult,
+    ResourceResult,
+    Result,
+)
+
+if TYPE_CHECKING:
+    from tetrasim.hw_targets.common.target import Capacity, ResourceUse
+    from tetrasim.sim.workload import Workload
+
+_ORDER = tuple(Basis)  # strongest first
+
+
+def build_result(
+    model: LoadedModel,
+    setup: Setup,
+    workload: Workload,
+    capacity: Capacity,
+    runs: Sequence[PhaseRun],
+    *,
+    numerics: bool,
+    command: str,
+) -> Result:
+    """Everything a report says about these runs."""
+    peaks = peak_list(setup.target.peaks(setup.config))
+    phases = tuple(
+        phase_result(
+            run.name,
+            run.totals,
+            evidence_metric(setup, run.name, int(run.totals.total_ps.sum()) / 1000, "ns"),
+            evidence_metric(setup, "energy", float(run.totals.energy_pj.sum()), "pJ"),
+            peaks,
+        )
+        for run in runs
+    )
+    ops: tuple[OpResult, ...] = sum(
+        (op_results(run.name, run.family, run.contexts, run.totals) for run in runs), ()
+    )
+    memory = tuple(
+        MemoryResult(m.name, m.capacity_bytes, m.weights_bytes, m.state_bytes, m.activation_bytes, m.fits)
+        for m in capacity.memories
+    )
+    uses = setup.target.resources(runs[-1].family.at(runs[-1].contexts[-1]), setup.config)
+    latency, energy = summed([p.latency for p in phases]), summed([p.energy for p in phases])
+    coverage = _coverage(runs)
+    return Result(
+        schema_version=SCHEMA_VERSION,
+        model=model.name,
+        parameters=model.parameters,
+        target=setup.target.name,
+        preset=setup.preset,
+        title=setup.title,
+        precision=_precision_text(setup),
+        workload=workload,
+        mapping=capacity.mode,
+        mapping_note=capacity.note,
+        latency=latency,
+        energy=energy,
+        area=_area(uses),
+        phases=phases,
+        generation=generation(phases, latency, energy, workload),
+        ops=ops,
+        memory=memory,
+        resources=tuple(ResourceResult(u.name, u.used, u.available, u.unit) for u in uses),
+        peaks=peaks,
+        roofline=roofline(ops),
+        coverage=coverage,
+        numerics=_numerics(setup, runs, enabled=numerics),
+        findings=findings(_evidence(setup, phases, runs, memory)),
+        warnings=_warnings(setup, latency, memory, coverage, uses),
+        validation=_validation(phases),
+        provenance=provenance(model.sha256, setup.config.model_dump_json(), command),
+    )
+
+
+def evidence_metric(setup: Setup, quantity: str, value: float, unit: str) -> Metric:
+    """`value` with the range of the target's measurements of that quantity, or marked unvalidated."""
+    known = setup.target.error_range(setup.config, quantity)
+    return Metric(value, unit) if known is None else known.metric(value, unit)
+
+
+def summed(metrics: Sequence[Metric]) -> Metric:
+    """The sum; its range needs a range for every part, its basis is the weakest."""
+    first = metrics[0]
+    lows = [m.low for m in metrics if m.low is not None]
+    highs = [m.high for m in metrics if m.high is not None]
+    complete = len(lows) == len(highs) == len(metrics)
+    return Metric(
+        value=sum(m.value for m in metrics),
+        unit=first.unit,
+        low=sum(lows) if complete else None,
+        high=sum(highs) if complete else None,
+        basis=max((m.basis for m in metrics), key=_ORDER.index),
+        source="; ".join(dict.fromkeys(m.source for m in metrics if m.source)),
+    )
+
+
+def inverted(metric: Metric, amount: float, unit: str) -> Metric:
+    """`amount / metric`: a rate; the bounds swap."""
+
+    def over(x: float | None) -> float | None:
+        return amount / x if x else None
+
+    return Metric(
+        over(metric.value) or 0.0, unit, over(metric.high), over(metric.low), metric.basis, metric.source
+    )
+
+
+def generation(
+    phases: Sequence[PhaseResult], latency: Metric, energy: Metric, workload: Workload
+) -> Generation | None:
+    """Times per token and rates; None where nothing is generated. Rates count every sequence of the batch."""
+    by_name = {p.name: p for p in phases}
+    prefill, decode = by_name.get("prefill"), by_name.get("decode")
+    if workload.generate < 1 or prefill is None:
+        return None
+    tokens = workload.generate * workload.batch
+    mean = decode.latency.scaled(1 / decode.runs) if decode else None
+    last = None
+    if decode and decode.latency.value:
+        last = decode.latency.scaled(decode.run_ns[-1] / decode.latency.value)
+    return Generation(
+        first_token=prefill.latency,
+        mean_token=mean,
+        last_token=last,
+        total=latency,
+        tokens_per_s=inverted(latency, tokens * 1e9, "token/s"),
+        energy_per_token=energy.scaled(1e-12 / tokens, "J"),
+    )
+
+
+def _precision_text(setup: Setup) -> str:
+    p = setup.target.precision(setup.config)
+    text = p.weights.name if p.weights == p.activations else f"{p.weights.name} weights, {p.activations.name}"
+    return text if p.state == p.activations else f"{text}, {p.state.name} state"
+
+
+def _area(uses: Sequence[ResourceUse]) -> Metric | None:
+    for use in uses:
+        if use.unit == "mm2":
+            return Metric(use.used, "mm2", source=use.name)
+    return None
+
+
+def _coverage(runs: Sequence[PhaseRun]) -> CoverageResult:
+    """Every node was lowered: a node without a cost model would have been refused (DESIGN rule 1)."""
+    nodes = sum(len(run.family.base.nodes) for run in runs)
+    return CoverageResult(nodes, nodes, 1.0, 1.0, ())
+
+
+def _numerics(setup: Setup, runs: Sequence[PhaseRun], *, enabled: bool) -> NumericsResult:
+    if not enabled:
+        return NumericsResult(False, "not asked for")
+    run = runs[0]
+    context = run.contexts[0]
+    arithmetic = setup.target.arithmetic(setup.config)
+    return check_numerics(
+        run.original.family.at(context), run.family.at(context), run.original.onnx, arithmetic
+    )
+
+
+def _evidence(
+    setup: Setup, phases: Sequence[PhaseResult], runs: Sequence[PhaseRun], memory: tuple[MemoryResult, ...]
+) -> Evidence:
+    shown = []
+    for phase, run in zip(phases, runs, strict=True):
+        middle = run.contexts[len(run.contexts) // 2]
+        shown.append(PhaseEvidence(phase, setup.target.lower(run.family.at(middle), setup.config)))
+    return Evidence(tuple(shown), memory)
+
+
+def _warnings(
+    setup: Setup,
+    latency: Metric,
+    memory: Sequence[MemoryResult],
+    coverage: CoverageResult,
+    uses: Sequence[ResourceUse],
+) -> tuple[str, ...]:
+    out = []
+    if not latency.validated:
+        out.append(f"{setup.preset} is not validated: no measurement of this kind is committed for it")
+    if setup.marks:
+        kinds = ", ".join(f"{setup.marks.count(m)} {m}" for m in sorted(set(setup.marks)))
+        out.append(f"{len(setup.marks)} values of {setup.preset} are not from a primary source ({kinds})")
+    out += [f"{m.name} is too small for this model" for m in memory if not m.fits]
+    out += [
+        f"{u.name}: {u.used:g} needed, {u.available:g} available" for u in uses if u.used > u.available > 0
+    ]
+    if coverage.unmodelled:
+        out.append(f"{len(coverage.unmodelled)} nodes have no cost model and count as zero")
+    return tuple(out)
+
+
+def _validation(phases: Sequence[PhaseResult]) -> tuple[str, ...]:
+    lines = (
+        f"{kind} of {p.name}: {m.source}"
+        for p in phases
+        for kind, m in (("latency", p.latency), ("energy", p.energy))
+        if m.source
+    )
+    return tuple(dict.fromkeys(lines))

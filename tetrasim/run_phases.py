@@ -1,0 +1,139 @@
+"""The fast core of a simulation: a model's phases on a configured target, as totals without tables.
+
+The order of work: the preset's configuration (with overrides), the target's formats on every graph, the
+capacity check at the largest state, then lowering and the engine for each phase.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tetrasim.errors import UserError
+from tetrasim.hw_targets.common.presets import with_overrides
+from tetrasim.hw_targets.registry import find_preset
+from tetrasim.sim.analysis.phases import MAC_PEAK, VECTOR_PEAK
+from tetrasim.sim.engine.runs import simulate_runs
+from tetrasim.sim.ir.family import GraphFamily, transformed
+from tetrasim.sim.result import Peak
+
+if TYPE_CHECKING:
+    from tetrasim.hw_targets.common.presets import Scalar
+    from tetrasim.hw_targets.common.target import Capacity, Config, Peaks, Target
+    from tetrasim.sim.engine.timeline import RunTotals
+    from tetrasim.sim.precision import Precision
+    from tetrasim.sim.workload import Workload
+
+
+@dataclass(frozen=True, eq=False)
+class ModelPhase:
+    """`name`: "forward", "prefill" or "decode". `family` is constant for the first two."""
+
+    name: str
+    family: GraphFamily
+    onnx: Path | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class LoadedModel:
+    """A model whose phases were imported for one workload; `sha256` digests the files it came from."""
+
+    name: str
+    parameters: int
+    sha256: str
+    phases: tuple[ModelPhase, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class PhaseRun:
+    """A phase as it ran: the family with the target's formats, the context of each run, and the totals."""
+
+    name: str
+    original: ModelPhase
+    family: GraphFamily
+    contexts: tuple[int, ...]
+    totals: RunTotals
+
+
+@dataclass(frozen=True, eq=False)
+class Setup:
+    """A target with its final configuration."""
+
+    preset: str
+    title: str
+    marks: tuple[str, ...]
+    target: Target[Config]
+    config: Config
+
+
+def set_up(preset: str, overrides: Mapping[str, Scalar] | None = None) -> Setup:
+    """Target and configuration of a preset with dotted-path overrides.
+
+    Raises:
+        UserError: unknown preset or parameter, with the nearest name.
+    """
+    target, found = find_preset(preset)
+    config = with_overrides(found.config, overrides or {})
+    return Setup(found.name, found.title, found.marks, target, config)
+
+
+def run_phases(model: LoadedModel, setup: Setup, workload: Workload) -> tuple[PhaseRun, ...]:
+    """Lower and simulate every phase: the fast core, without tables or numerics (design-space search).
+
+    Raises:
+        CapacityError: the model does not fit and the target has no other mapping.
+        UnsupportedOpError: an op without a cost model.
+    """
+    runs = []
+    for phase, family, contexts in lowered_phases(model, setup, workload):
+        totals = _totals(setup, family, contexts)
+        runs.append(PhaseRun(phase.name, phase, family, contexts, totals))
+    return tuple(runs)
+
+
+def lowered_phases(
+    model: LoadedModel, setup: Setup, workload: Workload
+) -> list[tuple[ModelPhase, GraphFamily, tuple[int, ...]]]:
+    """Each phase that the workload runs, with the target's formats, and the context of each of its runs."""
+    precision = setup.target.precision(setup.config)
+    out = []
+    for phase in model.phases:
+        contexts = tuple(workload.contexts()) if phase.name == "decode" else (phase.family.base_context,)
+        if contexts:
+            out.append((phase, precise_family(phase.family, precision), contexts))
+    if not out:
+        raise UserError(f"'{model.name}' has nothing to run", hint="ask for at least one phase or token")
+    return out
+
+
+def capacity_of(phases: Sequence[tuple[ModelPhase, GraphFamily, tuple[int, ...]]], setup: Setup) -> Capacity:
+    """What the model needs where its state is largest: the last run of the last phase."""
+    _, family, contexts = phases[-1]
+    return setup.target.capacity(family.at(contexts[-1]), setup.config)
+
+
+def _totals(setup: Setup, family: GraphFamily, contexts: Sequence[int]) -> RunTotals:
+    target, config = setup.target, setup.config
+    if target.simulate_runs is not None:
+        return target.simulate_runs(family, contexts, config)
+    return simulate_runs(lambda graph: target.lower(graph, config), family, contexts)
+
+
+@lru_cache(maxsize=64)
+def precise_family(family: GraphFamily, precision: Precision) -> GraphFamily:
+    """The family with the target's element formats."""
+    from tetrasim.sim.passes.precision import with_precision
+
+    return transformed(family, with_precision(family.base, precision))
+
+
+def peak_list(peaks: Peaks) -> tuple[Peak, ...]:
+    """Ceilings for the report: operations per second (a MAC is two), bytes per second per level."""
+    return (
+        Peak(MAC_PEAK, 2 * peaks.macs_per_s, "op/s"),
+        Peak(VECTOR_PEAK, peaks.vector_ops_per_s, "op/s"),
+        *(Peak(name, amount, "B/s") for name, amount in peaks.bytes_per_s),
+    )

@@ -1,0 +1,222 @@
+"""Findings: what makes a run as slow as it is, and what changing it would save.
+
+Each rule is one function from the evidence to a finding or None; adding a rule is adding a function to
+`RULES`. A gain is computed by replaying the simulated program with one part changed (`replay.py`), weighted
+by the phases' share of the time, never guessed from a percentage.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tetrasim.sim.analysis.phases import shares
+from tetrasim.sim.analysis.replay import replay_part, replay_resource
+from tetrasim.sim.engine.program import PIPELINE_PART, RELEASE_PART
+from tetrasim.sim.engine.static import run_static
+from tetrasim.sim.result import Finding, MemoryResult, PhaseResult, Share
+from tetrasim.units import si_bytes
+
+if TYPE_CHECKING:
+    from tetrasim.sim.engine.program import Program
+
+MIN_GAIN = 0.01  # below one percent a finding is noise
+# What to do about a part of the time, by a word in its name; the first match speaks.
+ADVICE = (
+    (
+        "launch dispatch overhead fork command",
+        "fuse small ops, batch more per launch, or replay a recorded graph",
+    ),
+    (
+        "softmax norm host vector activation",
+        "add lanes to the unit that does it, or fuse it into its producer",
+    ),
+    ("kv cache state", "store the KV cache in fewer bits or share KV heads between queries"),
+    (
+        "weight dram hbm ddr memory row stream load",
+        "store weights in fewer bits, batch more requests, or add memory bandwidth",
+    ),
+    ("refresh", "lower the temperature range or use finer-grained refresh"),
+    ("mac compute math column gemm multiply", "use a cheaper number format, prune, or add MAC units"),
+    ("link pcie i/o transfer bus", "keep the data on the device, or overlap the transfer with work"),
+)
+
+
+@dataclass(frozen=True, eq=False)
+class PhaseEvidence:
+    """A phase and one of its runs in full (the middle context of a generation)."""
+
+    result: PhaseResult
+    program: Program
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """All that a rule may look at."""
+
+    phases: tuple[PhaseEvidence, ...]
+    memory: tuple[MemoryResult, ...]
+
+
+Rule = Callable[[Evidence], Finding | None]
+
+
+def findings(evidence: Evidence) -> tuple[Finding, ...]:
+    """What the rules say, largest gain first, findings without a gain last."""
+    found = [f for rule in RULES if (f := rule(evidence)) is not None]
+    return tuple(sorted(found, key=lambda f: -(f.gain or 0.0)))
+
+
+def gain_of(evidence: Evidence, replay: Callable[[Program], int]) -> float:
+    """Fraction of the whole time that a replay saves."""
+    whole = sum(p.result.latency.value for p in evidence.phases)
+    saved = 0.0
+    for phase in evidence.phases:
+        base = run_static(phase.program).total_ps
+        if base:
+            saved += phase.result.latency.value * (1 - replay(phase.program) / base)
+    return saved / whole if whole else 0.0
+
+
+def largest_part(evidence: Evidence) -> Finding | None:
+    """The part that most of the critical path is spent on, and what halving it would save."""
+    ranked = _parts(evidence)
+    return _part_finding(evidence, ranked[0], "warning") if ranked else None
+
+
+def second_part(evidence: Evidence) -> Finding | None:
+    """The next part, when it holds a tenth of the time or more."""
+    ranked = _parts(evidence)
+    if len(ranked) < 2 or ranked[1].fraction < 0.1:
+        return None
+    return _part_finding(evidence, ranked[1], "info")
+
+
+def _parts(evidence: Evidence) -> list[Share]:
+    amounts: dict[str, float] = {}
+    for phase in evidence.phases:
+        for share in phase.result.time_shares:
+            amounts[share.name] = amounts.get(share.name, 0.0) + share.amount
+    ranked = shares(tuple(amounts), tuple(amounts.values()))
+    named = [s for s in ranked if s.name not in (PIPELINE_PART, RELEASE_PART) and s.amount > 0]
+    return sorted(named, key=lambda s: -s.amount)
+
+
+def _part_finding(evidence: Evidence, share: Share, severity: str) -> Finding | None:
+    def halved(program: Program) -> int:
+        present = share.name in program.part_names
+        return replay_part(program, share.name, 0.5) if present else run_static(program).total_ps
+
+    gain = gain_of(evidence, halved)
+    if gain < MIN_GAIN:
+        return None
+    return Finding(
+        severity=severity,
+        title=f"{share.name} is {100 * share.fraction:.0f} % of the time",
+        evidence=f"{share.name} holds {100 * share.fraction:.1f} % of the critical path; "
+        f"at half of it the same program takes {100 * gain:.1f} % less time (replayed)",
+        advice=advice_for(share.name),
+        gain=gain,
+    )
+
+
+def advice_for(part: str) -> str:
+    """What usually helps against a part of this name."""
+    low = part.lower()
+    for words, advice in ADVICE:
+        if any(word in low for word in words.split()):
+            return advice
+    return "look at the ops that spend it in the per-op table"
+
+
+def busiest_resource(evidence: Evidence) -> Finding | None:
+    """A resource that is nearly always busy while others wait: what twice its speed would save."""
+    busy = _busy(evidence)
+    if len(busy) < 2 or busy[0].fraction < 0.5:
+        return None
+    name = busy[0].name
+
+    def doubled(program: Program) -> int:
+        known = any(r.name == name for r in program.resources)
+        return replay_resource(program, name, 0.5) if known else run_static(program).total_ps
+
+    gain = gain_of(evidence, doubled)
+    if gain < MIN_GAIN:
+        return None
+    return Finding(
+        severity="info",
+        title=f"{name} is busy {100 * busy[0].fraction:.0f} % of the time",
+        evidence=f"the next resource, {busy[1].name}, is busy {100 * busy[1].fraction:.0f} %; "
+        f"twice as fast a {name} saves {100 * gain:.1f} % (replayed)",
+        advice=f"speed up or duplicate {name} first: the others wait for it",
+        gain=gain,
+    )
+
+
+def serialised_resources(evidence: Evidence) -> Finding | None:
+    """Two resources that both work a lot but never at the same time: overlap would help."""
+    busy = _busy(evidence)
+    if len(busy) < 2 or busy[1].fraction < 0.15:
+        return None
+    both = busy[0].fraction + busy[1].fraction
+    if both > 1.02 or both < 0.7:
+        return None
+    return Finding(
+        severity="info",
+        title=f"{busy[0].name} and {busy[1].name} take turns",
+        evidence=f"they are busy {100 * busy[0].fraction:.0f} % and {100 * busy[1].fraction:.0f} % "
+        f"of the time, {100 * both:.0f} % together: hardly ever at once",
+        advice="a mapping that overlaps them (two requests, or split tensors) could hide the shorter one; "
+        f"full overlap would save at most {100 * busy[1].fraction:.0f} %",
+    )
+
+
+def _busy(evidence: Evidence) -> list[Share]:
+    amounts: dict[str, float] = {}
+    whole = 0.0
+    for phase in evidence.phases:
+        whole += sum(s.amount for s in phase.result.time_shares)
+        for share in phase.result.utilisation:
+            amounts[share.name] = amounts.get(share.name, 0.0) + share.amount
+    return sorted(shares(tuple(amounts), tuple(amounts.values()), whole), key=lambda s: -s.amount)
+
+
+def memory_nearly_full(evidence: Evidence) -> Finding | None:
+    """A memory above 90 % full, or too small."""
+    for m in evidence.memory:
+        used = m.weights_bytes + m.state_bytes + m.activation_bytes
+        if m.capacity_bytes and used > 0.9 * m.capacity_bytes:
+            return Finding(
+                severity="warning",
+                title=f"{m.name} is {100 * used / m.capacity_bytes:.0f} % full",
+                evidence=f"{si_bytes(used)} of {si_bytes(m.capacity_bytes)}: weights "
+                f"{si_bytes(m.weights_bytes)}, state {si_bytes(m.state_bytes)}, "
+                f"activations {si_bytes(m.activation_bytes)}",
+                advice="fewer bits per weight, a shorter context, a smaller batch, or a larger device",
+            )
+    return None
+
+
+def state_exceeds_weights(evidence: Evidence) -> Finding | None:
+    """At long contexts or large batches the KV cache outgrows the weights."""
+    for m in evidence.memory:
+        if m.state_bytes > m.weights_bytes > 0:
+            return Finding(
+                severity="info",
+                title="the KV cache is larger than the weights",
+                evidence=f"{si_bytes(m.state_bytes)} of state against {si_bytes(m.weights_bytes)} of weights "
+                f"in {m.name} at the end of the run",
+                advice="fewer KV heads or fewer bits in the cache will matter more than smaller weights",
+            )
+    return None
+
+
+RULES: tuple[Rule, ...] = (
+    largest_part,
+    second_part,
+    busiest_resource,
+    serialised_resources,
+    memory_nearly_full,
+    state_exceeds_weights,
+)
