@@ -1,0 +1,30 @@
+"""`report.json`: the document as JSON, byte for byte the same for the same inputs, and its JSON schema.
+
+The schema is generated from the dataclasses of `sim/result.py` and published beside this file; a test
+fails when it is not current.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from tetrasim.reports.document import Document, adapter
+
+SCHEMA_FILE = Path(__file__).parent / "schema" / "report.schema.json"
+
+
+def to_json(found: Document) -> str:
+    """Field order of the dataclasses, shortest exact floats; NaN and infinity are refused (ValueError)."""
+    return json.dumps(asdict(found), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def schema() -> str:
+    """JSON Schema (draft 2020-12) of `report.json`."""
+    body = adapter().json_schema(mode="serialization")
+    head = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": "https://tetrasim.org/schema/report.schema.json",
+    }
+    return json.dumps({**head, **body}, indent=1, ensure_ascii=False) + "\n"

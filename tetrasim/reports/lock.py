@@ -1,0 +1,143 @@
+"""`config.lock.yaml`: what a run was asked to do, exactly; `tetrasim run --lock FILE` does it again.
+
+The lock names the model (a preset, or a file with its hash), the workload and, per target, the preset with
+its overrides and the hash of the configuration they gave. A hash that no longer matches is reported.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from tetrasim.errors import UserError, nearest
+from tetrasim.sim.result import SCHEMA_VERSION
+from tetrasim.sim.workload import Workload
+
+Scalar = str | int | float | bool
+_HEAD = "# Repeat this run with: tetrasim run --lock {name}\n"
+_MAX_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class LockedTarget:
+    """`overrides` are (dotted path, value) in the order given; the hash may be empty in a hand-written lock."""
+
+    preset: str
+    overrides: tuple[tuple[str, Scalar], ...] = ()
+    config_sha256: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Lock:
+    """Everything that decides a run's numbers."""
+
+    model: str
+    model_sha256: str
+    workload: Workload
+    targets: tuple[LockedTarget, ...]
+    allow_unmodelled: bool = False
+    version: str = ""
+
+
+def to_yaml(lock: Lock, name: str = "config.lock.yaml") -> str:
+    """Stable text, keys in a fixed order."""
+    work = lock.workload
+    tree = {
+        "schema_version": SCHEMA_VERSION,
+        "tetrasim": lock.version,
+        "model": lock.model,
+        "model_sha256": lock.model_sha256,
+        "workload": {
+            "batch": work.batch,
+            "prompt": work.prompt,
+            "generate": work.generate,
+            "dims": dict(work.dims),
+        },
+        "targets": [
+            {"preset": t.preset, "set": dict(t.overrides), "config_sha256": t.config_sha256}
+            for t in lock.targets
+        ],
+        "allow_unmodelled": lock.allow_unmodelled,
+    }
+    return _HEAD.format(name=name) + yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)
+
+
+def read(file: Path) -> Lock:
+    """Read a lock.
+
+    Raises:
+        UserError: unreadable file, unknown or missing key, wrong type; naming the file and the key.
+    """
+    tree = _mapping(_load(file), "the file", file)
+    _known(tree, ("schema_version", "tetrasim", "model", "model_sha256", "workload", "targets", "allow_unmodelled"), file)
+    work = _mapping(tree.get("workload", {}), "workload", file)
+    _known(work, ("batch", "prompt", "generate", "dims"), file)
+    dims = _mapping(work.get("dims", {}), "workload.dims", file)
+    targets = tree.get("targets")
+    if not isinstance(targets, list) or not targets:
+        raise UserError("'targets' must list at least one target", where=str(file), hint="- preset: gpu/t4")
+    return Lock(
+        model=_text(tree, "model", file),
+        model_sha256=str(tree.get("model_sha256", "")),
+        workload=Workload(
+            batch=_count(work.get("batch", 1), "workload.batch", 1, file),
+            prompt=_count(work.get("prompt", 32), "workload.prompt", 1, file),
+            generate=_count(work.get("generate", 0), "workload.generate", 0, file),
+            dims=tuple((str(k), _count(v, f"workload.dims.{k}", 1, file)) for k, v in dims.items()),
+        ),
+        targets=tuple(_target(item, file) for item in targets),
+        allow_unmodelled=bool(tree.get("allow_unmodelled", False)),
+        version=str(tree.get("tetrasim", "")),
+    )
+
+
+def _target(item: object, file: Path) -> LockedTarget:
+    entry = _mapping(item, "targets", file)
+    _known(entry, ("preset", "set", "config_sha256"), file)
+    settings = _mapping(entry.get("set", {}), "set", file)
+    for key, value in settings.items():
+        if not isinstance(value, (str, int, float, bool)):
+            raise UserError(f"'set.{key}' is not a single value", where=str(file))
+    overrides = tuple((str(k), v) for k, v in settings.items() if isinstance(v, (str, int, float, bool)))
+    return LockedTarget(_text(entry, "preset", file), overrides, str(entry.get("config_sha256", "")))
+
+
+def _load(file: Path) -> object:
+    try:
+        if file.stat().st_size > _MAX_BYTES:
+            raise UserError("the lock file is larger than 1 MB", where=str(file))
+        return yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as failure:
+        reason = getattr(failure, "strerror", None) or "not UTF-8 text"
+        raise UserError(f"cannot read the lock file: {reason}", where=str(file), hint="check the path") from None
+    except yaml.YAMLError as failure:
+        mark = getattr(failure, "problem_mark", None)
+        where = f"{file}:{mark.line + 1}" if mark else str(file)
+        raise UserError(f"not valid YAML: {getattr(failure, 'problem', failure)}", where=where) from None
+
+
+def _mapping(value: object, what: str, file: Path) -> dict[str, object]:
+    if not isinstance(value, dict):
+        raise UserError(f"{what} must be `key: value` lines", where=str(file))
+    return value
+
+
+def _known(tree: dict[str, object], keys: tuple[str, ...], file: Path) -> None:
+    for key in tree:
+        if key not in keys:
+            raise UserError(f"unknown key '{key}'", where=str(file), hint=nearest(str(key), keys))
+
+
+def _text(tree: dict[str, object], key: str, file: Path) -> str:
+    value = tree.get(key)
+    if not isinstance(value, str) or not value:
+        raise UserError(f"'{key}' is missing", where=str(file), hint=f"add `{key}: …`")
+    return value
+
+
+def _count(value: object, key: str, least: int, file: Path) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise UserError(f"'{key}' = {value!r} is not a whole number of at least {least}", where=str(file))
+    return value
