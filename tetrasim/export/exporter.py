@@ -1,0 +1,211 @@
+"""`export_model`: a preset or config becomes a folder of ONNX files, checked, described and cached."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from tetrasim.errors import UserError
+from tetrasim.export import cache
+from tetrasim.export.manifest import (
+    MANIFEST,
+    SCHEMA,
+    Check,
+    ExportedModel,
+    Manifest,
+    PhaseFile,
+    read_manifest,
+    write_manifest,
+)
+from tetrasim.export.phases import Phase, phases_of
+from tetrasim.models.config import LmHead, ModelConfig
+from tetrasim.models.parameters import count_parameters
+from tetrasim.models.zoo import resolve
+
+if TYPE_CHECKING:
+    import numpy as np
+    import onnx_ir as ir
+    from numpy.typing import NDArray
+
+    from tetrasim.export.weight_file import Slot
+
+    Weights = Literal["auto", "random", "none"] | Mapping[str, NDArray[np.float32]]
+
+# Above this many parameters "auto" leaves the weights out: 1 GB of file, seconds of writing and checking.
+AUTO_LIMIT = 250_000_000
+
+
+def export_model(
+    model: str | Path | ModelConfig,
+    *,
+    weights: Weights = "auto",
+    seed: int = 0,
+    check: bool = True,
+    output: Path | None = None,
+    use_cache: bool = True,
+) -> ExportedModel:
+    """Export every phase of `model`.
+
+    Args:
+        model: a preset name, the path of a YAML file, or a config.
+        weights: "random" writes seeded weights, "none" only their shapes, "auto" decides by size; a mapping
+            gives them by torch parameter name (`train_digits` returns one).
+        seed: of the random weights.
+        check: compare torch, onnxruntime and the interpreter (only with weights).
+        output: write to this new folder instead of the cache.
+        use_cache: reuse an earlier export of the same content.
+
+    Raises:
+        UserError: unknown model, wrong weights, or a folder that exists or cannot be written.
+    """
+    config = resolve(model)
+    mode = _weights_mode(config, weights)
+    given = weights if isinstance(weights, Mapping) else None
+    key = cache.key_of(
+        {
+            "config": config.model_dump(mode="json"),
+            "weights": mode if given is None else _hash_arrays(config, given),
+            "seed": seed if mode == "random" else 0,
+            "check": check,
+        }
+    )
+    if output is not None and output.exists():
+        raise UserError(f"the folder '{output}' exists", hint="choose another folder or remove it")
+    target = output or cache.cache_root() / "exports" / f"{config.name}-{key[:16]}"
+    if use_cache and (target / MANIFEST).is_file():
+        return ExportedModel(target, read_manifest(target), cached=True)
+    with cache.new_folder(target, replace=not use_cache) as folder:
+        slots, files = _write_graphs(config, mode, folder)
+        if mode != "none":
+            from tetrasim.export import weight_file
+
+            weight_file.write(folder / weight_file.FILE, slots, seed, given)
+        checks, note = _checks(config, slots, folder, mode, check)
+        manifest = Manifest(
+            schema=SCHEMA,
+            model=config.name,
+            title=config.title,
+            parameters=count_parameters(config).total,
+            architecture=config.architecture,
+            longest=config.longest,
+            weights={"none": "absent", "random": f"random seed {seed}"}.get(mode, mode),
+            weights_file="" if mode == "none" else "weights.bin",
+            key=key,
+            phases=files,
+            checks=checks,
+            checks_note=note,
+            packages=cache.package_versions(),
+        )
+        write_manifest(folder, manifest)
+    return ExportedModel(target, read_manifest(target))
+
+
+def _weights_mode(config: ModelConfig, weights: Weights) -> str:
+    if isinstance(weights, Mapping):
+        return "given"
+    if weights == "auto":
+        return "random" if count_parameters(config).total <= AUTO_LIMIT else "none"
+    if weights not in ("random", "none"):
+        raise UserError(f"unknown weights '{weights}'", hint="known: auto, random, none, or a mapping of arrays")
+    return weights
+
+
+def _hash_arrays(config: ModelConfig, arrays: Mapping[str, NDArray[np.float32]]) -> str:
+    """Content hash of given weights, after checking names and shapes against the model."""
+    import numpy as np
+
+    wanted = parameter_shapes(config)
+    for name, shape in wanted.items():
+        if name not in arrays:
+            raise UserError(f"weights for '{config.name}' lack '{name}'", hint=f"it needs {len(wanted)} arrays")
+        if tuple(arrays[name].shape) != shape:
+            raise UserError(
+                f"weight '{name}' has shape {tuple(arrays[name].shape)}, not {shape}",
+                where=f"model '{config.name}'",
+                hint="give torch's shapes (linear layers: outputs x inputs)",
+            )
+    digest = hashlib.sha256()
+    for name in wanted:
+        digest.update(np.ascontiguousarray(arrays[name], dtype="<f4").data)
+    return digest.hexdigest()
+
+
+def parameter_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
+    """Torch parameter names and shapes, in torch's order, tied ones once."""
+    from tetrasim.models.transformer import build
+
+    return {name: tuple(value.shape) for name, value in build(config).named_parameters()}
+
+
+def _write_graphs(config: ModelConfig, mode: str, folder: Path) -> tuple[tuple[Slot, ...], tuple[PhaseFile, ...]]:
+    import onnx_ir as ir
+
+    from tetrasim.export import weight_file
+    from tetrasim.export.trace import tidy
+
+    phases = phases_of(config)
+    models = [_trace(config, phase) for phase in phases]
+    slots = weight_file.lay_out(parameter_shapes(config), weight_file.foldable_transposes(models))
+    files: list[PhaseFile] = []
+    for phase, model in zip(phases, models, strict=True):
+        weight_file.attach(model, slots, folder)
+        tidy(model)
+        model.producer_name = "tetrasim"
+        model.graph.name = f"{config.name}/{phase.name}"
+        model.metadata_props.update(
+            {
+                "tetrasim.model": config.name,
+                "tetrasim.phase": phase.name,
+                "tetrasim.weights": "absent" if mode == "none" else "present",
+            }
+        )
+        path = folder / f"{phase.name}.onnx"
+        ir.save(model, path)
+        files.append(PhaseFile(phase, path.name, cache.file_sha256(path), len(model.graph)))
+    return slots, tuple(files)
+
+
+def _trace(config: ModelConfig, phase: Phase) -> ir.Model:
+    """The graph of one phase, by stamping layers where that is possible."""
+    from tetrasim.export import stamp
+    from tetrasim.export.trace import trace_phase
+    from tetrasim.models.transformer import build
+
+    if config.layers > stamp.TRACED:
+        short = config.replace(layers=stamp.TRACED)
+        model = trace_phase(build(short), next(p for p in phases_of(short) if p.name == phase.name))
+        if not stamp.stamp_layers(model, config.layers):
+            model = trace_phase(build(config), phase)
+        for value, port in zip(model.graph.outputs, phase.outputs, strict=True):
+            value.name = port.name
+    else:
+        model = trace_phase(build(config), phase)
+    if isinstance(config.head, LmHead) and config.head.tied:
+        _rename_tied(model)
+    return model
+
+
+def _rename_tied(model: ir.Model) -> None:
+    """The exporter may call the shared table by either of its two names; torch's first one is ours."""
+    table = model.graph.initializers.pop("head.weight", None)
+    if table is not None:
+        table.name = "embedding.token.weight"
+        model.graph.initializers["embedding.token.weight"] = table
+
+
+def _checks(
+    config: ModelConfig, slots: tuple[Slot, ...], folder: Path, mode: str, wanted: bool
+) -> tuple[tuple[Check, ...], str]:
+    if mode == "none":
+        return (), "the weights are absent"
+    if not wanted:
+        return (), "not asked for"
+    return (), "later"
+
+
+def describe(exported: ExportedModel) -> dict[str, object]:
+    """The manifest as plain data, for printing."""
+    return dataclasses.asdict(exported.manifest)

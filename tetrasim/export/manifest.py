@@ -1,0 +1,118 @@
+"""`manifest.json`: what an export folder holds, readable without torch.
+
+It names the graphs, their inputs, outputs, symbolic dims and state pairs, whether the weights are there,
+what was checked with which error, and the hashes that identify the content.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
+
+from tetrasim.errors import UserError
+from tetrasim.export.phases import Phase
+
+MANIFEST = "manifest.json"
+SCHEMA = "tetrasim-export-1"
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One comparison on random inputs: the largest absolute difference, and the largest value compared."""
+
+    name: str
+    max_abs_error: float
+    output_range: float
+
+
+@dataclass(frozen=True, slots=True)
+class PhaseFile:
+    """One ONNX file of the folder."""
+
+    phase: Phase
+    file: str
+    sha256: str
+    nodes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """The folder's description; `key` is the hash of everything that determined the export."""
+
+    schema: str
+    model: str
+    title: str
+    parameters: int
+    architecture: str
+    longest: int  # tokens: the context of a decoder, the sequence of an encoder
+    weights: str  # "absent", "random seed 0", "given"
+    weights_file: str  # empty when absent
+    key: str
+    phases: tuple[PhaseFile, ...]
+    checks: tuple[Check, ...]
+    checks_note: str  # why there are none, when there are none
+    packages: tuple[tuple[str, str], ...]
+
+    @property
+    def has_weights(self) -> bool:
+        return self.weights != "absent"
+
+    @property
+    def max_abs_error(self) -> float:
+        """Over all checks; 0 when nothing could be checked (see `checks_note`)."""
+        return max((check.max_abs_error for check in self.checks), default=0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class ExportedModel:
+    """An export folder and its manifest."""
+
+    folder: Path
+    manifest: Manifest
+    cached: bool = False
+
+    def path(self, phase: str) -> Path:
+        """The ONNX file of `phase`: "prefill", "step" or "forward".
+
+        Raises:
+            UserError: when the model has no such phase.
+        """
+        for entry in self.manifest.phases:
+            if entry.phase.name == phase:
+                return self.folder / entry.file
+        names = ", ".join(entry.phase.name for entry in self.manifest.phases)
+        raise UserError(f"model '{self.manifest.model}' has no phase '{phase}'", hint=f"it has: {names}")
+
+    def phase(self, name: str) -> Phase:
+        """The inputs, outputs and states of a phase."""
+        self.path(name)
+        return next(entry.phase for entry in self.manifest.phases if entry.phase.name == name)
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    text = json.dumps(dataclasses.asdict(manifest), indent=1, ensure_ascii=False)
+    (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest of an export folder.
+
+    Raises:
+        UserError: when it is missing, or not of this version.
+    """
+    path = folder / MANIFEST
+    try:
+        return _ADAPTER.validate_json(path.read_bytes())
+    except FileNotFoundError:
+        raise UserError(f"no {MANIFEST} in '{folder}'", hint="give a folder that `tetrasim export` wrote") from None
+    except ValidationError as err:
+        raise UserError(
+            f"not a manifest of this version: {err.errors()[0]['msg']}", where=str(path), hint="export it again"
+        ) from None
+
+
+_ADAPTER = TypeAdapter(Manifest)
