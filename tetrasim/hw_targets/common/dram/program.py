@@ -1,0 +1,133 @@
+"""PIM channel programs: instructions with loops, mode switches and refresh, issued cycle-exactly in order.
+
+A program is a list of rows `(op, a, b, c)` for one channel (channels that run the same stream are simulated
+once). Rows are opened by `ROW`, which precharges, serves a due refresh, and activates; so refresh happens only
+where all banks are closed, and at the latest `postpone` cycles after it fell due.
+
+`channel.py` runs programs; this file is their form.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tetrasim.hw_targets.common.dram.tables import Tables
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+class Op(IntEnum):
+    """Opcodes of program rows."""
+
+    COMMAND = 0  # a: command, b: repeats, c: 1 when it addresses one bank
+    ROW = 1  # advance the row by a and make it the open one; b: 1 for one bank instead of all
+    LOOP = 2  # a: iterations, b: rows advanced per iteration, c: 1 restores the row on exit
+    END = 3
+    WAIT = 4  # the host sees the last command a cycles later; nothing issues before
+    CLOSE = 5  # precharge if a row is open
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """`repeats` issues of `name`; `bank`: addressed to one bank."""
+
+    name: str
+    repeats: int = 1
+    bank: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """Open the row `advance` further on, in all banks or in one."""
+
+    advance: int = 1
+    bank: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """The host reads a result: nothing issues for `cycles` after the last command."""
+
+    cycles: int
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """Precharge, so that another row layout may follow."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loop:
+    """`count` times `body`; `row_step` None: as many rows as the body advances."""
+
+    count: int
+    body: tuple[Instruction, ...]
+    row_step: int | None = None
+    restore_row: bool = False
+
+
+Instruction = Command | Row | Wait | Close | Loop
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """Which commands of a device the engine inserts by itself. `activates`: issued per all-bank ROW (four
+    ACT4 under a power limit), `mode` empty: no mode switching, `columns`: commands that need an open row."""
+
+    activate: str
+    precharge: str
+    columns: tuple[str, ...]
+    activates: int = 1
+    bank_activate: str = "ACT"
+    bank_precharge: str = "PREA"
+    mode: str = ""
+    refresh: str = ""
+    refresh_interval: int = 0  # cycles, 0: never
+    postpone: int = 0  # cycles a due refresh may wait inside a program
+
+
+def encode(instructions: Iterable[Instruction], tables: Tables) -> NDArray[np.int64]:
+    """Program rows [K, 4] of an instruction list."""
+    rows: list[tuple[int, int, int, int]] = []
+    _encode(instructions, tables, rows)
+    return np.array(rows, dtype=np.int64).reshape(len(rows), 4)
+
+
+def rows_advanced(instructions: Iterable[Instruction]) -> int:
+    """Rows that a list of instructions moves on."""
+    total = 0
+    for instruction in instructions:
+        if isinstance(instruction, Row):
+            total += instruction.advance
+        elif isinstance(instruction, Loop) and not instruction.restore_row:
+            step = rows_advanced(instruction.body) if instruction.row_step is None else instruction.row_step
+            total += instruction.count * step
+    return total
+
+
+def _encode(
+    instructions: Iterable[Instruction], tables: Tables, rows: list[tuple[int, int, int, int]]
+) -> None:
+    for instruction in instructions:
+        match instruction:
+            case Command(name, repeats, bank):
+                if repeats > 0:
+                    rows.append((Op.COMMAND, tables.index(name), repeats, int(bank)))
+            case Row(advance, bank):
+                rows.append((Op.ROW, advance, int(bank), 0))
+            case Wait(cycles):
+                rows.append((Op.WAIT, cycles, 0, 0))
+            case Close():
+                rows.append((Op.CLOSE, 0, 0, 0))
+            case Loop(count, body, row_step, restore):
+                if count > 0:
+                    step = rows_advanced(body) if row_step is None else row_step
+                    rows.append((Op.LOOP, count, step, int(restore)))
+                    _encode(body, tables, rows)
+                    rows.append((Op.END, 0, 0, 0))

@@ -1,0 +1,239 @@
+"""Reading device files: every mistake is refused with file, line and the nearest valid name.
+
+name: GDDR6
+title: GDDR6 14 Gb/s, 8 Gb x16
+source: where the values are from; a value may carry its own
+tck_ps: 570
+levels: {Channel: 1, BankGroup: 4, Bank: 4}
+commands:
+  ACT: {level: Bank, opens: true}
+timing:
+  nRP: 30
+  nRFC: {value: 211, source: a table, mark: inferred}
+constraints:
+  - {level: Bank, before: [PREpb], after: [ACT], min_gap: nRP}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import fields
+from functools import lru_cache
+from pathlib import Path
+
+import yaml
+
+from tetrasim.errors import UserError, nearest
+from tetrasim.hw_targets.common.dram.device import Command, Constraint, Device, Energy, Level
+from tetrasim.hw_targets.common.dram.tables import Tables, compile_device
+from tetrasim.hw_targets.common.presets import Plain, read_yaml
+
+DEVICES = Path(__file__).parent / "devices"
+_KEYS = (
+    "name", "title", "source", "note", "based_on", "tck_ps", "row_bytes", "burst_bytes", "rows", "levels",
+    "commands", "timing", "constraints", "energy",
+)  # fmt: skip
+_RULE_KEYS = ("level", "before", "after", "min_gap", "window")
+_COMMAND_KEYS = ("level", "opens", "closes", "mode", "cycles")
+
+
+def device_names() -> tuple[str, ...]:
+    """Devices that ship."""
+    return tuple(sorted(p.stem for p in DEVICES.glob("*.yaml")))
+
+
+def find_device(name: str) -> Device:
+    """A shipped device by name, or a user's file (`path/to/mine.yaml`).
+
+    Raises:
+        UserError: unknown name, or anything wrong in the file.
+    """
+    if name.endswith((".yaml", ".yml")):
+        return load_device(Path(name))
+    if name not in device_names():
+        raise UserError(
+            f"unknown DRAM device '{name}'",
+            hint=f"{nearest(name, device_names())} Or give the path of a .yaml file.",
+        )
+    return load_device(DEVICES / f"{name}.yaml")
+
+
+@lru_cache(maxsize=64)
+def find_tables(name: str) -> Tables:
+    """Compiled tables of `find_device`."""
+    return compile_device(find_device(name))
+
+
+def load_device(file: Path) -> Device:
+    """Read and check a device file; `based_on: gddr6` starts from a shipped device and adds to it.
+
+    Raises:
+        UserError: with file, line and the nearest valid name.
+    """
+    tree, lines = read_yaml(file)
+    reader = _Reader(file, lines, dict(_rule_lines(file)))
+    reader.known(tree, _KEYS, "")
+    base = find_device(str(tree["based_on"])) if "based_on" in tree else None
+    for key in ("name",) if base else ("name", "levels", "commands", "timing", "constraints"):
+        if key not in tree:
+            raise UserError(f"'{key}' is missing", where=str(file), hint="see docs/pim.md for the form")
+    levels = reader.levels(tree) if "levels" in tree else (base.levels if base else ())
+    timing = {**(base.timing if base else {}), **reader.timing(tree)}
+    own = reader.commands(tree, [level.name for level in levels])
+    commands = {c.name: c for c in (*(base.commands if base else ()), *own)}
+    rules = (*(base.constraints if base else ()), *reader.constraints(tree))
+    device = Device(
+        name=str(tree["name"]),
+        title=str(tree.get("title", tree["name"])),
+        levels=levels,
+        commands=tuple(commands.values()),
+        timing=timing,
+        constraints=rules,
+        tck_ps=reader.whole(tree, "tck_ps", base.tck_ps if base else 1000),
+        row_bytes=reader.whole(tree, "row_bytes", base.row_bytes if base else 2048),
+        burst_bytes=reader.whole(tree, "burst_bytes", base.burst_bytes if base else 32),
+        rows=reader.whole(tree, "rows", base.rows if base else 16384),
+        energy=reader.energy(tree) if "energy" in tree else (base.energy if base else Energy()),
+        file=str(file),
+    )
+    compile_device(device)
+    return device
+
+
+class _Reader:
+    """One file being read: turns YAML into checked parts."""
+
+    def __init__(self, file: Path, lines: Mapping[str, int], rule_lines: Mapping[int, int]) -> None:
+        self.file = file
+        self.lines = lines
+        self.rule_lines = rule_lines
+
+    def where(self, path: str) -> str:
+        return f"{self.file}:{self.lines.get(path, self.lines.get(path.rpartition('.')[0], 1))}"
+
+    def known(self, tree: Mapping[str, Plain], keys: tuple[str, ...], path: str) -> None:
+        for key in tree:
+            if key not in keys:
+                here = f"{path}.{key}" if path else str(key)
+                raise UserError(f"unknown key '{here}'", where=self.where(here), hint=nearest(str(key), keys))
+
+    def table(self, tree: Mapping[str, Plain], key: str) -> dict[str, Plain]:
+        value = tree.get(key, {})
+        if not isinstance(value, dict):
+            raise UserError(f"'{key}' should be a mapping", where=self.where(key))
+        return value
+
+    def whole(self, tree: Mapping[str, Plain], key: str, default: int) -> int:
+        return self.number(tree[key], key) if key in tree else default
+
+    def number(self, value: Plain, path: str) -> int:
+        """A non-negative integer, plain or as `{value:, source:, mark:}`."""
+        if isinstance(value, dict):
+            self.known(value, ("value", "source", "mark"), path)
+            value = value.get("value")
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise UserError(
+                f"'{path}' is {value!r}, not a whole number of cycles",
+                where=self.where(path),
+                hint="give a value in cycles of tck_ps",
+            )
+        if value < 0:
+            raise UserError(f"'{path}' is negative ({value})", where=self.where(path))
+        return value
+
+    def levels(self, tree: Mapping[str, Plain]) -> tuple[Level, ...]:
+        items = self.table(tree, "levels").items()
+        return tuple(Level(str(name), self.number(count, f"levels.{name}")) for name, count in items)
+
+    def timing(self, tree: Mapping[str, Plain]) -> dict[str, int]:
+        items = self.table(tree, "timing").items()
+        return {str(k): self.number(v, f"timing.{k}") for k, v in items}
+
+    def commands(self, tree: Mapping[str, Plain], levels: list[str]) -> tuple[Command, ...]:
+        out = []
+        for name, item in self.table(tree, "commands").items():
+            path = f"commands.{name}"
+            if not isinstance(item, dict):
+                raise UserError(f"'{path}' should be a mapping", where=self.where(path))
+            self.known(item, _COMMAND_KEYS, path)
+            level = str(item.get("level", ""))
+            if level not in levels:
+                raise UserError(
+                    f"'{path}' addresses the unknown level '{level}'",
+                    where=self.where(path),
+                    hint=nearest(level, levels),
+                )
+            out.append(
+                Command(
+                    str(name),
+                    level,
+                    bool(item.get("opens", False)),
+                    bool(item.get("closes", False)),
+                    self.number(item.get("mode", 0), f"{path}.mode"),
+                    self.number(item.get("cycles", 1), f"{path}.cycles"),
+                )
+            )
+        return tuple(out)
+
+    def constraints(self, tree: Mapping[str, Plain]) -> tuple[Constraint, ...]:
+        items = tree.get("constraints", [])
+        if not isinstance(items, list):
+            raise UserError("'constraints' should be a list", where=self.where("constraints"))
+        out = []
+        for i, item in enumerate(items):
+            line = self.rule_lines.get(i, 1)
+            where = f"{self.file}:{line}"
+            if not isinstance(item, dict):
+                raise UserError("a constraint should be a mapping", where=where, hint=f"keys: {_RULE_KEYS}")
+            for key in item:
+                if key not in _RULE_KEYS:
+                    raise UserError(
+                        f"unknown key '{key}' of a constraint",
+                        where=where,
+                        hint=nearest(str(key), _RULE_KEYS),
+                    )
+            for key in ("level", "before", "after", "min_gap"):
+                if key not in item:
+                    raise UserError(f"a constraint without '{key}'", where=where)
+            window = item.get("window", 1)
+            if isinstance(window, bool) or not isinstance(window, int) or window < 1:
+                raise UserError(f"window {window!r} is not a whole number above 0", where=where)
+            gap = item["min_gap"]
+            if isinstance(gap, int) and not isinstance(gap, bool) and gap < 0:
+                raise UserError(f"the gap {gap} is negative", where=where, hint="a gap is 0 or more cycles")
+            out.append(
+                Constraint(
+                    str(item["level"]), _names(item["before"]), _names(item["after"]), str(gap), window, where
+                )
+            )
+        return tuple(out)
+
+    def energy(self, tree: Mapping[str, Plain]) -> Energy:
+        known = tuple(f.name for f in fields(Energy))
+        values: dict[str, float] = {}
+        for key, item in self.table(tree, "energy").items():
+            path = f"energy.{key}"
+            if key not in known:
+                raise UserError(
+                    f"unknown key '{path}'", where=self.where(path), hint=nearest(str(key), known)
+                )
+            value = item.get("value") if isinstance(item, dict) else item
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 1e12:
+                raise UserError(f"'{path}' is {value!r}, not a number of 0 or more", where=self.where(path))
+            values[str(key)] = float(value)
+        return Energy(**values)
+
+
+def _names(value: Plain) -> tuple[str, ...]:
+    return tuple(str(v) for v in value) if isinstance(value, list) else (str(value),)
+
+
+def _rule_lines(file: Path) -> Iterator[tuple[int, int]]:
+    """Line of every entry of `constraints`."""
+    node = yaml.compose(file.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+    if not isinstance(node, yaml.MappingNode):
+        return
+    for key, value in node.value:
+        if key.value == "constraints" and isinstance(value, yaml.SequenceNode):
+            for i, item in enumerate(value.value):
+                yield i, item.start_mark.line + 1
