@@ -34,11 +34,11 @@ class GemmConfig(Config):
     tile_rows: int = Field(gt=0, le=64)
     tile_cols: int = Field(gt=0, le=256)
     efficiency: float = Field(gt=0, le=1, description="of the multiply-add peak, in the inner loop")
-    tile_overhead_cycles: float = Field(ge=0, description="load and store of one register tile, per depth block")
+    tile_overhead_cycles: float = Field(ge=0, description="load and store one tile, per depth block")
     depth_block: int = Field(gt=0, description="depth (k) of a packed panel")
     call_overhead_cycles: float = Field(ge=0, description="per matrix product of a batch")
     pack_bytes_per_cycle: float = Field(gt=0, description="rearranging an operand that is not a constant")
-    step_floor_cycles: float = Field(ge=0, description="least cycles per depth step of a register tile: FMA latency")
+    step_floor_cycles: float = Field(ge=0, description="least cycles per depth step of a tile: FMA latency")
     col_granularity: int = Field(gt=0, description="columns are padded to a multiple of this")
 
 
@@ -90,6 +90,7 @@ class OverheadConfig(Config):
 
     node_ns: float = Field(ge=0, description="per executed node of the graph runtime")
     run_ns: float = Field(ge=0, description="per run of the whole graph")
+    value_ns: float = Field(ge=0, description="per graph input and output of a run")
     fork_join_ns: float = Field(ge=0, description="hand out work to the threads and wait for them")
     eager_op_ns: float = Field(ge=0, description="per operation of an eager framework (Python and dispatch)")
 

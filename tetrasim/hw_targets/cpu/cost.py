@@ -94,7 +94,9 @@ def _operands(work: Work, machine: Machine) -> tuple[tuple[Operand, ...], tuple[
     return work.reads, work.writes
 
 
-def streams_of(reads: Iterable[Operand], writes: Iterable[Operand], machine: Machine, resident: int) -> Streams:
+def streams_of(
+    reads: Iterable[Operand], writes: Iterable[Operand], machine: Machine, resident: int
+) -> Streams:
     """Traffic by level: weights and state from `resident`, activations from where they fit together."""
     totals = {"weights": 0, "state": 0, "activations": 0}
     for o in (*reads, *writes):
@@ -224,4 +226,3 @@ def _energy(
             name = LEVELS[level]
             found[name] = found.get(name, 0.0) + nbytes * per_byte[level]
     return tuple((name, pj) for name, pj in found.items() if pj)
-

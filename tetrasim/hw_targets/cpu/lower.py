@@ -27,7 +27,9 @@ def lower(graph: Graph, config: CpuConfig) -> Program:
     works = [work_of(node) for node in graph.nodes]
     blocks = [_block(work, machine, resident) for work in works]
     program = assemble(
-        _vocabulary(machine), [_start(machine), *blocks], ((), *(_after_start(p) for p in graph.predecessors))
+        _vocabulary(machine),
+        [_start(graph, machine), *blocks],
+        ((), *(_after_start(p) for p in graph.predecessors)),
     )
     return replace(program, node=program.node - 1)  # the start of the run belongs to no node: -1
 
@@ -60,9 +62,10 @@ def kind_name(work: Work) -> str:
     return "idle" if work.kind is WorkKind.VIEW else str(work.kind)
 
 
-def _start(machine: Machine) -> Block:
-    """Starting a run: check the feeds, allocate, enter the executor."""
-    ns = machine.config.overhead.run_ns
+def _start(graph: Graph, machine: Machine) -> Block:
+    """Starting a run: check and wrap each fed and fetched value, enter the executor."""
+    o = machine.config.overhead
+    ns = o.run_ns + o.value_ns * (len(graph.inputs) + len(graph.outputs))
     cycles = round(ns * 1e-9 * machine.clock_hz)
     active_pj = machine.config.power.core_active_w * ns * 1e3
     parts = (("run overhead", cycles),)
@@ -112,4 +115,3 @@ def _vocabulary(machine: Machine) -> Vocabulary:
         component_names=COMPONENTS,
         static_power_w=(("idle", machine.config.power.idle_w),),
     )
-

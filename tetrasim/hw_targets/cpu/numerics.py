@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tetrasim.hw_targets.cpu.config import CpuConfig, Dtype
-from tetrasim.sim.ir.graph import Kind
+from tetrasim.sim.ops.rounding import EXACT, round_to
 from tetrasim.sim.precision import BFLOAT16, FLOAT16, FLOAT32, INT8, Precision
 
 if TYPE_CHECKING:
@@ -38,13 +38,9 @@ class CpuArithmetic:
 
     def store(self, x: NDArray[np.generic], type: TensorType) -> NDArray[np.generic]:
         """Round to the memory format of `type`."""
-        if x.dtype.kind != "f":
+        if x.dtype.kind != "f" or type.bits == 64:
             return x
-        if type.kind is Kind.BFLOAT:
-            return _to_bfloat16(x)
-        if type.kind is Kind.FLOAT and type.bits == 16:
-            return x.astype(np.float16).astype(np.float32)
-        return x
+        return round_to(EXACT.store(x, type), type)
 
     def matmul(self, a: NDArray[np.generic], b: NDArray[np.generic]) -> NDArray[np.generic]:
         """Batched product; int8 applies to products with a matrix operand (linear layers)."""
@@ -57,8 +53,6 @@ class CpuArithmetic:
 
     def function(self, name: str, x: NDArray[np.generic]) -> NDArray[np.generic]:
         """Library functions, correctly rounded to float32 within an ulp or so: taken as exact."""
-        from tetrasim.sim.ops.arithmetic import EXACT
-
         return EXACT.function(name, x)
 
 
@@ -71,16 +65,7 @@ def _at_least_32(x: NDArray[np.generic]) -> NDArray[np.generic]:
     return x.astype(np.float32) if x.dtype == np.float16 else x
 
 
-def _to_bfloat16(x: NDArray[np.generic]) -> NDArray[np.generic]:
-    """Round to nearest even on the upper 16 bits; NaN kept."""
-    bits = np.ascontiguousarray(x, dtype=np.float32).view(np.uint32)
-    rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) & np.uint32(0xFFFF0000)
-    return np.where(np.isnan(x), x, rounded.view(np.float32)).astype(np.float32)
-
-
-def _quantise(
-    x: NDArray[np.generic], axis: int | None
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _quantise(x: NDArray[np.generic], axis: int | None) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Symmetric int8 integers and their scale (per tensor, or per column for `axis=0`)."""
     values = np.asarray(x, dtype=np.float64)
     largest = np.max(np.abs(values), axis=axis, keepdims=axis is not None)

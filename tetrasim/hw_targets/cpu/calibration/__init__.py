@@ -1,0 +1,1 @@
+"""Measuring the machine this runs on: peaks, bandwidths, and the costs of onnxruntime's kernels."""
