@@ -211,7 +211,8 @@ class Graph:
         for value in self.values():
             if names.setdefault(value.name, value) is not value:
                 raise GraphError(f"{self.name}: two values are called {value.name!r}")
-        known = {v for v in self.values() if v.role is not Role.ACTIVATION}
+        # a state that a node writes (the cache after an append) is known only from there on
+        known = {v for v in self.values() if v.role is not Role.ACTIVATION and v not in self.producer}
         node_names: set[str] = set()
         for node in self.nodes:
             if node.name in node_names:

@@ -119,6 +119,14 @@ class Work:
     vector: Vector | None = None
 
     @cached_property
+    def _hash(self) -> int:
+        return hash((self.op, self.kind, self.reads, self.writes, self.gemm, self.attention, self.vector))
+
+    def __hash__(self) -> int:
+        """Computed once: targets look prices up by work for every node of every run."""
+        return self._hash
+
+    @cached_property
     def macs(self) -> int:
         if self.gemm is not None:
             return self.gemm.macs

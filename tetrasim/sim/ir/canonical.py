@@ -1,0 +1,218 @@
+"""One spelling per op: rules that turn what exporters write into the ops of `sim/ops/`.
+
+Old opsets' forms become today's, dropout and friends vanish, squeezes become reshapes. A rule is a function
+`(call) -> output values`; ops without a rule are emitted as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tetrasim.errors import UnsupportedOpError
+from tetrasim.sim.ir.attributes import constant_array, tensor_attr, tensor_type_code
+from tetrasim.sim.ir.builder import Builder
+from tetrasim.sim.ir.graph import Attr, Source, Value
+from tetrasim.sim.ir.onnx_file import carried
+from tetrasim.sim.ops.dtypes import onnx_type
+
+if TYPE_CHECKING:
+    import onnx
+
+
+@dataclass(frozen=True)
+class Call:
+    """One ONNX node about to be emitted."""
+
+    builder: Builder
+    proto: onnx.NodeProto
+    inputs: Sequence[Value | None]
+    attrs: dict[str, Attr]
+    source: Source
+    opset: int
+
+    @property
+    def label(self) -> str:
+        return self.proto.name or self.proto.op_type
+
+    def emit(
+        self,
+        op: str,
+        inputs: Sequence[Value | None],
+        attrs: dict[str, Attr] | None = None,
+        outputs: Sequence[str] = (),
+    ) -> tuple[Value, ...]:
+        """Emit `op`; outputs are named as the ONNX node's unless given."""
+        names = outputs or list(self.proto.output)
+        return self.builder.emit(op, inputs, names, attrs or {}, self.source, self.label)
+
+    def refuse(self, why: str, hint: str = "") -> UnsupportedOpError:
+        return UnsupportedOpError(f"{self.proto.op_type}: {why}", where=f"node '{self.label}'", hint=hint)
+
+    def need(self, index: int) -> Value:
+        """Input `index`, which must be present."""
+        found = self.inputs[index] if index < len(self.inputs) else None
+        if found is None:
+            raise self.refuse(f"input {index} is missing")
+        return found
+
+
+Rule = Callable[[Call], tuple[Value | None, ...]]
+
+
+def canonical(
+    builder: Builder,
+    proto: onnx.NodeProto,
+    inputs: Sequence[Value | None],
+    attrs: dict[str, Attr],
+    source: Source,
+    opset: int,
+) -> tuple[Value | None, ...]:
+    """Emit one ONNX node in canonical form.
+
+    Raises:
+        UserError: unsupported op or form.
+    """
+    from tetrasim.sim.ir.contrib import CONTRIB
+
+    call = Call(builder, proto, inputs, attrs, source, opset)
+    rule = CONTRIB.get(proto.op_type) if proto.domain == "com.microsoft" else RULES.get(proto.op_type)
+    if rule is not None:
+        return rule(call)
+    return call.emit(proto.op_type, inputs, attrs)
+
+
+def _constant(call: Call) -> tuple[Value, ...]:
+    array, code = constant_array(call.proto)
+    type = onnx_type(code, tuple(array.shape))
+    return (call.builder.constant(call.proto.output[0], carried(array, type), type),)
+
+
+def _constant_of_shape(call: Call) -> tuple[Value, ...]:
+    value = tensor_attr(call.proto, "value")
+    dtype = onnx_type(tensor_type_code(call.proto, "value"), ()).dtype
+    fill: Attr = 0 if value is None else value.reshape(-1)[0].item()
+    return call.emit("ConstantOfShape", call.inputs, {"dtype": dtype, "value": fill})
+
+
+def _dropout(call: Call) -> tuple[Value | None, ...]:
+    return (call.inputs[0], None)
+
+
+def _view(call: Call) -> tuple[Value, ...]:
+    """Squeeze, Unsqueeze and Flatten are reshapes once shapes are numbers."""
+    from tetrasim.sim.ir.builder import split_params
+    from tetrasim.sim.ops.registry import find_op
+
+    definition = find_op(call.proto.op_type)
+    data, attrs = split_params(definition, call.inputs, call.attrs)
+    (out,) = definition.infer([None if v is None else v.type for v in data], attrs)
+    return call.emit("Reshape", data, {"shape": out.shape, "allowzero": 1})
+
+
+def _softmax(call: Call) -> tuple[Value, ...]:
+    """Before opset 13 softmax flattened to a matrix at `axis` (default 1)."""
+    axis = call.attrs.get("axis", -1 if call.opset >= 13 else 1)
+    assert isinstance(axis, int)
+    x = call.need(0)
+    rank = len(x.type.shape)
+    axis = axis + rank if axis < 0 else axis
+    if call.opset >= 13 or axis == rank - 1:
+        return call.emit(call.proto.op_type, [x], {"axis": axis})
+    name = call.proto.output[0]
+    shape = x.type.shape
+    flat = (int(np.prod(shape[:axis])), int(np.prod(shape[axis:])))
+    (matrix,) = call.emit("Reshape", [x], {"shape": flat}, [f"{name}.flat"])
+    (soft,) = call.emit(call.proto.op_type, [matrix], {"axis": 1}, [f"{name}.softmax"])
+    return call.emit("Reshape", [soft], {"shape": shape})
+
+
+def _gemm(call: Call) -> tuple[Value, ...]:
+    attrs = {k: v for k, v in call.attrs.items() if not (k in ("alpha", "beta") and v == 1.0)}
+    attrs = {k: v for k, v in attrs.items() if not (k in ("transA", "transB") and v == 0)}
+    return call.emit("Gemm", call.inputs, attrs)
+
+
+def _only_first(call: Call) -> tuple[Value, ...]:
+    """Training outputs that nobody reads are dropped."""
+    return call.emit(call.proto.op_type, call.inputs, call.attrs, [call.proto.output[0]])
+
+
+def _split(call: Call) -> tuple[Value, ...]:
+    attrs = dict(call.attrs)
+    if "split" not in attrs and (len(call.inputs) < 2 or call.inputs[1] is None):
+        attrs["num_outputs"] = len(call.proto.output)
+    return call.emit("Split", call.inputs, attrs)
+
+
+def _topk(call: Call) -> tuple[Value, ...]:
+    return call.emit("TopK", call.inputs, {k: v for k, v in call.attrs.items() if k != "sorted"})
+
+
+def _cast_like(call: Call) -> tuple[Value, ...]:
+    return call.emit("Cast", [call.need(0)], {"to": call.need(1).type.dtype})
+
+
+def _cast(call: Call) -> tuple[Value, ...]:
+    return call.emit("Cast", call.inputs, {"to": call.attrs["to"]})
+
+
+def _reduce(call: Call) -> tuple[Value, ...]:
+    return call.emit(call.proto.op_type, call.inputs, dict(call.attrs))
+
+
+def _global_pool(call: Call) -> tuple[Value, ...]:
+    axes = tuple(range(2, len(call.need(0).type.shape)))
+    op = "ReduceMean" if call.proto.op_type == "GlobalAveragePool" else "ReduceMax"
+    return call.emit(op, call.inputs, {"axes": axes, "keepdims": 1})
+
+
+def _refuse(why: str, hint: str) -> Rule:
+    def rule(call: Call) -> tuple[Value, ...]:
+        raise call.refuse(why, hint)
+
+    return rule
+
+
+_LOOP = "loops have no static schedule here"
+_LOOP_HINT = "export prefill and step graphs with explicit states instead of a loop, or unroll it at export"
+_DATA = "the shape of its result depends on run-time data"
+_DATA_HINT = "only static shapes are supported: replace it by a mask or a fixed-size top-k"
+_RANDOM = "random numbers are not reproducible"
+_RANDOM_HINT = "export the model in evaluation mode"
+
+RULES: dict[str, Rule] = {
+    "Constant": _constant,
+    "ConstantOfShape": _constant_of_shape,
+    "Dropout": _dropout,
+    "Squeeze": _view,
+    "Unsqueeze": _view,
+    "Flatten": _view,
+    "Softmax": _softmax,
+    "LogSoftmax": _softmax,
+    "Gemm": _gemm,
+    "Split": _split,
+    "TopK": _topk,
+    "Cast": _cast,
+    "CastLike": _cast_like,
+    "BatchNormalization": _only_first,
+    "GlobalAveragePool": _global_pool,
+    "GlobalMaxPool": _global_pool,
+    "Loop": _refuse(_LOOP, _LOOP_HINT),
+    "Scan": _refuse(_LOOP, _LOOP_HINT),
+    **{op: _refuse(_DATA, _DATA_HINT) for op in ("NonZero", "Unique", "Compress", "NonMaxSuppression")},
+    **{
+        op: _refuse(_RANDOM, _RANDOM_HINT)
+        for op in (
+            "RandomNormal",
+            "RandomUniform",
+            "RandomNormalLike",
+            "RandomUniformLike",
+            "Bernoulli",
+            "Multinomial",
+        )
+    },
+}

@@ -1,0 +1,228 @@
+"""ONNX file -> `Graph` with every shape a number.
+
+Shapes are propagated from the bound input dims through `OpDef.infer`, node by node, while everything that
+depends on shapes and constants is folded (`builder.py`). Exporter styles differ mostly in what they leave
+to be folded, so both the dynamo and the TorchScript exporter's files, and ORT-optimised ones (`contrib.py`),
+go through the same path. Caches are paired by name (`states.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tetrasim.errors import UnsupportedOpError, UserError
+from tetrasim.sim.ir.attributes import parse_attrs, subgraphs
+from tetrasim.sim.ir.builder import Builder, known_array
+from tetrasim.sim.ir.canonical import canonical
+from tetrasim.sim.ir.dims import check_dims, evaluate, symbols_of
+from tetrasim.sim.ir.family import GraphFamily, constant_family, family_from
+from tetrasim.sim.ir.graph import Data, Graph, Kind, Role, Source, Value
+from tetrasim.sim.ir.onnx_file import (
+    EmbeddedData,
+    external_data,
+    initializer_type,
+    is_external,
+    proto_array,
+    read_model,
+    weights_absent,
+)
+from tetrasim.sim.ir.order import check_order
+from tetrasim.sim.ir.states import finish, state_pairs
+from tetrasim.sim.ops.dtypes import onnx_type
+
+if TYPE_CHECKING:
+    import onnx
+
+Env = dict[str, Value | None]
+_SMALL_INITIALIZER = 1 << 20
+_STANDARD = ("", "ai.onnx", "com.microsoft")
+
+
+def symbolic_dims(path: str | Path) -> dict[str, tuple[str, ...]]:
+    """Symbolic dims of a file -> the inputs that have each.
+
+    Raises:
+        UserError: as `import_onnx`.
+    """
+    return symbols_of(read_model(Path(path)).graph)
+
+
+def import_onnx(
+    path: str | Path,
+    dims: Mapping[str, int] | None = None,
+    *,
+    name: str | None = None,
+    states: Mapping[str, str] | None = None,
+) -> Graph:
+    """The graph of `path` with its symbolic dims bound to `dims`.
+
+    `states` maps state inputs to the outputs that replace them; None: found by name (`past…`/`present…`).
+
+    Raises:
+        UserError: unreadable or hostile file, unbound dim, unsupported op, shapes that do not fit.
+    """
+    path = Path(path)
+    return _build(read_model(path), path, dict(dims or {}), name or path.stem, states)
+
+
+def import_family(
+    path: str | Path,
+    dims: Mapping[str, int] | None = None,
+    *,
+    symbol: str = "past",
+    contexts: Sequence[int] = (32, 52),
+    name: str | None = None,
+    states: Mapping[str, str] | None = None,
+) -> GraphFamily:
+    """The step graph of `path` at every context length: three imports that differ in `dims[symbol]`, at the
+    first of `contexts`, a little later, and at the last one (or further) as the proof.
+
+    Raises:
+        UserError: as `import_onnx`; or a dim that is not affine in the symbol.
+    """
+    path = Path(path)
+    model = read_model(path)
+    if symbol not in symbols_of(model.graph):
+        return constant_family(_build(model, path, dict(dims or {}), name or path.stem, states))
+    first = contexts[0]
+    low, high, proof = (
+        _build(model, path, {**(dims or {}), symbol: at}, name or path.stem, states)
+        for at in (first, first + 7, max(contexts[-1], first + 20))
+    )
+    return family_from(low, high, proof, symbol)
+
+
+def _build(
+    model: onnx.ModelProto, path: Path, dims: dict[str, int], name: str, states: Mapping[str, str] | None
+) -> Graph:
+    graph = model.graph
+    check_dims(symbols_of(graph), dims, str(path))
+    check_order(graph, str(path))
+    opset = next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), 20)
+    pairs = state_pairs([v.name for v in graph.input], [v.name for v in graph.output], states, str(path))
+    builder, env = Builder(), Env({"": None})
+    _load_initializers(model, path, builder, env)
+    inputs = _load_inputs(graph, dims, pairs, builder, env)
+    _Walker(builder, env, opset).run(graph)
+    outputs = []
+    for wanted in graph.output:
+        value = env.get(wanted.name)
+        if value is None:
+            raise UserError(f"output '{wanted.name}' is never computed", where=str(path))
+        outputs.append((wanted.name, value))
+    return finish(name, builder, inputs, outputs, pairs, tuple(dims.items()))
+
+
+def _load_initializers(model: onnx.ModelProto, path: Path, builder: Builder, env: Env) -> None:
+    absent = weights_absent(model)
+    for proto in model.graph.initializer:
+        type = initializer_type(proto)
+        external = is_external(proto)
+        weight = type.elements > 1 and (
+            type.kind in (Kind.FLOAT, Kind.BFLOAT) or (type.bits <= 8 and type.kind is not Kind.BOOL)
+        )
+        data: Data | None = None
+        if external and not absent:
+            data = external_data(proto, path.parent, type)
+        elif not external:
+            data = EmbeddedData(proto, type)
+        if not weight and data is not None and type.elements <= _SMALL_INITIALIZER:
+            env[proto.name] = builder.constant(proto.name, data.load(), type)
+        else:
+            role = Role.WEIGHT if weight else Role.CONSTANT
+            env[proto.name] = Value(builder.fresh(proto.name), type, role, data)
+
+
+def _load_inputs(
+    graph: onnx.GraphProto, dims: Mapping[str, int], pairs: Mapping[str, str], builder: Builder, env: Env
+) -> list[Value]:
+    """Run-time inputs. One that is also an initializer has a default: the constant is used."""
+    values = []
+    for proto in graph.input:
+        if proto.name in env:
+            continue
+        if not proto.type.HasField("tensor_type") or not proto.type.tensor_type.HasField("shape"):
+            raise UserError(
+                f"input '{proto.name}' is no tensor, or has no shape", hint="export it with shapes"
+            )
+        tensor = proto.type.tensor_type
+        shape = []
+        for dim in tensor.shape.dim:
+            size = dim.dim_value if dim.HasField("dim_value") else evaluate(dim.dim_param, dims)
+            if size is None or size < 0:
+                raise UserError(f"input '{proto.name}' has a dim '{dim.dim_param}' that is {size}")
+            shape.append(int(size))
+        role = Role.STATE if proto.name in pairs else Role.INPUT
+        value = Value(builder.fresh(proto.name), onnx_type(tensor.elem_type, tuple(shape)), role)
+        env[proto.name] = value
+        values.append(value)
+    return values
+
+
+class _Walker:
+    """Emits the nodes of a graph and of the branches of its constant `If`s."""
+
+    def __init__(self, builder: Builder, env: Env, opset: int) -> None:
+        self.builder = builder
+        self.env = env
+        self.opset = opset
+
+    def run(self, graph: onnx.GraphProto) -> None:
+        for proto in graph.node:
+            self._node(proto)
+
+    def _node(self, proto: onnx.NodeProto) -> None:
+        if proto.domain not in _STANDARD:
+            raise UnsupportedOpError(
+                f"op '{proto.op_type}' of domain '{proto.domain}' is not supported",
+                where=f"node '{proto.name or proto.op_type}'",
+                hint="export with standard ONNX ops; ORT files: use optimisation level 'basic'",
+            )
+        inputs = [self._value(n, proto) for n in proto.input]
+        if proto.op_type == "If":
+            self._branch(proto, inputs)
+            return
+        attrs = parse_attrs(proto)
+        source = Source((proto.name,) if proto.name else (), module_path(proto))
+        outputs = canonical(self.builder, proto, inputs, attrs, source, self.opset)
+        for name, value in zip(proto.output, outputs, strict=False):
+            self.env[name] = value
+
+    def _value(self, name: str, proto: onnx.NodeProto) -> Value | None:
+        if name not in self.env:
+            raise UserError(
+                f"reads '{name}', which nothing computes", where=f"node '{proto.name or proto.op_type}'"
+            )
+        return self.env[name]
+
+    def _branch(self, proto: onnx.NodeProto, inputs: list[Value | None]) -> None:
+        condition = inputs[0]
+        array = None if condition is None else known_array(condition)
+        if array is None:
+            raise UnsupportedOpError(
+                "If depends on run-time data",
+                where=f"node '{proto.name or 'If'}'",
+                hint="export with control flow traced away",
+            )
+        taken = subgraphs(proto)["then_branch" if bool(array.reshape(-1)[0]) else "else_branch"]
+        outer = dict(self.env)
+        for init in taken.initializer:
+            self.env[init.name] = self.builder.constant(init.name, proto_array(init), initializer_type(init))
+        self.run(taken)
+        results = [self.env[v.name] for v in taken.output]
+        self.env = outer
+        self.env.update(zip(proto.output, results, strict=True))
+
+
+def module_path(proto: onnx.NodeProto) -> str:
+    """The torch module a node comes from: the exporter's metadata, or the path in a TorchScript node name."""
+    for entry in proto.metadata_props:
+        if entry.key == "pkg.torch.onnx.name_scopes":
+            scopes = [s.strip(" '\"") for s in entry.value.strip("[]").split(",")]
+            named = [s for s in scopes[:-1] if s]
+            return named[-1] if named else ""
+    if proto.name.startswith("/"):
+        return proto.name.strip("/").rpartition("/")[0].replace("/", ".")
+    return ""

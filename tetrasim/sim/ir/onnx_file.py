@@ -1,0 +1,198 @@
+"""Reading ONNX files that nobody vouches for.
+
+The protobuf is parsed without its external data; weights stay on disk and are memory-mapped when asked
+for. External-data paths must stay inside the model's own folder (no absolute path, no `..`, no symbolic
+link that leads out), and every promised byte must be there. A file that declares its weights absent
+(metadata property `tetrasim.weights` = `absent`) has types and shapes only.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tetrasim.errors import UserError
+from tetrasim.sim.ir.graph import Kind, TensorType
+from tetrasim.sim.ops.dtypes import numpy_dtype, onnx_type
+
+if TYPE_CHECKING:
+    import onnx
+
+WEIGHTS_KEY = "tetrasim.weights"
+WEIGHTS_ABSENT = "absent"
+MAX_PROTO_BYTES = 2**31 - 1
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ExternalData:
+    """Numbers of an initializer in a side file, mapped when asked for."""
+
+    path: Path
+    offset: int
+    nbytes: int
+    type: TensorType
+
+    def load(self) -> NDArray[Any]:
+        """The tensor in the interpreter's format."""
+        raw = np.memmap(self.path, dtype=np.uint8, mode="r", offset=self.offset, shape=(self.nbytes,))
+        return decode(raw, self.type)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EmbeddedData:
+    """Numbers inside the protobuf, decoded when asked for."""
+
+    proto: Any
+    type: TensorType
+
+    def load(self) -> NDArray[Any]:
+        """The tensor in the interpreter's format."""
+        return carried(proto_array(self.proto), self.type)
+
+
+def carried(array: NDArray[Any], type: TensorType) -> NDArray[Any]:
+    """`array` in the element format the interpreter carries for `type`."""
+    wanted = numpy_dtype(type)
+    return array if array.dtype == wanted else array.astype(wanted)
+
+
+def decode(raw: NDArray[np.uint8], type: TensorType) -> NDArray[Any]:
+    """Little-endian bytes of an ONNX tensor -> array."""
+    import ml_dtypes
+
+    if type.bits == 4:
+        both = np.stack([raw & 15, raw >> 4], axis=-1).reshape(-1)[: type.elements].astype(np.int8)
+        signed = np.where(both > 7, both - 16, both) if type.kind is Kind.INT else both
+        return signed.astype(numpy_dtype(type)).reshape(type.shape)
+    special: dict[tuple[Kind, int], Any] = {
+        (Kind.FLOAT, 16): np.float16,
+        (Kind.FLOAT, 32): np.float32,
+        (Kind.BFLOAT, 16): ml_dtypes.bfloat16,
+        (Kind.FLOAT, 8): ml_dtypes.float8_e4m3fn,
+    }
+    stored = special.get((type.kind, type.bits), numpy_dtype(type))
+    return carried(raw.view(stored).reshape(type.shape), type)
+
+
+def proto_array(proto: onnx.TensorProto) -> NDArray[Any]:
+    """The numbers of a tensor that is stored in the protobuf itself."""
+    from onnx import numpy_helper
+
+    return np.asarray(numpy_helper.to_array(proto))
+
+
+def read_model(path: Path) -> onnx.ModelProto:
+    """Parse `path`; local functions are inlined.
+
+    Raises:
+        UserError: no such file, not ONNX, truncated, empty, or larger than protobuf allows.
+    """
+    import onnx
+
+    where = str(path)
+    if path.is_dir():
+        raise UserError("this is a folder, not an ONNX file", where=where, hint="name the .onnx file in it")
+    if not path.is_file():
+        raise UserError("there is no such file", where=where, hint="check the path")
+    if path.stat().st_size > MAX_PROTO_BYTES:
+        raise UserError(
+            "the file is larger than 2 GiB, which protobuf cannot parse",
+            where=where,
+            hint="save the weights as external data: onnx.save(..., save_as_external_data=True)",
+        )
+    model = onnx.ModelProto()
+    try:
+        model.ParseFromString(path.read_bytes())
+    except _decode_error() as error:
+        raise UserError(
+            "this is not an ONNX file, or it is truncated", where=where, hint="export or download it again"
+        ) from error
+    if not model.HasField("graph") or not model.graph.output or not (model.graph.node or model.graph.input):
+        raise UserError(
+            "the file holds no graph",
+            where=where,
+            hint="it is empty or truncated: export or download it again",
+        )
+    if model.functions:
+        from onnx import inliner
+
+        try:
+            model = inliner.inline_local_functions(model)
+        except RuntimeError as error:
+            raise UserError(f"its local functions cannot be inlined: {error}", where=where) from error
+    return model
+
+
+def _decode_error() -> type[Exception]:
+    import importlib
+
+    error: type[Exception] = importlib.import_module("google.protobuf.message").DecodeError
+    return error
+
+
+def weights_absent(model: onnx.ModelProto) -> bool:
+    """True when the exporter left the numbers out on purpose."""
+    return any(p.key == WEIGHTS_KEY and p.value == WEIGHTS_ABSENT for p in model.metadata_props)
+
+
+def initializer_type(proto: onnx.TensorProto) -> TensorType:
+    """Shape and format of an initializer."""
+    return onnx_type(proto.data_type, tuple(proto.dims))
+
+
+def is_external(proto: onnx.TensorProto) -> bool:
+    """True when the numbers are in a side file."""
+    return bool(proto.data_location == 1)  # onnx.TensorProto.EXTERNAL
+
+
+def external_data(proto: onnx.TensorProto, folder: Path, type: TensorType) -> ExternalData:
+    """The side file of an initializer, checked.
+
+    Raises:
+        UserError: the path leaves the folder, the file is missing or too short, or sizes contradict.
+    """
+    entries = {e.key: e.value for e in proto.external_data}
+    location = entries.get("location", "")
+    where = f"initializer '{proto.name}'"
+    path = _inside(folder, location, where)
+    if not path.is_file():
+        raise UserError(
+            f"external data file '{location}' is missing",
+            where=where,
+            hint=f"put it beside the model in {folder}",
+        )
+    try:
+        offset = int(entries.get("offset", "0"))
+        nbytes = int(entries["length"]) if "length" in entries else type.nbytes
+    except ValueError as error:
+        raise UserError("external data offset or length is not a number", where=where) from error
+    if offset < 0 or nbytes != type.nbytes:
+        raise UserError(
+            f"external data has {nbytes} bytes at {offset}, but {type} takes {type.nbytes}", where=where
+        )
+    if offset + nbytes > path.stat().st_size:
+        raise UserError(
+            f"external data file '{location}' is too short: {path.stat().st_size} bytes, "
+            f"{offset + nbytes} needed",
+            where=where,
+            hint="it is truncated: export or download it again",
+        )
+    return ExternalData(path, offset, nbytes, type)
+
+
+def _inside(folder: Path, location: str, where: str) -> Path:
+    root = Path(os.path.realpath(folder))
+    candidate = Path(os.path.realpath(root / location))
+    leaves = not location or os.path.isabs(location) or ".." in Path(location).parts or "\\" in location
+    if leaves or not candidate.is_relative_to(root):
+        raise UserError(
+            f"external data path '{location}' leads out of the model's folder",
+            where=where,
+            hint="external data must lie in the model's own folder; this file may be hostile",
+        )
+    return candidate

@@ -1,0 +1,142 @@
+"""Attention as one op, and rotary position embedding.
+
+`Attention(q, k, v[, mask])` is scaled dot-product attention on 4-d tensors. `q_layout`, `k_layout`,
+`v_layout`, `o_layout` name the order of their axes (b batch, h heads, s tokens, d width): fused kernels
+read and write strided tensors, so a transpose around attention is a layout, not work. With fewer key heads
+than query heads, each key head serves a group (GQA). `causal`: query i sees keys up to kv_len - q_len + i.
+The additive or boolean `mask` broadcasts to [b, h, q, k]. `softcap` > 0: scores become c tanh(scores / c).
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from tetrasim.sim.ir.graph import Node, TensorType
+from tetrasim.sim.ops.arithmetic import Arithmetic
+from tetrasim.sim.ops.normalisation import softmax
+from tetrasim.sim.ops.opdef import (
+    Arr,
+    Arrays,
+    Attrs,
+    OpDef,
+    ShapeError,
+    Types,
+    as_float,
+    broadcast,
+    float_attr,
+    have,
+    int_attr,
+    maybe,
+    need,
+    reads,
+    reshaped,
+    same,
+    str_attr,
+    vector_work,
+    writes,
+)
+from tetrasim.sim.ops.work import AttentionShape, Work, WorkKind
+
+CANONICAL = "bhsd"
+
+
+def _perm(layout: str) -> tuple[int, ...]:
+    if sorted(layout) != sorted(CANONICAL):
+        raise ShapeError(f"attention layout '{layout}' is not an order of '{CANONICAL}'")
+    return tuple(layout.index(c) for c in CANONICAL)
+
+
+def _dims(types: Types, attrs: Attrs, index: int, name: str) -> tuple[int, int, int, int]:
+    shape = need(types, index).shape
+    if len(shape) != 4:
+        raise ShapeError(f"attention input {index} must have 4 axes, not {shape}")
+    b, h, s, d = (shape[p] for p in _perm(str_attr(attrs, name, CANONICAL)))
+    return b, h, s, d
+
+
+def _infer(types: Types, attrs: Attrs) -> tuple[TensorType, ...]:
+    b, h, s, d = _dims(types, attrs, 0, "q_layout")
+    kb, kh, t, kd = _dims(types, attrs, 1, "k_layout")
+    vb, vh, vt, vd = _dims(types, attrs, 2, "v_layout")
+    if (kb, kh, t) != (vb, vh, vt) or kd != d or b != kb or h % kh:
+        raise ShapeError(
+            f"attention shapes do not fit: q {(b, h, s, d)}, k {(kb, kh, t, kd)}, v {(vb, vh, vt, vd)}"
+        )
+    if len(types) > 3 and types[3] is not None:
+        broadcast(types[3].shape, (b, h, s, t))
+    out = dict(zip(CANONICAL, (b, h, s, vd), strict=True))
+    return (reshaped(need(types, 0), tuple(out[c] for c in str_attr(attrs, "o_layout", CANONICAL))),)
+
+
+def causal_mask(q_len: int, kv_len: int) -> Arr:
+    """True where query i may see key j: j <= kv_len - q_len + i."""
+    return np.tril(np.ones((q_len, kv_len), dtype=bool), kv_len - q_len)
+
+
+def _reference(arrays: Arrays, attrs: Attrs, arith: Arithmetic) -> tuple[Arr, ...]:
+    q, k, v = (
+        as_float(have(arrays, i)).transpose(_perm(str_attr(attrs, f"{n}_layout", CANONICAL)))
+        for i, n in enumerate("qkv")
+    )
+    groups = q.shape[1] // k.shape[1]
+    if groups > 1:
+        k, v = np.repeat(k, groups, axis=1), np.repeat(v, groups, axis=1)
+    scale = q.dtype.type(float_attr(attrs, "scale", 1 / math.sqrt(q.shape[-1])))
+    scores = np.asarray(arith.matmul(q * scale, np.swapaxes(k, -1, -2)))
+    cap = float_attr(attrs, "softcap", 0.0)
+    if cap:
+        scores = scores.dtype.type(cap) * np.asarray(arith.function("tanh", scores / scores.dtype.type(cap)))
+    mask = maybe(arrays, 3)
+    if mask is not None:
+        scores = np.where(mask, scores, -np.inf) if mask.dtype == bool else scores + mask
+    if int_attr(attrs, "causal", 0):
+        scores = np.where(causal_mask(scores.shape[-2], scores.shape[-1]), scores, -np.inf)
+    out = np.asarray(arith.matmul(softmax(scores.astype(q.dtype), -1, arith), v))
+    layout = str_attr(attrs, "o_layout", CANONICAL)
+    return (np.ascontiguousarray(out.transpose([CANONICAL.index(c) for c in layout])),)
+
+
+def attention_shape(node: Node) -> AttentionShape:
+    """The cost-relevant dimensions of an `Attention` node."""
+    types = [None if v is None else v.type for v in node.inputs]
+    b, h, s, d = _dims(types, node.attrs, 0, "q_layout")
+    _, g, t, _ = _dims(types, node.attrs, 1, "k_layout")
+    vd = _dims(types, node.attrs, 2, "v_layout")[3]
+    causal = bool(int_attr(node.attrs, "causal", 0))
+    biased = len(node.inputs) > 3 and node.inputs[3] is not None
+    # one query sees every key: the causal mask is empty
+    return AttentionShape(b, s, h, g, d, vd, t, causal and s > 1, int_attr(node.attrs, "window", 0), biased)
+
+
+def _work(node: Node) -> Work:
+    return Work(node.op, WorkKind.ATTENTION, reads(node), writes(node), attention=attention_shape(node))
+
+
+def _rotate(arrays: Arrays, attrs: Attrs, _: Arithmetic) -> tuple[Arr, ...]:
+    """x cos + rotate(x) sin over the first `rotary_dim` of the last axis; cos and sin broadcast to x and
+    have its width (halves repeated) or half of it."""
+    x, cos, sin = (as_float(have(arrays, i)) for i in range(3))
+    width = int_attr(attrs, "rotary_dim", 0) or x.shape[-1]
+    part, rest = x[..., :width], x[..., width:]
+    pairs = bool(int_attr(attrs, "interleaved", 0))
+    if cos.shape[-1] * 2 == width:
+        cos, sin = (np.repeat(c, 2, -1) if pairs else np.concatenate([c, c], -1) for c in (cos, sin))
+    if pairs:
+        turned = np.stack([-part[..., 1::2], part[..., 0::2]], axis=-1).reshape(part.shape)
+    else:
+        half = width // 2
+        turned = np.concatenate([-part[..., half:], part[..., :half]], axis=-1)
+    return (np.concatenate([part * cos + turned * sin, rest], axis=-1),)
+
+
+def _rotate_work(node: Node) -> Work:
+    # two products and one sum per element; the swap of halves is addressing
+    return vector_work(node, {"mul": 2, "add": 1})
+
+
+OPS = {
+    "Attention": OpDef(_infer, _reference, _work),
+    "RotaryEmbedding": OpDef(same, _rotate, _rotate_work),
+}

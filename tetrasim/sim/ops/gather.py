@@ -1,0 +1,175 @@
+"""Rows picked or placed by index. Gathers read as many elements as they write, plus the indices."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from tetrasim.sim.ir.graph import Node, Role, TensorType
+from tetrasim.sim.ops.arithmetic import Arithmetic
+from tetrasim.sim.ops.movement import is_contiguous
+from tetrasim.sim.ops.opdef import (
+    Arr,
+    Arrays,
+    Attrs,
+    OpDef,
+    ShapeError,
+    Types,
+    axis_of,
+    have,
+    int_attr,
+    need,
+    operand,
+    reads,
+    reshaped,
+    str_attr,
+    view_work,
+    writes,
+)
+from tetrasim.sim.ops.work import Work, WorkKind
+
+
+def _gather_type(types: Types, attrs: Attrs) -> tuple[TensorType, ...]:
+    x, index = need(types, 0), need(types, 1)
+    axis = axis_of(int_attr(attrs, "axis", 0), len(x.shape))
+    return (reshaped(x, (*x.shape[:axis], *index.shape, *x.shape[axis + 1 :])),)
+
+
+def _wrapped(index: Arr, size: int) -> Arr:
+    if index.size and (index.max() >= size or index.min() < -size):
+        raise ShapeError(f"index {int(index.max())} is out of range for {size} rows")
+    return index
+
+
+def _gather(arrays: Arrays, attrs: Attrs, _: Arithmetic) -> tuple[Arr, ...]:
+    x, index = have(arrays, 0), have(arrays, 1)
+    axis = axis_of(int_attr(attrs, "axis", 0), x.ndim)
+    return (np.take(x, _wrapped(index, x.shape[axis]), axis=axis),)
+
+
+def _pick_work(node: Node) -> Work:
+    """GATHER: the source is touched once per element written."""
+    source, *rest = (v for v in node.inputs if v is not None)
+    picked = min(node.outputs[0].type.elements, source.type.elements)
+    ins = (operand(source, picked), *(operand(v) for v in rest))
+    return Work(node.op, WorkKind.GATHER, ins, writes(node))
+
+
+def _gather_work(node: Node) -> Work:
+    """A single constant index into the leading axes is a view of one row block."""
+    source, index = node.inputs[0], node.inputs[1]
+    assert source is not None
+    assert index is not None
+    axis = axis_of(int_attr(node.attrs, "axis", 0), len(source.type.shape))
+    if index.role is Role.CONSTANT and index.type.elements == 1:
+        part = (*source.type.shape[:axis], 1, *source.type.shape[axis + 1 :])
+        if is_contiguous(source.type.shape, part):
+            return view_work(node)
+    return _pick_work(node)
+
+
+def _elements_type(types: Types, _: Attrs) -> tuple[TensorType, ...]:
+    x, index = need(types, 0), need(types, 1)
+    if len(x.shape) != len(index.shape):
+        raise ShapeError(f"data has rank {len(x.shape)} and indices {len(index.shape)}")
+    return (reshaped(x, index.shape),)
+
+
+def _gather_elements(arrays: Arrays, attrs: Attrs, _: Arithmetic) -> tuple[Arr, ...]:
+    x, index = have(arrays, 0), have(arrays, 1)
+    axis = axis_of(int_attr(attrs, "axis", 0), x.ndim)
+    grid: list[Arr] = list(np.indices(index.shape, sparse=True))
+    grid[axis] = _wrapped(index, x.shape[axis])
+    return (x[tuple(grid)],)
+
+
+def _nd_type(types: Types, attrs: Attrs) -> tuple[TensorType, ...]:
+    x, index = need(types, 0), need(types, 1)
+    lead = int_attr(attrs, "batch_dims", 0)
+    depth = index.shape[-1]
+    if lead + depth > len(x.shape):
+        raise ShapeError(f"indices of depth {depth} for rank {len(x.shape)}")
+    return (reshaped(x, (*index.shape[:-1], *x.shape[lead + depth :])),)
+
+
+def _gather_nd(arrays: Arrays, attrs: Attrs, _: Arithmetic) -> tuple[Arr, ...]:
+    x, index = have(arrays, 0), have(arrays, 1)
+    lead = int_attr(attrs, "batch_dims", 0)
+    shape = index.shape
+    batch = np.indices(shape[:lead]).reshape(lead, *shape[:lead], *(1,) * (len(shape) - 1 - lead))
+    picks = (*batch, *(index[..., i] for i in range(shape[-1])))
+    return (x[picks],)
+
+
+def _scatter_work(node: Node) -> Work:
+    """The data are copied and the updates written over them (a scatter into a cache is `KVAppend`)."""
+    return Work(node.op, WorkKind.GATHER, reads(node), writes(node))
+
+
+def _combine(kind: str) -> Callable[[Arr, tuple[Arr, ...], Arr], None]:
+    table: dict[str, Callable[..., None]] = {
+        "add": np.add.at,
+        "mul": np.multiply.at,
+        "max": np.maximum.at,
+        "min": np.minimum.at,
+    }
+    if kind == "none":
+        return lambda out, where, new: out.__setitem__(where, new)
+    if kind not in table:
+        raise ShapeError(f"scatter reduction '{kind}' is not supported")
+    return table[kind]
+
+
+def _data_type(types: Types, _: Attrs) -> tuple[TensorType, ...]:
+    need(types, 1), need(types, 2)
+    return (need(types, 0),)
+
+
+def _scatter_elements(arrays: Arrays, attrs: Attrs, _: Arithmetic) -> tuple[Arr, ...]:
+    x, index, new = have(arrays, 0), have(arrays, 1), have(arrays, 2)
+    axis = axis_of(int_attr(attrs, "axis", 0), x.ndim)
+    grid: list[Arr] = list(np.indices(index.shape, sparse=True))
+    grid[axis] = _wrapped(index, x.shape[axis])
+    out = x.copy()
+    _combine(str_attr(attrs, "reduction", "none"))(out, tuple(grid), new)
+    return (out,)
+
+
+def _scatter_nd(arrays: Arrays, attrs: Attrs, _: Arithmetic) -> tuple[Arr, ...]:
+    x, index, new = have(arrays, 0), have(arrays, 1), have(arrays, 2)
+    out = x.copy()
+    where = tuple(index[..., i] for i in range(index.shape[-1]))
+    _combine(str_attr(attrs, "reduction", "none"))(out, where, new)
+    return (out,)
+
+
+def _one_hot_type(types: Types, attrs: Attrs) -> tuple[TensorType, ...]:
+    index, values = need(types, 0), need(types, 2)
+    rank = len(index.shape) + 1
+    axis = axis_of(int_attr(attrs, "axis", -1), rank)
+    shape = (*index.shape[:axis], int_attr(attrs, "depth"), *index.shape[axis:])
+    return (reshaped(values, shape),)
+
+
+def _one_hot(arrays: Arrays, attrs: Attrs, _: Arithmetic) -> tuple[Arr, ...]:
+    index, values = have(arrays, 0).astype(np.int64), have(arrays, 2)
+    depth = int_attr(attrs, "depth")
+    axis = axis_of(int_attr(attrs, "axis", -1), index.ndim + 1)
+    classes = np.arange(depth).reshape(-1, *(1,) * (index.ndim - axis))
+    hot = np.expand_dims(np.where(index < 0, index + depth, index), axis) == classes
+    return (np.where(hot, values[1], values[0]).astype(values.dtype),)
+
+
+def _one_hot_work(node: Node) -> Work:
+    return Work(node.op, WorkKind.GATHER, reads(node), writes(node))
+
+
+OPS = {
+    "Gather": OpDef(_gather_type, _gather, _gather_work),
+    "GatherElements": OpDef(_elements_type, _gather_elements, _pick_work),
+    "GatherND": OpDef(_nd_type, _gather_nd, _pick_work),
+    "ScatterElements": OpDef(_data_type, _scatter_elements, _scatter_work),
+    "ScatterND": OpDef(_data_type, _scatter_nd, _scatter_work),
+    "OneHot": OpDef(_one_hot_type, _one_hot, _one_hot_work, params={1: "depth"}),
+}
