@@ -15,15 +15,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """Results in the order in which the targets were named."""
+    """Results in the order in which the targets were named; `command` makes all of them again."""
 
     schema_version: str
+    command: str
     results: tuple[Result, ...]
 
 
-def document(results: tuple[Result, ...]) -> Document:
-    """A document of the current schema version."""
-    return Document(SCHEMA_VERSION, results)
+def document(results: tuple[Result, ...], command: str = "") -> Document:
+    """A document of the current schema version; without `command`, that of the first result."""
+    return Document(SCHEMA_VERSION, command or results[0].provenance.command, results)
 
 
 @cache

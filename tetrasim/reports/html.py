@@ -52,6 +52,7 @@ def to_html(found: Document) -> str:
         parameters=charts.si(results[0].parameters, "", 4).strip(),
         sections=SECTIONS,
         panels=panels,
+        command=found.command,
         latency_bars=charts.bars(_latency_bars(results), "Latency of every target"),
         energy_bars=charts.bars(_energy_bars(results), "Energy of every target"),
         token_bars=charts.bars(_token_bars(results), "Time per token of every target")

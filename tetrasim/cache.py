@@ -1,0 +1,60 @@
+"""Finished simulations by content: what was computed once for the same inputs is read, not computed again.
+
+The key hashes the model (its files), the target's whole configuration, the workload and tetrasim's code;
+an entry is a folder with `result.json` and the trace, made by one rename. No pickle: a damaged or older
+entry fails validation and counts as absent.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from tetrasim.errors import UserError
+from tetrasim.export.cache import cache_root, new_folder
+from tetrasim.reports.document import document, parse
+from tetrasim.reports.json import to_json
+from tetrasim.sim.result import Result
+from tetrasim.sim.workload import Workload
+
+_RESULT, _TRACE = "result.json", "trace.pftrace"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One target's result and the Perfetto trace of its runs."""
+
+    result: Result
+    trace: bytes
+
+
+def key_of(model_sha256: str, preset: str, config_json: str, workload: Workload, code_sha256: str) -> str:
+    """The content address of one simulation."""
+    parts = (model_sha256, preset, config_json, json.dumps(asdict(workload), sort_keys=True), code_sha256)
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+
+def find(key: str) -> Entry | None:
+    """The entry, or None when there is none that can be read."""
+    folder = _folder(key)
+    try:
+        found = parse((folder / _RESULT).read_bytes(), _RESULT)
+        return Entry(found.results[0], (folder / _TRACE).read_bytes())
+    except (OSError, UserError, IndexError):
+        return None
+
+
+def store(key: str, entry: Entry) -> None:
+    """Keep an entry. A cache that cannot be written costs time, not the result."""
+    try:
+        with new_folder(_folder(key), replace=True) as folder:
+            (folder / _RESULT).write_text(to_json(document((entry.result,))), encoding="utf-8")
+            (folder / _TRACE).write_bytes(entry.trace)
+    except UserError:
+        return
+
+
+def _folder(key: str) -> Path:
+    return cache_root() / "results" / key[:2] / key[:32]

@@ -1,0 +1,182 @@
+"""Where a model comes from: a preset, a YAML file, a folder that `tetrasim export` wrote, or an ONNX file.
+
+`find_model` only hashes and describes, so that a cached result needs neither torch nor the graphs;
+`load_model` imports the graphs for one workload.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tetrasim.errors import UserError, nearest
+from tetrasim.sim.workload import Workload
+
+if TYPE_CHECKING:
+    from tetrasim.export.manifest import ExportedModel, Manifest
+    from tetrasim.run_phases import LoadedModel, ModelPhase
+
+DEFAULT_PROMPT = 32  # decoders
+DEFAULT_SEQUENCE = 128  # encoders over tokens, or their longest
+_ENCODER, _DECODER, _FILE = "encoder", "decoder", "file"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFiles:
+    """A model on disk. `kind`: "decoder" (prefill and step graphs), "encoder" (one forward graph) or "file"
+    (a user's ONNX file: its dims are bound by name). `longest` is 0 where it is not known."""
+
+    name: str
+    kind: str
+    parameters: int
+    sha256: str
+    longest: int
+    phases: tuple[tuple[str, Path], ...]
+    symbols: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    export_checks: tuple[tuple[str, float], ...] = ()
+
+
+def find_model(model: str | Path, *, use_cache: bool = True) -> ModelFiles:
+    """The files of `model`, exported now where they are not in the cache.
+
+    Raises:
+        UserError: unknown preset, missing file, an export that fails its checks.
+    """
+    path = Path(model)
+    if path.suffix == ".onnx":
+        return _onnx_file(path)
+    if path.is_dir():
+        from tetrasim.export.manifest import ExportedModel, read_manifest
+
+        return _exported(ExportedModel(path, read_manifest(path)))
+    from tetrasim.export.exporter import export_model
+
+    return _exported(export_model(model if isinstance(model, str) else str(model), use_cache=use_cache))
+
+
+def check_workload(files: ModelFiles, workload: Workload) -> Workload:
+    """The workload as this model can run it.
+
+    Raises:
+        UserError: more tokens than the model's context, tokens asked of an encoder, dims it does not have.
+    """
+    if files.kind == _FILE:
+        if workload.generate:
+            raise UserError(
+                f"'{files.name}' is one graph: it generates nothing",
+                where="--generate",
+                hint="export prefill and step graphs (`tetrasim export`), or drop --generate",
+            )
+        return workload
+    if files.kind == _ENCODER and workload.generate:
+        raise UserError(
+            f"'{files.name}' is an encoder: it generates nothing", where="--generate", hint="drop --generate"
+        )
+    known = {"batch", "seq", "past"}
+    for name, _ in workload.dims:
+        raise UserError(
+            f"model '{files.name}' has no open dim '{name}'",
+            where="--dim",
+            hint="use --batch, --prompt and --generate" if name in known else nearest(name, known),
+        )
+    total = workload.prompt + max(workload.generate - 1, 0)
+    if files.longest and total > files.longest:
+        raise UserError(
+            f"prompt {workload.prompt} and {workload.generate} generated tokens need {total} positions,"
+            f" '{files.name}' has {files.longest}",
+            where="--prompt, --generate",
+            hint=f"keep prompt + generate - 1 at or below {files.longest}",
+        )
+    return workload
+
+
+def default_prompt(files: ModelFiles) -> int:
+    """Tokens when the user names none."""
+    if files.kind == _ENCODER:
+        return min(files.longest, DEFAULT_SEQUENCE) if files.longest else DEFAULT_SEQUENCE
+    return min(DEFAULT_PROMPT, files.longest) if files.longest else DEFAULT_PROMPT
+
+
+def load_model(files: ModelFiles, workload: Workload) -> LoadedModel:
+    """Import the graphs that `workload` runs.
+
+    Raises:
+        UserError: a file that cannot be read, an unbound dim.
+        UnsupportedOpError: an op without semantics or cost.
+    """
+    from tetrasim.run_phases import LoadedModel
+
+    phases = tuple(
+        phase
+        for name, path in files.phases
+        if (phase := _phase(files, name, path, workload)) is not None
+    )
+    parameters = files.parameters or sum(v.type.elements for v in phases[0].family.base.weights)
+    return LoadedModel(files.name, parameters, files.sha256, phases)
+
+
+def _phase(files: ModelFiles, name: str, path: Path, workload: Workload) -> ModelPhase | None:
+    from tetrasim.run_phases import ModelPhase
+    from tetrasim.sim.ir.family import constant_family
+    from tetrasim.sim.ir.importer import import_family, import_onnx
+
+    if name == "step":
+        contexts = workload.contexts()
+        if not contexts:
+            return None
+        family = import_family(path, {"batch": workload.batch}, symbol="past", contexts=contexts)
+        return ModelPhase("decode", family, path)
+    return ModelPhase(name, constant_family(import_onnx(path, _dims(files, path, workload), name=name)), path)
+
+
+def _dims(files: ModelFiles, path: Path, workload: Workload) -> dict[str, int]:
+    if files.kind == _FILE:
+        return dict(workload.dims)
+    known = {"batch": workload.batch, "seq": workload.prompt}
+    open_dims = next((dims for phase, dims in files.symbols if path.stem.startswith(phase)), tuple(known))
+    return {name: size for name, size in known.items() if name in open_dims}
+
+
+def _onnx_file(path: Path) -> ModelFiles:
+    if not path.is_file():
+        raise UserError(f"there is no file '{path}'", hint=_neighbour(path))
+    return ModelFiles(path.stem, _FILE, 0, _sha256_of(path), 0, (("forward", path),))
+
+
+def _neighbour(path: Path) -> str:
+    others = [p.name for p in path.parent.glob("*.onnx")] if path.parent.is_dir() else []
+    return nearest(path.name, others) if others else "check the path, or name a preset (`tetrasim list models`)"
+
+
+def _sha256_of(path: Path) -> str:
+    """The file's bytes, and name, size and time of the files beside it that may hold its weights."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        digest.update(hashlib.file_digest(stream, "sha256").digest())
+    return digest.hexdigest()
+
+
+def _exported(found: ExportedModel) -> ModelFiles:
+    manifest: Manifest = found.manifest
+    phases = tuple((entry.phase.name, found.folder / entry.file) for entry in manifest.phases)
+    digest = hashlib.sha256(
+        "\0".join((manifest.weights, *(entry.sha256 for entry in manifest.phases))).encode()
+    ).hexdigest()
+    return ModelFiles(
+        name=manifest.model,
+        kind=_DECODER if manifest.architecture == "decoder" else _ENCODER,
+        parameters=manifest.parameters,
+        sha256=digest,
+        longest=manifest.longest,
+        phases=phases,
+        symbols=tuple((entry.phase.name, entry.phase.symbols) for entry in manifest.phases),
+        export_checks=tuple((check.name, check.max_abs_error) for check in manifest.checks),
+    )
+
+
+def bind(workload: Workload, dims: Mapping[str, int]) -> Workload:
+    """The workload with further dims."""
+    return replace(workload, dims=tuple(sorted(dims.items())))

@@ -1,0 +1,47 @@
+"""Which files a run folder holds: the comparison on top, the same five files per target below."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from tetrasim.reports.csv import to_csv
+from tetrasim.reports.document import Document, document
+from tetrasim.reports.folder import LOCK_NAME, RunFiles, folder_name, write
+from tetrasim.reports.html import to_html
+from tetrasim.reports.json import to_json
+from tetrasim.reports.lock import Lock, LockedTarget, to_yaml
+
+
+def save_run(folder: Path, found: Document, traces: Sequence[bytes], lock: Lock, *, force: bool = False) -> Path:
+    """Write everything and return the folder.
+
+    Raises:
+        UserError: the folder exists and may not be replaced, or cannot be written.
+    """
+    # Perfetto traces concatenate: each part clears the state of its own packet sequence first.
+    top = _files(found, b"".join(traces), lock)
+    parts = {}
+    if len(found.results) > 1:
+        for result, trace, target in zip(found.results, traces, lock.targets, strict=True):
+            parts[folder_name(result.preset)] = _files(document((result,)), trace, _only(lock, target))
+    write(folder.absolute(), top, parts, force)
+    return folder
+
+
+def _files(found: Document, trace: bytes, lock: Lock) -> RunFiles:
+    return RunFiles(
+        (
+            ("report.json", to_json(found).encode()),
+            ("index.html", to_html(found).encode()),
+            ("ops.csv", to_csv(found).encode()),
+            ("trace.pftrace", trace),
+            (LOCK_NAME, to_yaml(lock).encode()),
+        )
+    )
+
+
+def _only(lock: Lock, target: LockedTarget) -> Lock:
+    return Lock(
+        lock.model, lock.model_sha256, lock.workload, (target,), lock.allow_unmodelled, lock.version
+    )
