@@ -133,7 +133,7 @@ def advice_for(part: str) -> str:
 def busiest_resource(evidence: Evidence) -> Finding | None:
     """A resource that is nearly always busy while others wait: what twice its speed would save."""
     busy = _busy(evidence)
-    if len(busy) < 2 or busy[0].fraction < 0.5:
+    if len(busy) < 2 or busy[0].fraction < 0.5 or busy[1].fraction < 0.1:
         return None
     name = busy[0].name
 

@@ -74,6 +74,7 @@ def total_runs(programs: Iterator[Program], runs: int, nodes: int) -> RunTotals:
 
 def _empty_totals(program: Program, runs: int, nodes: int) -> RunTotals:
     parts = (*program.part_names, PIPELINE_PART, RELEASE_PART)
+    components = tuple(dict.fromkeys((*program.component_names, *(n for n, _ in program.static_power_w))))
 
     def zeros(*shape: int) -> NDArray[np.int64]:
         return np.zeros(shape, np.int64)
@@ -82,8 +83,8 @@ def _empty_totals(program: Program, runs: int, nodes: int) -> RunTotals:
         total_ps=zeros(runs),
         part_names=parts,
         part_ps=zeros(runs, len(parts)),
-        component_names=program.component_names,
-        energy_pj=np.zeros((runs, len(program.component_names))),
+        component_names=components,
+        energy_pj=np.zeros((runs, len(components))),
         level_names=program.level_names,
         level_bytes=zeros(runs, len(program.level_names)),
         resource_names=tuple(r.name for r in program.resources),
