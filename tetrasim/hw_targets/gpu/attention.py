@@ -37,6 +37,7 @@ class AttentionFit:
     compute_efficiency: float
     memory_efficiency: float
     overlap: float
+    l2_share: float
 
     def row(self) -> tuple[float, ...]:
         return astuple(self)

@@ -18,7 +18,7 @@ from tetrasim.hw_targets.gpu import attention as att
 from tetrasim.hw_targets.gpu import gemm, vector
 from tetrasim.hw_targets.gpu.calibration import FORMATS, calibration
 from tetrasim.hw_targets.gpu.config import AttentionSchedule, GpuConfig, Number
-from tetrasim.hw_targets.gpu.residency import traffic_of
+from tetrasim.hw_targets.gpu.residency import Traffic, traffic_of
 from tetrasim.sim.ir.graph import Kind, Role
 from tetrasim.sim.ops.work import Operand, Work, WorkKind
 
@@ -71,14 +71,14 @@ def kernel_costs(works: Sequence[Work], config: GpuConfig, resident_bytes: int |
     raw = np.zeros((rows, 5))  # time, fixed, ideal, compute, memory
     level = np.zeros((rows, len(LEVELS)))
     energy = np.zeros((rows, len(COMPONENTS)))
-    for i, work in enumerate(works):
-        traffic = traffic_of(work, config.l2.bytes, resident_bytes)
-        level[i] = traffic.total_bytes, traffic.dram_bytes
+    traffic = [traffic_of(w, config.l2.bytes, _l2_share(w, config), resident_bytes) for w in works]
+    for i, t in enumerate(traffic):
+        level[i] = t.total_bytes, t.dram_read_bytes + t.dram_write_bytes
     of_kind: dict[WorkKind, list[int]] = {}
     for i, work in enumerate(works):
         of_kind.setdefault(work.kind, []).append(i)
     streaming = [i for k in (WorkKind.VECTOR, WorkKind.GATHER, WorkKind.MOVE) for i in of_kind.get(k, [])]
-    _gemms(works, of_kind.get(WorkKind.GEMM, []), config, level, raw, energy)
+    _gemms(works, traffic, of_kind.get(WorkKind.GEMM, []), config, raw, energy)
     _attentions(works, of_kind.get(WorkKind.ATTENTION, []), config, level, raw, energy)
     _vectors(works, streaming, config, level, raw, energy)
     energy[:, 2] = level[:, 1] * config.power.dram_pj_per_byte
@@ -103,11 +103,18 @@ def _with_power_cap(
     return Costs(part.sum(axis=1), part, level, energy)
 
 
+def _l2_share(work: Work, config: GpuConfig) -> float:
+    fit = calibration(config.calibration)
+    if work.kind is WorkKind.GEMM:
+        return fit.gemm[gemm_format(work.reads, config)].l2_share
+    return fit.attention.l2_share if work.kind is WorkKind.ATTENTION else fit.vector.l2_share
+
+
 def _gemms(
     works: Sequence[Work],
+    traffic: Sequence[Traffic],
     index: list[int],
     config: GpuConfig,
-    level: NDArray[np.float64],
     raw: NDArray[np.float64],
     energy: NDArray[np.float64],
 ) -> None:
@@ -116,21 +123,42 @@ def _gemms(
     shape = np.empty((len(index), 4), dtype=np.int64)
     peak = np.empty(len(index))
     fit_of = np.empty(len(index), dtype=np.int64)
+    bits = np.empty((len(index), 2), dtype=np.int64)
+    moved = np.empty((len(index), 3))
     for row, i in enumerate(index):
         g = works[i].gemm
         assert g is not None
         shape[row] = g.batch, g.m, g.n, g.k
         fit_of[row] = gemm_format(works[i].reads, config)
         peak[row] = peak_of(int(fit_of[row]), config) * _US
+        bits[row] = _operand_bits(works[i].reads)
+        t = traffic[i]
+        moved[row] = t.dram_read_bytes, t.dram_write_bytes, t.second_miss
     fits = np.array([f.row() for f in calibration(config.calibration).gemm])
     out = np.zeros((len(index), len(gemm.OUT)))
-    rate = config.dram.bandwidth_bytes_per_s * _US
-    gemm.price_gemms(
-        shape, level[index, 1], peak, fit_of, fits, config.sm_count, rate, gemm.TILES, gemm.SPLITS, out
-    )
+    on_cuda = fit_of == FORMATS.index("float32")
+    rates = np.array([config.l2.bandwidth_bytes_per_s, config.dram.bandwidth_bytes_per_s]) * _US
+    for rows, tiles in ((on_cuda, gemm.SIMT_TILES), (~on_cuda, gemm.TENSOR_TILES)):
+        part = np.zeros((int(rows.sum()), len(gemm.OUT)))
+        gemm.price_gemms(
+            shape[rows],
+            bits[rows],
+            moved[rows, 0],
+            moved[rows, 1],
+            moved[rows, 2],
+            peak[rows],
+            fit_of[rows],
+            fits,
+            config.sm_count,
+            float(config.sm.shared_bytes),
+            rates,
+            tiles,
+            gemm.SPLITS,
+            part,
+        )
+        out[rows] = part
     raw[index] = out[:, :5]
     flops = 2.0 * shape.prod(axis=1)
-    on_cuda = fit_of == FORMATS.index("float32")
     narrow = fit_of >= FORMATS.index("float8")
     power = config.power
     per_flop = np.where(narrow, _EIGHT_BIT_ENERGY, 1.0) * power.tensor_pj_per_flop
@@ -206,6 +234,12 @@ def _vectors(
     )
     raw[index] = out
     energy[index, 1] = slots * config.power.fp32_pj_per_flop
+
+
+def _operand_bits(reads: Sequence[Operand]) -> tuple[int, int]:
+    """Bits of an element of A and of B as they are loaded."""
+    pair = [o.bits for o in reads if o.kind in (Kind.FLOAT, Kind.BFLOAT, Kind.INT, Kind.UINT)][:2]
+    return pair[0], pair[-1]
 
 
 def gemm_format(reads: Sequence[Operand], config: GpuConfig) -> int:

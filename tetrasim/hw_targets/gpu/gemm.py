@@ -1,18 +1,23 @@
 """GEMM kernels as tiles on SMs.
 
 A library kernel computes the output in tiles of TM x TN, one thread block each, `k` optionally split S ways.
-The blocks run in waves: the SM that gets the most blocks sets the compute time. Each block streams its two
-operand panels through L2 and shared memory, a pipelined main loop overlaps that with the tensor cores, so
-the slower of the two rules (a p-norm joins them: perfect overlap is p -> infinity). Few blocks cannot fill
-the memory pipe (Little's law), which is why small GEMMs run below the DRAM rate. The library is assumed to
-choose the best candidate, as its heuristics are trained to.
+The model follows one block and scales up:
+ - a step multiplies 128 bytes of k per operand row; it takes the tensor cores' time, or, when too few bytes
+   are in flight to hide it, the load latency over the pipeline stages that shared memory holds;
+ - blocks run in waves over the SMs; co-resident blocks share the tensor cores and hide each other's latency;
+   the last, partly filled wave costs a full step time (wave quantisation);
+ - the panels of all blocks cross L2, the operands that L2 does not hold come from DRAM; the slowest of
+   compute, L2 and DRAM rules, joined by a p-norm (p -> infinity: perfect overlap);
+ - the epilogue of the last wave is exposed, that of earlier waves only in part;
+ - split-k adds a reduction. The library is taken to choose the fastest candidate.
 
 The fitted numbers per device and format (`GemmFit`) come from `benchmarks/fit_gpu.py`.
-Model family: the tile/wave models of NeuSight (ASPLOS'25) and LLMCompass (ISCA'24), reduced to closed form.
+Model family: the tile and wave models of NeuSight (ASPLOS'25) and LLMCompass (ISCA'24), in closed form.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import astuple, dataclass
 from typing import TYPE_CHECKING
 
@@ -23,47 +28,59 @@ from tetrasim.sim.engine.jit import jit
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-TILES = np.array(
+# Tensor-core tiles of the CUTLASS and cuBLAS kernel lists, and the SIMT tiles seen in cuBLAS kernel names
+# (volta_sgemm_128x64, ampere_sgemm_32x32_sliced1x4, cutlass_80_simt_sgemm_256x128; NeuSight's kernel column).
+TENSOR_TILES = np.array(
     [
-        (256, 128),
-        (128, 256),
-        (192, 128),
-        (128, 128),
-        (128, 64),
-        (64, 128),
-        (64, 64),
-        (256, 64),
-        (64, 256),
-        (32, 64),
-        (64, 32),
-        (16, 64),
-        (64, 16),
-        (32, 128),
-        (16, 128),
+        (256, 128), (128, 256), (192, 128), (128, 192), (128, 128), (128, 64), (64, 128), (64, 64), (256, 64),
+        (64, 256), (32, 64), (64, 32), (32, 32), (16, 64), (64, 16), (32, 128), (128, 32), (16, 128),
+        (128, 16), (64, 192), (192, 64),
     ],
     dtype=np.int64,
-)
-SPLITS = np.array([1, 2, 4, 8, 16], dtype=np.int64)
-OUT = ("time_us", "fixed_us", "ideal_us", "compute_us", "memory_us", "tile_m", "tile_n", "split")
+)  # fmt: skip
+SIMT_TILES = np.array(
+    [
+        (256, 128), (128, 256), (128, 128), (128, 64), (64, 128), (64, 64), (128, 32), (32, 128), (64, 32),
+        (32, 32),
+    ],
+    dtype=np.int64,
+)  # fmt: skip
+SPLITS = np.array([1, 2, 3, 4, 6, 8, 12, 16, 32], dtype=np.int64)
+STEP_BYTES = 128  # of k per operand row and step: one shared-memory line
+ACCUMULATORS = 32768  # fp32 accumulators that fit half an SM's register file: 128 x 256
+MOST_RESIDENT = 3
+OUT = ("time_us", "fixed_us", "ideal_us", "compute_us", "memory_us", "tile_m", "tile_n", "split", "blocks")
 
 
 @dataclass(frozen=True, slots=True)
 class GemmFit:
     """What only measurements tell about one device's GEMM kernels in one format.
 
-    `start_us`: kernel start to first instruction plus epilogue drain; `wave_us`: prologue of each wave;
-    `split_us`: reduction of split-k partials; `compute_efficiency` of the peak for 128 x 128 tiles and its
-    decay `tile_exponent` for smaller ones; `memory_efficiency` of the DRAM data-sheet rate; `overlap`: the p
-    of the p-norm.
+    Times are in us. `start_us`: kernel start, first loads and last stores; `wave_us`: each further wave;
+    `epilogue_us`: storing a 128 x 128 tile, of which `epilogue_exposed` is not hidden in earlier waves;
+    `split_us`: the extra kernel or barrier of split-k; `reduce_efficiency` of the L2 rate for its partials;
+    `compute_efficiency` of the peak for tiles of 128 x 128 and above, falling with the tile's side to the
+    power `tile_exponent` below; `latency_us` of a load from L2 and `dram_latency_us` on top from DRAM, hidden
+    by at most `stages`; fractions of the L2 and DRAM rates; `overlap`: the p of the p-norm; `l2_share`: the
+    reuse distance, in units of L2, beyond which everything misses.
     """
 
     start_us: float
     wave_us: float
+    epilogue_us: float
+    epilogue_exposed: float
     split_us: float
+    reduce_efficiency: float
     compute_efficiency: float
     tile_exponent: float
-    memory_efficiency: float
+    latency_us: float
+    dram_latency_us: float
+    stages: float
+    l2_efficiency: float
+    read_efficiency: float
+    write_efficiency: float
     overlap: float
+    l2_share: float
 
     def row(self) -> tuple[float, ...]:
         return astuple(self)
@@ -72,12 +89,16 @@ class GemmFit:
 @jit
 def price_gemms(
     shape: NDArray[np.int64],  # [R, 4] batch, m, n, k
-    dram_bytes: NDArray[np.float64],  # [R]
+    bits: NDArray[np.int64],  # [R, 2] of an element of A and of B
+    read_bytes: NDArray[np.float64],  # [R] from DRAM
+    write_bytes: NDArray[np.float64],  # [R] to DRAM
+    b_miss: NDArray[np.float64],  # [R] share of B that comes from DRAM
     peak: NDArray[np.float64],  # [R] flops per us
     fit_of: NDArray[np.int64],  # [R] row of fits
     fits: NDArray[np.float64],  # [F, GemmFit]
     sm_count: int,
-    dram_rate: float,  # bytes per us, data sheet
+    shared_bytes: float,  # per SM
+    rates: NDArray[np.float64],  # bytes per us: L2, DRAM data sheet
     tiles: NDArray[np.int64],
     splits: NDArray[np.int64],
     out: NDArray[np.float64],  # [R, len(OUT)]
@@ -85,33 +106,48 @@ def price_gemms(
     """Time of each GEMM with its best tile and split; see `OUT` for the columns."""
     for i in range(shape.shape[0]):
         batch, m, n, k = shape[i, 0], shape[i, 1], shape[i, 2], shape[i, 3]
-        start, wave_us, split_us, em, eta, ed, p = fits[fit_of[i], :7]
+        f = fits[fit_of[i]]
+        p = f[14]
+        dram_us = read_bytes[i] / (rates[1] * f[12]) + write_bytes[i] / (rates[1] * f[13])
+        step_k = STEP_BYTES * 8 // max(bits[i, 0], bits[i, 1])
+        all_steps = (k + step_k - 1) // step_k
         best = np.inf
-        ideal = 2.0 * batch * m * n * k / peak[i]
         for t in range(tiles.shape[0]):
             tm, tn = tiles[t, 0], tiles[t, 1]
             grid = batch * ((m + tm - 1) // tm) * ((n + tn - 1) // tn)
-            occupancy = min(max(32768.0 / (tm * tn), 1.0), 3.0)
-            scale = min(1.0, np.sqrt(tm * tn) / 128.0) ** eta
+            resident = min(max(float(ACCUMULATORS) / (tm * tn), 1.0), float(MOST_RESIDENT))
+            stage_bytes = (tm * bits[i, 0] + tn * bits[i, 1]) * step_k / 8.0
+            reached = f[6] * min(1.0, math.sqrt(tm * tn) / 128.0) ** f[7]
+            step_us = 2.0 * tm * tn * step_k / (peak[i] / sm_count * reached)
             for s in range(splits.shape[0]):
-                split = splits[s]
-                ks = (k + split - 1) // split
-                ks = (ks + 63) // 64 * 64
-                if split > 1 and ks * (split - 1) >= k:
+                steps = (all_steps + splits[s] - 1) // splits[s]
+                parts = (all_steps + steps - 1) // steps
+                if parts != splits[s] or (parts > 1 and steps < 2):
                     continue
-                blocks = grid * ((k + ks - 1) // ks)
-                waves = np.ceil(blocks / (sm_count * occupancy))
+                blocks = grid * parts
                 rounds = (blocks + sm_count - 1) // sm_count
-                comp = rounds * 2.0 * tm * tn * ks / (peak[i] / sm_count * em * scale)
-                fill = min(1.0, 2.0 * min(blocks, sm_count) / sm_count * occupancy)
-                mem = dram_bytes[i] / (dram_rate * ed * fill**0.7)
-                fixed = start + wave_us * waves
-                if split > 1:
-                    fixed += split_us * 0.5
-                high, low = max(comp, mem), min(comp, mem)
-                body = high * (1.0 + (low / high) ** p) ** (1.0 / p)
-                if fixed + body < best:
-                    best = fixed + body
-                    out[i, 0], out[i, 1], out[i, 2] = best, fixed, ideal
-                    out[i, 3], out[i, 4] = comp, mem
-                    out[i, 5], out[i, 6], out[i, 7] = tm, tn, split
+                stages = min(f[10], shared_bytes / (min(resident, float(rounds)) * stage_bytes))
+                load_us = (f[8] + f[9] * b_miss[i]) / max(stages - 1.0, 1.0)
+                full = math.floor(blocks / (sm_count * resident))
+                rest = math.ceil((blocks - full * sm_count * resident) / sm_count)
+                compute = full * max(resident * step_us, load_us)
+                if rest > 0:
+                    compute += max(rest * step_us, load_us)
+                compute *= steps
+                l2_us = blocks * steps * stage_bytes / (rates[0] * f[11])
+                last = float(rest) if rest > 0 else resident
+                fixed = f[0] + f[1] * (full - (0 if rest > 0 else 1))
+                fixed += f[2] * (last + f[3] * (rounds - last)) * tm * tn / 16384.0
+                if parts > 1:
+                    fixed += f[4] + batch * m * n * 8.0 * parts / (rates[0] * f[5])
+                memory = max(l2_us, dram_us)
+                high = max(compute, memory)
+                if fixed + high >= best:
+                    continue
+                body = (compute / high) ** p + (l2_us / high) ** p + (dram_us / high) ** p
+                time = fixed + high * body ** (1.0 / p)
+                if time < best:
+                    best = time
+                    out[i, 0], out[i, 1], out[i, 3], out[i, 4] = time, fixed, compute, memory
+                    out[i, 5], out[i, 6], out[i, 7], out[i, 8] = tm, tn, parts, blocks
+        out[i, 2] = 2.0 * batch * m * n * k / peak[i]

@@ -50,6 +50,7 @@ class VectorFit:
     l2_efficiency: float
     compute_efficiency: float
     overlap: float
+    l2_share: float
 
     def row(self) -> tuple[float, ...]:
         return astuple(self)
