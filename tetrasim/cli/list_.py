@@ -1,0 +1,73 @@
+"""List models, targets or ops.
+
+    tetrasim list models | targets | ops
+"""
+
+from __future__ import annotations
+
+import json as json_text
+from typing import Annotated
+
+import typer
+
+from tetrasim.cli import _arguments, _options
+
+app = _options.new_app()
+_KINDS = ("models", "targets", "ops")
+
+
+@app.command()
+def list_(
+    what: Annotated[str, typer.Argument(help="models, targets or ops.")],
+    json: _options.Json = False,
+) -> None:
+    """List what can be named: model presets, target presets, or the ops that every target can price."""
+    kind = _arguments.choose(what if what.endswith("s") else what + "s", _KINDS, "list")
+    rows = {"models": _models, "targets": _targets, "ops": _ops}[kind]()
+    if json:
+        _options.out(json_text.dumps(rows, indent=1, ensure_ascii=False))
+        return
+    columns = list(rows[0])
+    widths = [max(len(name), *(len(str(row[name])) for row in rows)) for name in columns]
+    numeric = [all(isinstance(row[name], int) for row in rows) for name in columns]
+
+    def line(cells: list[str]) -> str:
+        padded = (c.rjust(w) if right else c.ljust(w) for c, w, right in zip(cells, widths, numeric, strict=True))
+        return "  ".join(padded).rstrip()
+
+    _options.out("\n".join([line(columns), *(line([str(row[name]) for name in columns]) for row in rows)]))
+
+
+Row = dict[str, str | int]
+
+
+def _models() -> list[Row]:
+    from tetrasim.models.parameters import count_parameters
+    from tetrasim.models.zoo import preset, preset_names
+
+    rows: list[Row] = []
+    for name in preset_names():
+        config = preset(name)
+        row: Row = {"model": name, "parameters": count_parameters(config).total, "kind": config.architecture}
+        rows.append({**row, "layers": config.layers, "width": config.width, "title": config.title})
+    return rows
+
+
+def _targets() -> list[Row]:
+    from tetrasim.hw_targets.registry import find_preset, preset_names
+
+    rows: list[Row] = []
+    for name in preset_names():
+        _, preset = find_preset(name)
+        marks = len(preset.marks)
+        rows.append({"target": name, "title": preset.title, "values": len(preset.sources), "marked": marks})
+    return rows
+
+
+def _ops() -> list[Row]:
+    from tetrasim.pricing import op_names
+    from tetrasim.sim.ops.registry import supported_ops
+
+    alone = [{"op": name, "use": "tetrasim op"} for name in op_names()]
+    rows: list[Row] = [{"op": name, "use": "ONNX graphs"} for name in supported_ops()]
+    return [*rows, *alone]

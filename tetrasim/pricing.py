@@ -1,0 +1,215 @@
+"""The cost of single ops and of tables of them, from their dims alone.
+
+A table is CSV with the columns `op,dtype` and the op's dims: matmul `m,n,k` (and `batch`); attention
+`batch,q_len,heads,kv_heads,head_dim,kv_len,causal`; vector ops `rows,cols`. Rows of one dtype are priced in
+one vectorised call; equal rows are built once.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tetrasim.errors import UserError, nearest
+from tetrasim.hw_targets.common.presets import with_overrides
+from tetrasim.hw_targets.common.target import Prices
+from tetrasim.sim.ops.single import attention_work, matmul_work, vector_op_names, vector_work
+from tetrasim.sim.precision import BFLOAT16, FLOAT8, FLOAT16, FLOAT32, INT4, INT8, Format
+
+if TYPE_CHECKING:
+    from tetrasim.hw_targets.common.target import Config
+    from tetrasim.run_phases import Setup
+    from tetrasim.sim.ops.work import Work
+
+RESULT_COLUMNS = ("latency_us", "energy_uj", "bound_by")
+MATMUL_DIMS = ("m", "n", "k")
+ATTENTION_DIMS = ("batch", "q_len", "heads", "kv_heads", "head_dim", "kv_len", "causal")
+VECTOR_DIMS = ("rows", "cols")
+
+# Everyday spelling -> (the name of a configuration's `precision`, the format of the operands).
+_DTYPES: dict[str, tuple[str, Format]] = {
+    **dict.fromkeys(("float32", "fp32", "f32"), ("float32", FLOAT32)),
+    **dict.fromkeys(("tfloat32", "tf32"), ("tfloat32", FLOAT32)),
+    **dict.fromkeys(("float16", "fp16", "f16", "half"), ("float16", FLOAT16)),
+    **dict.fromkeys(("bfloat16", "bf16"), ("bfloat16", BFLOAT16)),
+    **dict.fromkeys(("float8", "fp8", "e4m3", "fp8_e4m3"), ("float8", FLOAT8)),
+    **dict.fromkeys(("int8", "i8"), ("int8", INT8)),
+    **dict.fromkeys(("int4", "i4"), ("int4", INT4)),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class OpRow:
+    """One op to price: everyday name, dtype as spelled, dims by name (`causal` is 0 or 1)."""
+
+    op: str
+    dtype: str
+    dims: tuple[tuple[str, int], ...]
+    where: str = ""
+
+
+def dtype_names() -> tuple[str, ...]:
+    """Every accepted spelling."""
+    return tuple(_DTYPES)
+
+
+def op_names() -> tuple[str, ...]:
+    """Every op that can be priced alone."""
+    return ("matmul", "attention", *vector_op_names())
+
+
+def dims_of(op: str) -> tuple[str, ...]:
+    """The dims that `op` needs.
+
+    Raises:
+        UserError: unknown op.
+    """
+    if op in ("matmul", "gemm"):
+        return MATMUL_DIMS
+    if op == "attention":
+        return ATTENTION_DIMS
+    if op in vector_op_names():
+        return VECTOR_DIMS
+    raise UserError(f"unknown op '{op}'", hint=nearest(op, op_names()))
+
+
+def work_of_row(row: OpRow) -> Work:
+    """The work of one row.
+
+    Raises:
+        UserError: unknown op or dtype, a missing or bad dim; with the row's place.
+    """
+    try:
+        return _build(row.op, row.dtype, row.dims)
+    except UserError as mistake:
+        raise UserError(mistake.what, where=row.where or mistake.where, hint=mistake.hint) from None
+
+
+@lru_cache(maxsize=1 << 16)
+def _build(op: str, dtype: str, dims: tuple[tuple[str, int], ...]) -> Work:
+    fmt = _dtype(dtype)[1]
+    named = dict(dims)
+    wanted = dims_of(op)
+    for name in wanted:
+        if name not in named:
+            raise UserError(f"'{op}' needs '{name}'", hint=f"its dims are {', '.join(wanted)}")
+    if wanted == MATMUL_DIMS:
+        return matmul_work(named["m"], named["n"], named["k"], fmt, named.get("batch", 1))
+    if wanted == ATTENTION_DIMS:
+        return attention_work(*(named[d] for d in ATTENTION_DIMS[:6]), causal=bool(named["causal"]), fmt=fmt)
+    return vector_work(op, named["rows"], named["cols"], fmt)
+
+
+def _dtype(name: str) -> tuple[str, Format]:
+    if name.lower() not in _DTYPES:
+        raise UserError(f"unknown dtype '{name}'", hint=nearest(name.lower(), _DTYPES))
+    return _DTYPES[name.lower()]
+
+
+def price_rows(rows: Sequence[OpRow], setup: Setup) -> Prices:
+    """Prices in the order of `rows`; each dtype is priced with the target set to that precision.
+
+    Raises:
+        UserError: a row that cannot be built, or a dtype that the target does not have.
+    """
+    works = [work_of_row(row) for row in rows]
+    latency, energy = np.zeros(len(rows)), np.zeros(len(rows))
+    bound = [""] * len(rows)
+    groups: dict[str, list[int]] = {}
+    for i, row in enumerate(rows):
+        groups.setdefault(_dtype(row.dtype)[0], []).append(i)
+    for precision, members in groups.items():
+        config = _at_precision(setup, precision)
+        prices = setup.target.price([works[i] for i in members], config)
+        latency[members], energy[members] = prices.latency_us, prices.energy_uj
+        for i, name in zip(members, prices.bound_by, strict=True):
+            bound[i] = name
+    return Prices(latency, energy, tuple(bound))
+
+
+def _at_precision(setup: Setup, precision: str) -> Config:
+    """The configuration with its `precision` set, where it has one and knows this value."""
+    if getattr(setup.config, "precision", None) is None or not isinstance(setup.config.precision, str):
+        return setup.config
+    try:
+        return with_overrides(setup.config, {"precision": precision})
+    except UserError:
+        raise UserError(
+            f"{setup.preset} does not compute in '{precision}'",
+            where="dtype",
+            hint=f"its default is {setup.config.precision!s}",
+        ) from None
+
+
+def read_table(file: Path) -> tuple[list[str], list[list[str]], list[OpRow]]:
+    """Header, raw rows and parsed rows of a CSV of ops.
+
+    Raises:
+        UserError: unreadable file, a missing column, a value that is not a whole number; with the line.
+    """
+    try:
+        lines = list(csv.reader(io.StringIO(file.read_text(encoding="utf-8-sig"))))
+    except (OSError, UnicodeDecodeError, csv.Error) as failure:
+        reason = getattr(failure, "strerror", None) or str(failure)
+        raise UserError(f"cannot read the table: {reason}", where=str(file), hint="give a CSV file") from None
+    if not lines:
+        raise UserError("the table is empty", where=str(file), hint="its first line names the columns: op,dtype,m,n,k")
+    header = [name.strip() for name in lines[0]]
+    for needed in ("op", "dtype"):
+        if needed not in header:
+            raise UserError(f"there is no column '{needed}'", where=f"{file}:1", hint=nearest(needed, header))
+    numbered = [(i, line) for i, line in enumerate(lines[1:], start=2) if line]
+    rows = [_parse(dict(zip(header, line, strict=False)), f"{file}:{i}") for i, line in numbered]
+    return header, [line for _, line in numbered], rows
+
+
+def _parse(cells: Mapping[str, str], where: str) -> OpRow:
+    op = cells.get("op", "").strip().lower()
+    try:
+        wanted = dims_of(op)
+    except UserError as mistake:
+        raise UserError(mistake.what, where=where, hint=mistake.hint) from None
+    dims = []
+    for name in (*wanted, *(("batch",) if wanted == MATMUL_DIMS else ())):
+        text = cells.get(name, "").strip()
+        if not text and name == "batch":
+            continue
+        dims.append((name, _whole(name, text, where)))
+    return OpRow("matmul" if op == "gemm" else op, cells.get("dtype", "").strip(), tuple(dims), where)
+
+
+_TRUTH: dict[str, int] = {"true": 1, "yes": 1, "false": 0, "no": 0}
+
+
+def _whole(name: str, text: str, where: str) -> int:
+    if name == "causal" and text.lower() in _TRUTH:
+        return _TRUTH[text.lower()]
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if number != int(number) or number < 0 or number > 1e15:
+        raise UserError(f"'{name}' is '{text}', not a whole number", where=where, hint=f"give {name} as digits")
+    return int(number)
+
+
+def table_text(header: Sequence[str], lines: Sequence[Sequence[str]], prices: Prices) -> str:
+    """The rows as they were, with the result columns appended."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    kept = [i for i, name in enumerate(header) if name not in RESULT_COLUMNS]
+    writer.writerow([*(header[i] for i in kept), *RESULT_COLUMNS])
+    results = zip(lines, prices.latency_us.tolist(), prices.energy_uj.tolist(), prices.bound_by, strict=True)
+    for line, latency, energy, bound in results:
+        padded = [*line, *([""] * (len(header) - len(line)))]
+        writer.writerow([*(padded[i] for i in kept), f"{latency:.6g}", f"{energy:.6g}", bound])
+    return stream.getvalue()
+
+
