@@ -29,6 +29,7 @@ class Pieces:
     vectors: tuple[Vector, ...]
     score_elements: int
     gather_rows: int
+    moved_elements: int
     nodes: int
 
 
@@ -37,17 +38,30 @@ def attention_pieces(shape: AttentionShape, config: CpuConfig) -> Pieces:
     if config.attention == "iceformer" and shape.q_len > 1 and shape.kv_len > config.iceformer_top_k:
         return _iceformer(shape, config.iceformer_top_k)
     groups = shape.batch * shape.heads
+    masked = shape.causal or shape.biased
+    nodes, moved = 3 + 8, 0
+    if shape.q_len > 1:
+        # Heads and tokens change places; with one token that is the same bytes.
+        moved = (
+            shape.batch
+            * shape.q_len
+            * (
+                shape.heads * (shape.head_dim + shape.v_head_dim)
+                + shape.kv_heads * (shape.head_dim + shape.v_head_dim)
+            )
+        )
     pairs = groups * shape.q_len * shape.kv_len
     return Pieces(
         (
             Gemm(groups, shape.q_len, shape.kv_len, shape.head_dim, weight_is_b=False),
             Gemm(groups, shape.q_len, shape.v_head_dim, shape.kv_len, weight_is_b=False),
         ),
-        (softmax(groups * shape.q_len, shape.kv_len, shape.causal or shape.biased),),
+        (softmax(groups * shape.q_len, shape.kv_len, masked),),
         pairs,
         0,
-        # scale, product, (mask,) softmax, product
-        5 if shape.causal or shape.biased else 4,
+        moved,
+        # products, softmax, (mask,) and a reshape and a transpose of each of q, k, v and the result
+        nodes + (1 if masked else 0),
     )
 
 
@@ -78,5 +92,6 @@ def _iceformer(shape: AttentionShape, top_k: int) -> Pieces:
         ),
         queries * visited,
         queries * (visited + top_k),
-        6,
+        0,
+        14,
     )

@@ -39,6 +39,14 @@ class GemmConfig(Config):
     call_overhead_cycles: float = Field(ge=0, description="per matrix product of a batch")
     pack_bytes_per_cycle: float = Field(gt=0, description="rearranging an operand that is not a constant")
     step_floor_cycles: float = Field(ge=0, description="least cycles per depth step of a tile: FMA latency")
+    col_block: int = Field(gt=0, description="columns of a packed panel: A is read again for each of them")
+    stream_efficiency: float = Field(
+        gt=0, le=1, description="of the bandwidth, for a weight read through register tiles of several rows"
+    )
+    reread_efficiency: float = Field(gt=0, le=1, description="of the bandwidth, for A and C read again")
+    overlap: float = Field(
+        ge=0, le=1, description="of the shorter of arithmetic and traffic, hidden by the longer"
+    )
     col_granularity: int = Field(gt=0, description="columns are padded to a multiple of this")
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from tetrasim.hw_targets.cpu.attention import attention_pieces
-from tetrasim.hw_targets.cpu.gemm import gemm_cycles
+from tetrasim.hw_targets.cpu.gemm import gemm_cycles, reread_bytes
 from tetrasim.hw_targets.cpu.machine import DRAM, LEVELS, Machine
 from tetrasim.hw_targets.cpu.vector import gather_cycles, move_cycles, vector_cycles
 from tetrasim.sim.ir.graph import Kind, Role
@@ -35,6 +35,7 @@ PARTS = (
     "run overhead",
     "power limit",
 )
+Seconds = tuple[tuple[str, float], ...]  # by part, in the order booked
 COMPONENTS = ("active cores", "multiply-add", "vector arithmetic", "L2", "L3", "DRAM")
 
 
@@ -69,7 +70,7 @@ class Streams:
         """Time per part, one after the other."""
         found: dict[str, float] = {}
         for level, what, nbytes in self.amounts:
-            part = f"DRAM {what}" if level == DRAM else f"{LEVELS[level]} bandwidth"
+            part = _part(level, what)
             found[part] = found.get(part, 0.0) + nbytes / machine.bandwidth(level, threads)
         return tuple(found.items())
 
@@ -112,13 +113,45 @@ def _gemm(work: Work, machine: Machine, resident: int) -> Cost:
     gemm = work.gemm
     assert gemm is not None
     bits, bfloat = _mac_format(work)
-    rate = machine.config.mac_rate(bits, bfloat)
-    cycles = gemm_cycles(gemm, machine.config.gemm, rate, bits, machine.threads)
-    clock = machine.clock_hz
+    g, clock = machine.config.gemm, machine.clock_hz
+    cycles = gemm_cycles(gemm, g, machine.config.mac_rate(bits, bfloat), bits, machine.threads)
     arithmetic = (("multiply-add", cycles.ideal / clock), ("GEMM tiles", cycles.tiles / clock))
     streams = streams_of(work.reads, work.writes, machine, resident)
-    after = (("packing", cycles.packing / clock),) if cycles.packing else ()
-    return _finish(work, machine, arithmetic, streams, cycles.threads, after)
+    traffic = streams.seconds(machine, cycles.threads)
+    if gemm.m > 1:
+        traffic = tuple((name, s / g.stream_efficiency) for name, s in traffic)
+    body = _overlapped(arithmetic, traffic, g.overlap)
+    again, reach = reread_bytes(gemm, g, bits)
+    level = machine.level_for(reach)
+    if again and level > 1:
+        rate = machine.bandwidth(level, cycles.threads) * g.reread_efficiency
+        body = (*body, (_part(level, "activations"), again / rate))
+    if cycles.packing:
+        body = (*body, ("packing", cycles.packing / clock))
+    if len(work.reads) > 2:
+        body = (*body, ("vector arithmetic", _bias_s(work, machine, cycles.threads)))
+    return _finish(work, machine, body, streams, cycles.threads, 1 + (len(work.reads) > 2))
+
+
+def _bias_s(work: Work, machine: Machine, threads: int) -> float:
+    """A bias is a pass of its own over the result."""
+    v = machine.config.vector
+    elements = work.writes[0].elements
+    return elements * (2 * v.access_cycles + v.add) / machine.clock_hz / threads
+
+
+def _part(level: int, what: str) -> str:
+    return f"DRAM {what}" if level == DRAM else f"{LEVELS[level]} bandwidth"
+
+
+def _overlapped(arithmetic: Seconds, traffic: Seconds, overlap: float) -> Seconds:
+    """The longer of the two in full, and the part of the shorter that it does not hide."""
+    longer, shorter = arithmetic, traffic
+    if sum(s for _, s in arithmetic) < sum(s for _, s in traffic):
+        longer, shorter = traffic, arithmetic
+    if overlap >= 1:
+        return longer
+    return (*longer, *((name, s * (1 - overlap)) for name, s in shorter))
 
 
 def _mac_format(work: Work) -> tuple[int, bool]:
@@ -146,7 +179,8 @@ def _rows(work: Work, machine: Machine, resident: int) -> Cost:
     serial = max(alone / clock, sum(s for _, s in streams.seconds(machine, 1)))
     # Work shorter than handing it out stays on one thread.
     threads = machine.threads if serial > machine.config.overhead.fork_join_ns * 1e-9 else 1
-    return _finish(work, machine, ((part, alone / clock / threads),), streams, threads, ())
+    body = _overlapped(((part, alone / clock / threads),), streams.seconds(machine, threads), 1.0)
+    return _finish(work, machine, body, streams, threads)
 
 
 def _attention(work: Work, machine: Machine, resident: int) -> Cost:
@@ -155,7 +189,7 @@ def _attention(work: Work, machine: Machine, resident: int) -> Cost:
     assert shape is not None
     bits, bfloat = _mac_format(work)
     pieces = attention_pieces(shape, machine.config)
-    rate, clock = machine.config.mac_rate(bits, bfloat), machine.clock_hz
+    rate, clock, v = machine.config.mac_rate(bits, bfloat), machine.clock_hz, machine.config.vector
     ideal = tiles = packing = vector = 0.0
     threads = 1
     for gemm in pieces.gemms:
@@ -163,37 +197,28 @@ def _attention(work: Work, machine: Machine, resident: int) -> Cost:
         ideal, tiles, packing = ideal + c.ideal, tiles + c.tiles, packing + c.packing
         threads = max(threads, c.threads)
     for rows in pieces.vectors:
-        vector += vector_cycles(rows, 2 * rows.rows * rows.cols, machine.config.vector) / threads
+        vector += vector_cycles(rows, 2 * rows.rows * rows.cols, v) / threads
     scores = Operand(pieces.score_elements, 32, Kind.FLOAT, Role.ACTIVATION)
     # The scores are written by the first product, read and written by the softmax, read by the second.
     streams = streams_of((*work.reads, scores, scores), (*work.writes, scores, scores), machine, resident)
-    arithmetic = (
+    body: Seconds = (
         ("multiply-add", ideal / clock),
         ("GEMM tiles", tiles / clock),
         ("vector arithmetic", vector / clock),
     )
-    after = [("packing", packing / clock)] if packing else []
-    if pieces.gather_rows:
-        gathered = pieces.gather_rows * machine.config.vector.gather_row_cycles
-        after.append(("copies", gathered / clock / threads))
-    return _finish(work, machine, arithmetic, streams, threads, tuple(after), pieces.nodes)
+    body = _overlapped(body, streams.seconds(machine, threads), machine.config.gemm.overlap)
+    copied = pieces.moved_elements * v.move_cycles + pieces.gather_rows * v.gather_row_cycles
+    body = (*body, ("packing", packing / clock), ("copies", copied / clock / threads))
+    return _finish(work, machine, tuple(p for p in body if p[1]), streams, threads, pieces.nodes)
 
 
 def _finish(
-    work: Work,
-    machine: Machine,
-    arithmetic: tuple[tuple[str, float], ...],
-    streams: Streams,
-    threads: int,
-    after: tuple[tuple[str, float], ...],
-    nodes: int = 1,
+    work: Work, machine: Machine, body: Seconds, streams: Streams, threads: int, nodes: int = 1
 ) -> Cost:
-    """The larger of arithmetic and traffic, then overheads, energy, and the power limit."""
+    """Add overheads, energy, and the power limit."""
     o = machine.config.overhead
-    traffic = streams.seconds(machine, threads)
-    busy = arithmetic if sum(s for _, s in arithmetic) >= sum(s for _, s in traffic) else traffic
-    per_node = o.node_ns if machine.config.runtime == "onnxruntime" else o.eager_op_ns
-    seconds = [*busy, *after, ("node overhead", nodes * per_node * 1e-9)]
+    eager = machine.config.runtime == "eager"
+    seconds = [*body, ("node overhead", nodes * (o.eager_op_ns if eager else o.node_ns) * 1e-9)]
     if threads > 1:
         seconds.append(("fork and join", nodes * o.fork_join_ns * 1e-9))
     total = sum(s for _, s in seconds)

@@ -17,7 +17,7 @@ FILE = Path(__file__).with_name("errors.yaml")
 
 
 def error_range(config: CpuConfig, metric: str) -> ErrorRange | None:
-    """The range of `metric` ("forward", "prefill", "decode", an op class) for the device; None: unvalidated."""
+    """The range of `metric` ("forward", "prefill", "decode", an op class); None: unvalidated."""
     if not config.measured_as or config.runtime != "onnxruntime":
         return None
     return _ranges().get((config.measured_as, metric))

@@ -32,6 +32,18 @@ class GemmCycles:
         return self.ideal + self.tiles + self.packing
 
 
+def reread_bytes(gemm: Gemm, config: GemmConfig, bits: int) -> tuple[int, int]:
+    """Bytes of A and C that pass again, and the working set that they pass through.
+
+    Panels of `col_block` columns and `depth_block` rows of B are kept close; A passes once per column panel
+    and C once more, read and written, per further depth panel.
+    """
+    a, c = gemm.m * gemm.k * bits // 8, gemm.m * gemm.n * 4
+    a_again = a * (-(-gemm.n // config.col_block) - 1)
+    c_again = 2 * c * (-(-gemm.k // config.depth_block) - 1)
+    return gemm.batch * (a_again + c_again), a + gemm.m * config.col_block * 4
+
+
 def gemm_cycles(gemm: Gemm, config: GemmConfig, mac_rate: float, bits: int, threads: int) -> GemmCycles:
     """Cycles of `gemm` on `threads` cores that do `mac_rate` multiply-adds per cycle, data at hand."""
     m, n, k = gemm.m, gemm.n, gemm.k

@@ -45,7 +45,7 @@ class CpuArithmetic:
     def matmul(self, a: NDArray[np.generic], b: NDArray[np.generic]) -> NDArray[np.generic]:
         """Batched product; int8 applies to products with a matrix operand (linear layers)."""
         if self.dtype != "int8" or b.ndim != 2 or a.dtype.kind != "f":
-            return np.matmul(_at_least_32(a), _at_least_32(b))
+            return np.asarray(np.matmul(_at_least_32(a), _at_least_32(b)))
         aq, a_scale = _quantise(a, axis=None)
         bq, b_scale = _quantise(b, axis=0)
         product = np.matmul(aq.astype(np.float64), bq.astype(np.float64))

@@ -32,8 +32,8 @@ def capacity(graph: Graph, config: CpuConfig) -> Capacity:
     if not use.fits:
         raise CapacityError(
             f"the model needs {si_bytes(use.used_bytes)} (weights {si_bytes(use.weights_bytes)}, state"
-            f" {si_bytes(use.state_bytes)}, activations {si_bytes(use.activation_bytes)}) and main memory holds"
-            f" {si_bytes(use.capacity_bytes)}",
+            f" {si_bytes(use.state_bytes)}, activations {si_bytes(use.activation_bytes)}) and"
+            f" main memory holds {si_bytes(use.capacity_bytes)}",
             hint="use a narrower dtype, a smaller model or batch, or a preset with more memory"
             " (dram.capacity_bytes)",
         )

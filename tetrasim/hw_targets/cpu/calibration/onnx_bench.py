@@ -40,7 +40,8 @@ def op_model(case: OpCase) -> onnx.ModelProto:
 
     names = [name for name, _ in case.inputs]
     outs = [f"y{i}" for i in range(case.outputs)]
-    node = helper.make_node(case.op, names, outs, **case.attributes)
+    node = helper.make_node(case.op, names, outs)
+    node.attribute.extend(helper.make_attribute(k, v) for k, v in case.attributes.items())
     return _model([node], case.inputs, case.constant, outs)
 
 

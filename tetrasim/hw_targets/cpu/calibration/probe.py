@@ -23,13 +23,18 @@ R = TypeVar("R")
 MACS_PER_ELEMENT = 4 * 16
 
 
-def _fast(function: Callable[P, R]) -> Callable[P, R]:
-    """Compile with contraction to fused multiply-adds and reassociated sums allowed: this is a probe."""
+def _fused(function: Callable[P, R]) -> Callable[P, R]:
+    """Compile with contraction to fused multiply-adds only: reordering would remove most of the probe."""
     import numba
 
-    return cast(
-        Callable[P, R], numba.njit(cache=True, nogil=True, fastmath={"contract", "reassoc", "nsz"})(function)
-    )
+    return cast(Callable[P, R], numba.njit(cache=True, nogil=True, fastmath={"contract"})(function))
+
+
+def _sums(function: Callable[P, R]) -> Callable[P, R]:
+    """Compile with sums reassociated, so that reading is not slowed down by one chain of additions."""
+    import numba
+
+    return cast(Callable[P, R], numba.njit(cache=True, nogil=True, fastmath=True)(function))
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +47,7 @@ class Bandwidth:
     copy_bytes_per_s: float  # read plus written
 
 
-@_fast
+@_fused
 def _horner(v: np.float32, a: np.float32, h: np.float32) -> np.float32:
     a = a * v + h
     a = a * v + h
@@ -62,7 +67,7 @@ def _horner(v: np.float32, a: np.float32, h: np.float32) -> np.float32:
     return a * v + h
 
 
-@_fast
+@_fused
 def _fma(x: NDArray[np.float32], out: NDArray[np.float32], repeats: int) -> None:
     one, two, three, four = np.float32(0.5), np.float32(0.25), np.float32(0.125), np.float32(0.75)
     for _ in range(repeats):
@@ -72,7 +77,7 @@ def _fma(x: NDArray[np.float32], out: NDArray[np.float32], repeats: int) -> None
             out[i] = first + _horner(v, v + three, three) + _horner(v, v + four, four)
 
 
-@_fast
+@_sums
 def _read(x: NDArray[np.float32], repeats: int) -> float:
     total = np.float32(0)
     for r in range(repeats):
@@ -82,7 +87,7 @@ def _read(x: NDArray[np.float32], repeats: int) -> float:
     return float(total)
 
 
-@_fast
+@_fused
 def _copy(x: NDArray[np.float32], y: NDArray[np.float32], repeats: int) -> None:
     for _ in range(repeats):
         for i in range(x.size):
@@ -90,7 +95,7 @@ def _copy(x: NDArray[np.float32], y: NDArray[np.float32], repeats: int) -> None:
 
 
 def best_seconds(run: Callable[[], object], repeats: int, at_least_s: float = 0.0) -> float:
-    """Smallest wall time of `run` over at least `repeats` calls and `at_least_s` seconds, after a first one."""
+    """Smallest wall time of `run` over at least `repeats` calls and `at_least_s` seconds, after one."""
     run()
     best, began, done = float("inf"), time.perf_counter(), 0
     while done < repeats or time.perf_counter() - began < at_least_s:
