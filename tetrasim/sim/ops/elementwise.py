@@ -70,9 +70,11 @@ def _binary(name: str, fn: Binary, counts: Mapping[str, int], *, compare: bool =
 def _div(a: Arr, b: Arr) -> Arr:
     if np.issubdtype(a.dtype, np.integer):
         # ONNX divides integers towards zero
-        return (np.sign(a) * np.sign(b) * (np.abs(a) // np.abs(b))).astype(a.dtype)
+        signs: Arr = np.sign(a) * np.sign(b)
+        return np.asarray(signs * (np.abs(a) // np.abs(b)), dtype=a.dtype)
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.asarray(np.divide(a, b))
+        out: Arr = np.divide(a, b)
+    return out
 
 
 def _pow(a: Arr, b: Arr) -> Arr:

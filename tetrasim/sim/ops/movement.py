@@ -132,7 +132,15 @@ def _transpose_work(node: Node) -> Work:
     assert first is not None
     shape = first.type.shape
     moved = [p for p in _perm(node.attrs, len(shape)) if shape[p] != 1]
-    return view_work(node) if moved == sorted(moved) else move_work(node)
+    if moved == sorted(moved):
+        return view_work(node)
+    # The trailing axes that stay in place move together, as runs of neighbours.
+    order = [i for i, d in enumerate(shape) if d != 1]
+    run = 1
+    while moved[-1] == order[-1]:
+        run *= shape[moved.pop()]
+        order.pop()
+    return replace(move_work(node), run=run)
 
 
 OPS["Transpose"] = OpDef(_transpose_type, _transpose, _transpose_work)

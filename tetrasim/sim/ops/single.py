@@ -18,7 +18,7 @@ from tetrasim.sim.precision import Format
 
 @dataclass(frozen=True)
 class _Named:
-    """How a vector op's everyday name maps to a node: op, attributes, activation inputs, parameter vectors."""
+    """How an everyday name maps to a node: op, attributes, activation inputs, parameter vectors."""
 
     op: str
     attrs: Mapping[str, Attr] = field(default_factory=dict)

@@ -117,10 +117,13 @@ class Work:
     gemm: Gemm | None = None
     attention: AttentionShape | None = None
     vector: Vector | None = None
+    run: int = 0  # MOVE: elements that stay neighbours (a transpose of the last axis: 1); 0: long runs
 
     @cached_property
     def _hash(self) -> int:
-        return hash((self.op, self.kind, self.reads, self.writes, self.gemm, self.attention, self.vector))
+        return hash(
+            (self.op, self.kind, self.reads, self.writes, self.gemm, self.attention, self.vector, self.run)
+        )
 
     def __hash__(self) -> int:
         """Computed once: targets look prices up by work for every node of every run."""
