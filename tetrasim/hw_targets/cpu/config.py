@@ -68,8 +68,11 @@ class VectorConfig(Config):
     cmp: float = Field(ge=0)
     cast: float = Field(ge=0)
     select: float = Field(ge=0)
+    reduce_add: float = Field(ge=0, description="per element summed along a row (norms, means)")
+    softmax: float = Field(ge=0, description="per element of a softmax, all its passes")
     row_overhead_cycles: float = Field(ge=0, description="per reduced row")
-    move_cycles: float = Field(ge=0, description="per element of a copy or transpose")
+    move_cycles: float = Field(ge=0, description="per element of a copy in long runs")
+    strided_move_cycles: float = Field(ge=0, description="per element of a copy in runs of one")
     gather_row_cycles: float = Field(ge=0, description="per gathered row")
 
 

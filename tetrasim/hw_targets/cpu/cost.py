@@ -174,7 +174,7 @@ def _rows(work: Work, machine: Machine, resident: int) -> Cost:
     elif work.kind is WorkKind.GATHER:
         part, alone = "copies", gather_cycles(elements, writes, v)
     else:
-        part, alone = "copies", move_cycles(elements, v)
+        part, alone = "copies", move_cycles(elements, work.run, v)
     streams = streams_of(reads, writes, machine, resident)
     serial = max(alone / clock, sum(s for _, s in streams.seconds(machine, 1)))
     # Work shorter than handing it out stays on one thread.
@@ -207,7 +207,7 @@ def _attention(work: Work, machine: Machine, resident: int) -> Cost:
         ("vector arithmetic", vector / clock),
     )
     body = _overlapped(body, streams.seconds(machine, threads), machine.config.gemm.overlap)
-    copied = pieces.moved_elements * v.move_cycles + pieces.gather_rows * v.gather_row_cycles
+    copied = move_cycles(pieces.moved_elements, shape.head_dim, v) + pieces.gather_rows * v.gather_row_cycles
     body = (*body, ("packing", packing / clock), ("copies", copied / clock / threads))
     return _finish(work, machine, tuple(p for p in body if p[1]), streams, threads, pieces.nodes)
 

@@ -1,7 +1,7 @@
 """Time of loops over elements: element-wise chains, reductions, copies, gathers.
 
-A loop costs its element operations by kind plus its loads and stores; a reducing op (softmax, norms) pays
-for starting every row. Rates are cycles per element on one core with the data at hand; memory is `cost.py`'s.
+A loop costs its element operations by kind plus its loads and stores. Reductions are priced apart: a sum along
+a row is a chain of additions, and the passes of a softmax share their loads; both pay for starting every row. Rates are cycles per element on one core with the data at hand; memory is `cost.py`'s.
 """
 
 from __future__ import annotations
@@ -14,18 +14,21 @@ from tetrasim.sim.ops.work import Operand, Vector
 
 def vector_cycles(vector: Vector, accesses: int, config: VectorConfig) -> float:
     """Cycles on one core; `accesses` counts the elements read and written."""
+    if vector.reduces and any(kind == "exp" for kind, _ in vector.ops):
+        return vector.rows * (vector.cols * config.softmax + config.row_overhead_cycles)
     cycles = accesses * config.access_cycles
     for kind, count in vector.ops:
-        rate: float = getattr(config, kind)
+        rate: float = getattr(config, "reduce_add" if vector.reduces and kind == "add" else kind)
         cycles += count * rate
     if vector.reduces:
         cycles += vector.rows * config.row_overhead_cycles
     return cycles
 
 
-def move_cycles(elements: int, config: VectorConfig) -> float:
-    """Cycles to copy `elements` with strides."""
-    return elements * config.move_cycles
+def move_cycles(elements: int, run: int, config: VectorConfig) -> float:
+    """Cycles to copy `elements` in contiguous runs of `run` elements (0: long runs)."""
+    starts = elements / run if run else 0.0
+    return elements * config.move_cycles + starts * max(config.strided_move_cycles - config.move_cycles, 0.0)
 
 
 def gather_cycles(elements: int, writes: Sequence[Operand], config: VectorConfig) -> float:
