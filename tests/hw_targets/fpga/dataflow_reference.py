@@ -11,7 +11,9 @@ def active(ports: tuple[Port, ...], firing: int) -> list[Port]:
     return [p for p in ports if p.first <= firing < p.last and (firing - p.first) % p.stride == 0]
 
 
-def run_slowly(network: Network, frames: int, limit: int = 100_000) -> tuple[str, int, list[list[int]], list[int]]:
+def run_slowly(
+    network: Network, frames: int, limit: int = 100_000
+) -> tuple[str, int, list[list[int]], list[int]]:
     """Status, cycles, start cycles per actor, highest occupancy per FIFO."""
     stages = [deque([None] * a.latency, maxlen=a.latency) for a in network.actors]  # right end leaves next
     wait = [0] * len(network.actors)

@@ -43,7 +43,9 @@ def random_network(seed: int) -> Network:
         f = len(fifos) - 1
         a, b = actors[early], actors[late]
         actors[early] = Actor(a.name, a.ii, a.latency, a.firings, (*a.reads, Port(f, 0, 1)), a.writes)
-        actors[late] = Actor(b.name, b.ii, b.latency, b.firings, b.reads, (*b.writes, Port(f, b.firings - 1, b.firings)))
+        actors[late] = Actor(
+            b.name, b.ii, b.latency, b.firings, b.reads, (*b.writes, Port(f, b.firings - 1, b.firings))
+        )
     network = Network(tuple(actors), tuple(fifos))
     network.verify()
     return network

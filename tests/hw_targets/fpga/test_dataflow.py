@@ -1,4 +1,4 @@
-"""The dataflow kernel equals a slow shift-register machine cycle for cycle, and its answers about depth hold."""
+"""The dataflow kernel equals a slow shift-register machine cycle for cycle; its depths hold."""
 
 from __future__ import annotations
 

@@ -76,7 +76,9 @@ class Spatial(Config):
 
     reuse: int = Field(ge=0, le=1 << 20)
     strategy: Literal["latency", "resource", "distributed_arithmetic"] = "latency"
-    attention: Literal["streamed", "staged"] = "streamed"  # staged: a barrier after every stage (the authors')
+    attention: Literal["streamed", "staged"] = (
+        "streamed"  # staged: a barrier after every stage (the authors')
+    )
     fifo_depth: int = Field(ge=0, le=1 << 20)  # 0: sized by search
     table_entries: int = Field(ge=2, le=1 << 16)
     frames: int = Field(ge=1, le=4096)  # inputs simulated in a row to see the steady interval
@@ -84,7 +86,8 @@ class Spatial(Config):
 
 
 class Overlay(Config):
-    """One engine for all layers: `dot_length` x `columns` MACs per cycle, a vector unit, double-buffered weights."""
+    """One engine for all layers: `dot_length` x `columns` MACs per cycle, a vector unit, double-buffered
+    weights."""
 
     clock_hz: int = Field(gt=0)
     dot_length: int = Field(gt=0)
@@ -104,7 +107,8 @@ class Overlay(Config):
 
 
 class Power(Config):
-    """Static power of the whole board and energy per event. Replace the coefficients by your own measurements."""
+    """Static power of the whole board and energy per event. Replace the coefficients by your own
+    measurements."""
 
     static_w: float = Field(ge=0)
     mac_pj: float = Field(ge=0)  # one multiply-accumulate in a DSP, with its share of clock and routing
@@ -124,7 +128,9 @@ class FpgaConfig(Config):
     spatial: Spatial
     overlay: Overlay
     power: Power
-    usable_fraction: float = Field(gt=0, le=1)  # of the fabric: above it, place and route rarely closes timing
+    usable_fraction: float = Field(
+        gt=0, le=1
+    )  # of the fabric: above it, place and route rarely closes timing
 
     @property
     def clock_ns(self) -> float:

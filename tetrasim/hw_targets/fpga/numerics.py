@@ -8,6 +8,7 @@ accumulator does.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -26,15 +27,13 @@ if TYPE_CHECKING:
 def quantise_fixed(
     x: NDArray[np.generic], bits: int, integer_bits: int, *, rounding: bool = True, saturate: bool = True
 ) -> NDArray[np.float64]:
-    """`x` in ap_fixed<bits, integer_bits>; without `rounding` it truncates (AP_TRN), without `saturate` it wraps."""
+    """`x` in ap_fixed<bits, integer_bits>; without `rounding` it truncates (AP_TRN), without `saturate` it
+    wraps."""
     scale = 2.0 ** (bits - integer_bits)
     scaled = np.asarray(x, np.float64) * scale
     q = np.floor(scaled + 0.5) if rounding else np.floor(scaled)
     low, high = -(2.0 ** (bits - 1)), 2.0 ** (bits - 1) - 1
-    if saturate:
-        q = np.clip(q, low, high)
-    else:
-        q = np.mod(q - low, 2.0**bits) + low
+    q = np.clip(q, low, high) if saturate else np.mod(q - low, 2.0**bits) + low
     return q / scale
 
 
@@ -58,7 +57,7 @@ class FpgaArithmetic:
     def matmul(self, a: NDArray[np.generic], b: NDArray[np.generic]) -> NDArray[np.generic]:
         """Exact products; the sum is rounded once into the accumulator."""
         if self.accumulate.kind is not Kind.FIXED:
-            return np.matmul(np.asarray(a, np.float32), np.asarray(b, np.float32))
+            return np.asarray(np.matmul(np.asarray(a, np.float32), np.asarray(b, np.float32)))
         exact = np.matmul(np.asarray(a, np.float64), np.asarray(b, np.float64))
         whole = self.accumulate.bits if self.accumulate.integer_bits is None else self.accumulate.integer_bits
         return quantise_fixed(exact, self.accumulate.bits, whole).astype(np.float32)
@@ -67,7 +66,7 @@ class FpgaArithmetic:
         """Elementary functions to working precision; their results are rounded by `store`."""
         wide = np.asarray(x, np.float64)
         with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
-            return _FUNCTIONS[name](wide).astype(np.float32)
+            return np.asarray(_FUNCTIONS[name](wide), np.float32)
 
 
 def _erf(x: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -75,10 +74,10 @@ def _erf(x: NDArray[np.float64]) -> NDArray[np.float64]:
     from math import erf
 
     flat, inverse = np.unique(x, return_inverse=True)
-    return np.array([erf(v) for v in flat])[inverse].reshape(x.shape)
+    return np.array([erf(v) for v in flat], np.float64)[inverse].reshape(x.shape)
 
 
-_FUNCTIONS = {
+_FUNCTIONS: dict[str, Callable[[NDArray[np.float64]], NDArray[np.float64]]] = {
     "exp": np.exp,
     "erf": _erf,
     "tanh": np.tanh,

@@ -2,8 +2,10 @@
 
 Theory of operation (DFX, arXiv 2209.10797; FlightLLM, arXiv 2401.03868). The engine multiplies a slice of
 `dot_length` inputs with `columns` weight columns per cycle, so a product C[m,n] = A[m,k] B[k,n] takes
-m * ceil(k / dot_length) * ceil(n / columns) cycles. Weights and cached keys and values are double buffered: an
-op takes the longer of streaming and computing. Activations stay on chip. Softmax, norms and element-wise chains
+m * ceil(k / dot_length) * ceil(n / columns) cycles. Weights and cached keys and values are double buffered:
+an
+op takes the longer of streaming and computing. Activations stay on chip. Softmax, norms and element-wise
+chains
 run on a vector unit beside the engine; heads are pipelined through score, softmax and value products.
 """
 
@@ -209,7 +211,10 @@ def _attention_tasks(work: Work, shape: AttentionShape, config: FpgaConfig) -> t
 
 def _part_of(traffic: _Traffic, group: int, groups: int) -> _Traffic:
     """The bytes of one of `groups` equal pieces; the pieces sum to the whole."""
-    cut = [n * (group + 1) // groups - n * group // groups for n in (traffic.on_chip, traffic.weights, traffic.state)]
+    cut = [
+        n * (group + 1) // groups - n * group // groups
+        for n in (traffic.on_chip, traffic.weights, traffic.state)
+    ]
     return _Traffic(*cut)
 
 
@@ -243,7 +248,8 @@ def _vector_task(work: Work, vector: Vector, config: FpgaConfig) -> Task:
     elements = vector.rows * vector.cols
     passes = 3 if vector.reduces else 1  # statistics, then normalise: the row is read again
     compute = max(_cycles(passes * elements, unit.vector_lanes), _cycles(functions, unit.function_lanes))
-    # long chains of simple operations are pipelined: a lane does one element per cycle whatever the chain length
+    # long chains of simple operations are pipelined: a lane does one element per cycle whatever the chain
+    # length
     stream = _cycles(traffic.off_chip, config.bytes_per_cycle) if traffic.off_chip else 0
     parts = _stream_parts(traffic, stream, config) if stream > compute else (("vector arithmetic", compute),)
     busy = max(compute, stream) + unit.control_cycles
@@ -263,7 +269,8 @@ def _access_cycles(config: FpgaConfig) -> int:
 
 
 def _move_task(work: Work, config: FpgaConfig) -> Task:
-    """Gathers, cache appends and copies: the memory port, or the on-chip network when nothing leaves the chip."""
+    """Gathers, cache appends and copies: the memory port, or the on-chip network when nothing leaves the
+    chip."""
     traffic = _traffic(work, config)
     unit = config.overlay
     width = unit.vector_lanes * max((o.bits for o in (*work.reads, *work.writes)), default=8) / 8

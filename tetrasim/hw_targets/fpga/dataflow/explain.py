@@ -21,7 +21,8 @@ class Wait:
 
 @dataclass(frozen=True, slots=True)
 class Deadlock:
-    """`cycle_of_waits` returns to its first actor. `depths` frees it (empty: no depth does, tokens are missing)."""
+    """`cycle_of_waits` returns to its first actor. `depths` frees it (empty: no depth does, tokens are
+    missing)."""
 
     cycle: int
     waits: tuple[Wait, ...]
@@ -32,8 +33,8 @@ class Deadlock:
         """Plain sentences for an error message."""
         lines = [f"deadlock in cycle {self.cycle}: no actor can fire and no pipeline can advance"]
         for w in self.cycle_of_waits or self.waits:
-            state = "full" if w.full else "empty"
-            lines.append(f"  {w.actor} waits: FIFO {w.fifo} is {state} ({w.other} must {'read' if w.full else 'write'})")
+            state, must = ("full", "read") if w.full else ("empty", "write")
+            lines.append(f"  {w.actor} waits: FIFO {w.fifo} is {state} ({w.other} must {must})")
         if self.depths:
             lines += [f"  FIFO {name}: depth {old} -> {new} runs" for name, old, new in self.depths]
         else:

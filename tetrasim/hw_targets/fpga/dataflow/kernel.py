@@ -1,7 +1,8 @@
 """The cycle-accurate loop: every decision of a cycle is taken on the state at its start.
 
 Per cycle and actor: if the firing in the last pipeline stage must write to a full FIFO, the whole pipeline
-freezes. Otherwise it advances by one stage, that firing writes its tokens, and a new firing may enter when the
+freezes. Otherwise it advances by one stage, that firing writes its tokens, and a new firing may enter when
+the
 initiation interval has passed and every FIFO it reads has a readable token. When a cycle changes nothing, no
 later cycle can: that is a deadlock (an advancing pipeline, a running interval counter and a token on its way
 through a RAM FIFO all count as change). `skip_idle` jumps over cycles in which only counters advance: exact,
@@ -46,7 +47,8 @@ class Run:
 
 
 def simulate(network: Network, frames: int = 1, *, skip_idle: bool = True, limit: int = MAX_CYCLES) -> Run:
-    """Run `frames` inferences back to back until every actor has fired all its firings, or nothing can move."""
+    """Run `frames` inferences back to back until every actor has fired all its firings, or nothing can
+    move."""
     reads = _ports([a.reads for a in network.actors])
     writes = _ports([a.writes for a in network.actors])
     firings = np.array([a.firings for a in network.actors], np.int64)
@@ -96,7 +98,7 @@ def _uses(port: NDArray[np.int64], firing: int) -> bool:
 
 
 @jit
-def _run(
+def _run(  # noqa: C901, PLR0912, PLR0915 - one loop: numba inlines no array views
     ii: NDArray[np.int64],
     latency: NDArray[np.int64],
     firings: NDArray[np.int64],
@@ -202,7 +204,20 @@ def _run(
             return 1, cycle
         if skip_idle and not event and jump > 1 and jump < limit:
             for a in range(actors):
-                _idle(a, jump - 1, step, ready_step, oldest, fired, leaves, offset, firings, frames, starved, blocked)
+                _idle(
+                    a,
+                    jump - 1,
+                    step,
+                    ready_step,
+                    oldest,
+                    fired,
+                    leaves,
+                    offset,
+                    firings,
+                    frames,
+                    starved,
+                    blocked,
+                )
             cycle += jump - 1
     if left > 0:
         return 2, cycle

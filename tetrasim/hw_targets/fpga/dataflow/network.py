@@ -8,7 +8,8 @@ forks (several write ports, all or none) and joins. Initial tokens in a FIFO are
 emitter joined by a credit FIFO are a ping-pong buffer.
 
 FIFO timing as in LightningSim (arXiv 2304.11219): up to two entries are a shift register, whose token can be
-read one cycle after it was written; deeper ones are RAM, two cycles; a freed slot can be written one cycle later.
+read one cycle after it was written; deeper ones are RAM, two cycles; a freed slot can be written one cycle
+later.
 """
 
 from __future__ import annotations
@@ -85,7 +86,9 @@ class Network:
         for a, actor in enumerate(self.actors):
             for port in actor.writes if write else actor.reads:
                 if port.fifo in found:
-                    raise NetworkError(f"FIFO {self.fifos[port.fifo].name} has two {'writers' if write else 'readers'}")
+                    raise NetworkError(
+                        f"FIFO {self.fifos[port.fifo].name} has two {'writers' if write else 'readers'}"
+                    )
                 found[port.fifo] = (a, port)
         missing = [f.name for i, f in enumerate(self.fifos) if i not in found]
         if missing:
@@ -108,7 +111,9 @@ class Network:
             if fifo.depth < 1 or fifo.initial > fifo.depth:
                 raise NetworkError(f"FIFO {fifo.name}: depth {fifo.depth} with {fifo.initial} initial tokens")
             if put.tokens != get.tokens:
-                raise NetworkError(f"FIFO {fifo.name}: {put.tokens} tokens written, {get.tokens} read per frame")
+                raise NetworkError(
+                    f"FIFO {fifo.name}: {put.tokens} tokens written, {get.tokens} read per frame"
+                )
 
     def with_depths(self, depths: tuple[int, ...]) -> Network:
         """The same network with other FIFO depths (never below the initial tokens)."""

@@ -1,7 +1,9 @@
 """FIFO depths: enough for full speed, or the least that runs at all.
 
-Latency is not monotone in depth (a deeper FIFO becomes a RAM with one more cycle, and rigid pipelines freeze at
-other moments), so nothing here bisects: every depth that is returned was simulated with all the others in place.
+Latency is not monotone in depth (a deeper FIFO becomes a RAM with one more cycle, and rigid pipelines freeze
+at
+other moments), so nothing here bisects: every depth that is returned was simulated with all the others in
+place.
 """
 
 from __future__ import annotations
@@ -46,7 +48,8 @@ def full_speed(network: Network, frames: int) -> Sized:
 
 def smallest(network: Network, frames: int, *, slack_cycles: int | None = 0, limit: int = 4000) -> Sized:
     """Depths that cannot be lowered one at a time without going beyond `slack_cycles` over the full-speed run
-    (None: as long as it does not deadlock). Every candidate below the current depth is tried, from the smallest;
+    (None: as long as it does not deadlock). Every candidate below the current depth is tried, from the
+    smallest;
     `limit` bounds the simulations, the widest FIFOs first."""
     sized = full_speed(network, frames)
     budget = None if slack_cycles is None else sized.run.cycles + slack_cycles
@@ -74,4 +77,6 @@ def _candidates(depth: int, initial: int) -> list[int]:
     """Depths below `depth` worth a trial: all small ones, then powers of two and RAM breakpoints."""
     small = range(max(initial, 1), min(depth, 17))
     large = [2**k for k in range(5, 24)] + [BRAM_WORDS * k for k in range(1, 64)]
-    return sorted({*small, *(d for d in large if initial <= d < depth), *([depth - 1] if depth > 1 else [])} - {0})
+    return sorted(
+        {*small, *(d for d in large if initial <= d < depth), *([depth - 1] if depth > 1 else [])} - {0}
+    )

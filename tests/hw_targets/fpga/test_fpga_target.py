@@ -1,0 +1,170 @@
+"""The FPGA target lowers an encoder to an exact pipeline and everything else to the streaming overlay."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from small_graphs import encoder, lowered
+
+from tetrasim.errors import CapacityError
+from tetrasim.hw_targets.common.presets import with_overrides
+from tetrasim.hw_targets.fpga.config import FpgaConfig
+from tetrasim.hw_targets.fpga.lower import decide, simulate_spatial
+from tetrasim.hw_targets.fpga.numerics import quantise_fixed
+from tetrasim.hw_targets.fpga.overlay import block_of, lower_overlay
+from tetrasim.hw_targets.fpga.target import TARGET
+from tetrasim.hw_targets.registry import find_preset, preset_names
+from tetrasim.sim.engine.static import run_static
+from tetrasim.sim.ir.graph import Graph, Kind, Role
+from tetrasim.sim.ops.work import AttentionShape, Gemm, Operand, Work, WorkKind
+from tetrasim.sim.workload import Workload
+
+
+def config(name: str = "fpga/vu13p", **settings: str | int) -> FpgaConfig:
+    loaded = find_preset(name)[1].config
+    assert isinstance(loaded, FpgaConfig)
+    return with_overrides(loaded, {k.replace("__", "."): v for k, v in settings.items()})
+
+
+def graph_for(c: FpgaConfig, **shape: int) -> Graph:
+    return lowered(encoder(**shape), c.numbers.precision)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", [n for n in preset_names() if n.startswith("fpga/")])
+def test_every_preset_lowers_an_encoder(name: str) -> None:
+    c = config(name)
+    graph = graph_for(c)
+    program = TARGET.lower(graph, c)
+    program.verify()
+    assert TARGET.capacity(graph, c).memories[0].fits
+    assert all(r.used >= 0 for r in TARGET.resources(graph, c))
+
+
+@pytest.mark.parametrize("attention", ["streamed", "staged"])
+@pytest.mark.parametrize("reuse", [2, 4, 8])
+def test_served_in_order_the_program_takes_the_simulated_cycles(reuse: int, attention: str) -> None:
+    c = config(spatial__reuse=reuse, spatial__attention=attention)
+    graph = graph_for(c)
+    done = simulate_spatial(graph, c)
+    timeline = run_static(TARGET.lower(graph, c))
+    assert timeline.total_ps == done.latency_cycles * 5000
+    starts = np.sort(timeline.start_ps[:])
+    assert starts[0] == 0
+    assert done.run.status == 0
+
+
+def test_macs_and_energy_do_not_depend_on_the_mapping() -> None:
+    c = config()
+    graph = graph_for(c)
+    spatial = TARGET.lower(graph, c)
+    overlay = lower_overlay(graph, c)
+    assert spatial.macs.sum() == overlay.macs.sum() > 0
+    assert spatial.energy_pj[:, 0].sum() == pytest.approx(overlay.energy_pj[:, 0].sum())
+
+
+def test_interval_is_tokens_times_reuse_and_latency_grows_with_reuse() -> None:
+    seen = []
+    for reuse in (2, 4, 8):
+        c = config(spatial__reuse=reuse)
+        done = simulate_spatial(graph_for(c), c)
+        assert done.interval_cycles == 15 * reuse
+        seen.append(done.latency_cycles)
+    assert seen == sorted(seen)
+    assert seen[1] * 5 < 2000  # ns, reuse 4: the authors claim under 2 us for their firmware
+
+
+def test_a_model_that_does_not_fit_says_what_is_short() -> None:
+    c = config("fpga/pynq-z2", mapping="spatial", spatial__reuse=1)
+    with pytest.raises(CapacityError, match="x the usable DSP"):
+        decide(graph_for(c), c)
+
+
+def test_configured_shallow_fifos_are_explained() -> None:
+    c = config(spatial__fifo_depth=2)
+    with pytest.raises(CapacityError, match="deadlock in cycle"):
+        TARGET.capacity(graph_for(c), c)
+
+
+def test_overlay_gemm_is_the_longer_of_streaming_and_computing() -> None:
+    c = config("fpga/u280")
+    weight = Operand(768 * 3072, 16, Kind.FLOAT, Role.WEIGHT)
+    rows = (1, 64)
+    tasks = [
+        block_of(
+            Work(
+                "MatMul",
+                WorkKind.GEMM,
+                (Operand(768 * m, 16), weight),
+                (Operand(3072 * m, 16),),
+                gemm=Gemm(1, m, 3072, 768),
+            ),
+            c,
+        ).tasks[0]
+        for m in rows
+    ]
+    stream = -(-768 * 3072 * 2 * 200e6 // (460e9 * 0.89))
+    assert tasks[0].busy_cycles == stream + 16
+    assert tasks[1].busy_cycles == 64 * 12 * 192 + 16
+    assert dict(tasks[1].parts)["MAC array"] == 64 * 768 * 3072 // 1024
+
+
+def test_attention_groups_cover_all_heads_and_bytes() -> None:
+    c = config("fpga/u280")
+    cache = Operand(12 * 100 * 64, 16, Kind.FLOAT, Role.STATE)
+    shape = AttentionShape(1, 1, 12, 12, 64, 64, 100, False)
+    work = Work(
+        "Attention",
+        WorkKind.ATTENTION,
+        (Operand(768, 16), cache, cache),
+        (Operand(768, 16),),
+        attention=shape,
+    )
+    tasks = block_of(work, c).tasks
+    assert sum(t.macs for t in tasks) == shape.macs
+    assert sum(dict(t.level_bytes).get("off-chip memory", 0) for t in tasks) == 2 * cache.nbytes
+
+
+def test_more_bandwidth_is_never_slower() -> None:
+    graph = graph_for(config("fpga/u280"))
+    times = []
+    for bandwidth in (1e9, 1e10, 1e11):
+        c = config("fpga/u280", mapping="overlay")
+        assert c.off_chip is not None
+        c = with_overrides(c, {"off_chip.bandwidth_bytes_per_s": bandwidth})
+        times.append(run_static(TARGET.lower(graph, c)).total_ps)
+    assert times == sorted(times, reverse=True)
+
+
+def test_fixed_point_rounds_half_up_saturates_or_wraps() -> None:
+    x = np.array([0.125, -0.125, 0.374, 3.9, -4.2])
+    assert quantise_fixed(x, 5, 3).tolist() == [0.25, 0.0, 0.25, 3.75, -4.0]
+    assert quantise_fixed(x, 5, 3, rounding=False).tolist() == [0.0, -0.25, 0.25, 3.75, -4.0]
+    assert quantise_fixed(np.array([4.0, -4.25]), 5, 3, saturate=False).tolist() == [-4.0, 3.75]
+
+
+def test_mapping_text_lists_layers_and_fifos() -> None:
+    c = config()
+    text = TARGET.mapping_text(graph_for(c), c, Workload()) if TARGET.mapping_text else ""
+    assert "block2.attention" in text
+    assert "highest" in text
+
+
+def test_price_is_positive_and_names_its_bound() -> None:
+    c = config("fpga/u280")
+    gemm = Work(
+        "MatMul",
+        WorkKind.GEMM,
+        (Operand(4096, 16), Operand(4096 * 4096, 16, Kind.FLOAT, Role.WEIGHT)),
+        (Operand(4096, 16),),
+        gemm=Gemm(1, 1, 4096, 4096),
+    )
+    prices = TARGET.price([gemm, replace(gemm, op="Other")], c)
+    assert prices.latency_us[0] == prices.latency_us[1] > 4096 * 4096 * 2 / 460e3
+    assert prices.bound_by == ("off-chip weights", "off-chip weights")

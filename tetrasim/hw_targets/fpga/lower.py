@@ -1,0 +1,137 @@
+"""Choose the mapping, then lower: spatial when the whole model fits on chip, else the overlay."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+from tetrasim.errors import CapacityError
+from tetrasim.hw_targets.fpga.config import FpgaConfig
+from tetrasim.hw_targets.fpga.dataflow.explain import explain
+from tetrasim.hw_targets.fpga.dataflow.kernel import Run, simulate
+from tetrasim.hw_targets.fpga.dataflow.sizing import full_speed
+from tetrasim.hw_targets.fpga.overlay import lower_overlay
+from tetrasim.hw_targets.fpga.pipeline import lower_pipeline
+from tetrasim.hw_targets.fpga.resources import limiting
+from tetrasim.hw_targets.fpga.spatial import Design, build, total_cost
+from tetrasim.sim.engine.program import Program
+from tetrasim.sim.ir.graph import Graph
+
+MAX_REUSE = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """`mapping` with the reuse factor of the spatial one; `note` says why."""
+
+    mapping: str
+    reuse: int
+    note: str
+
+
+@dataclass(frozen=True, eq=False)
+class Spatial:
+    """A simulated spatial design: depths sized, frames run."""
+
+    design: Design
+    run: Run
+    frames: int
+
+    @property
+    def latency_cycles(self) -> int:
+        """Cycles from the first input row accepted to the last output row of the first inference."""
+        return self._frame_end(0)
+
+    @property
+    def interval_cycles(self) -> int:
+        """Cycles between the ends of the last two inferences (the latency when only one was simulated)."""
+        if self.frames == 1:
+            return self.latency_cycles
+        return self._frame_end(self.frames - 1) - self._frame_end(self.frames - 2)
+
+    def _frame_end(self, frame: int) -> int:
+        end = 0
+        for a, actor in enumerate(self.design.network.actors):
+            if not actor.writes:
+                end = max(end, int(self.run.done[self.run.offset[a] + (frame + 1) * actor.firings - 1]))
+        return end
+
+
+@lru_cache(maxsize=64)
+def decide(graph: Graph, config: FpgaConfig) -> Decision:
+    """Spatial if the config says so or the model fits; the overlay otherwise.
+
+    Raises:
+        CapacityError: `mapping: spatial` is asked for and nothing fits.
+    """
+    if config.mapping == "overlay":
+        return Decision("overlay", 0, "overlay, as configured")
+    if graph.states:
+        why = "the model keeps state between runs (KV cache)"
+    elif graph.weight_bytes * 8 > config.fabric.memory_bits + config.fabric.ff:
+        why = (
+            f"{graph.weight_bytes:,} bytes of weights exceed {config.fabric.memory_bits // 8:,} bytes on chip"
+        )
+    else:
+        reuse, name, share = find_reuse(graph, config)
+        if share <= 1:
+            return Decision("spatial", reuse, f"reuse {reuse}: {share:.0%} of the usable {name}")
+        why = f"even at reuse {reuse} it needs {share:.1f} x the usable {name}"
+        if config.mapping == "spatial":
+            raise CapacityError(
+                f"'{graph.name}' does not fit {config.part} as a spatial pipeline: {why}",
+                hint="a larger part, a larger reuse factor, fewer bits, or mapping: overlay",
+            )
+        return Decision("overlay", 0, f"overlay because {why}")
+    if config.mapping == "spatial":
+        raise CapacityError(
+            f"'{graph.name}' cannot be a spatial pipeline on {config.part}: {why}",
+            hint="use mapping: overlay (or auto)",
+        )
+    return Decision("overlay", 0, f"overlay because {why}")
+
+
+def find_reuse(graph: Graph, config: FpgaConfig) -> tuple[int, str, float]:
+    """The configured reuse factor, or the smallest power of two that fits; with its limiting resource and
+    share."""
+    if config.spatial.reuse:
+        return (config.spatial.reuse, *limiting(total_cost(graph, config.spatial.reuse, config), config))
+    reuse = 1
+    while True:
+        name, share = limiting(total_cost(graph, reuse, config), config)
+        if share <= 1 or reuse >= MAX_REUSE:
+            return reuse, name, share
+        reuse *= 2
+
+
+@lru_cache(maxsize=16)
+def simulate_spatial(graph: Graph, config: FpgaConfig) -> Spatial:
+    """Build, size and run the pipeline.
+
+    Raises:
+        CapacityError: configured FIFO depths deadlock; the message names the FIFO and the depth that runs.
+    """
+    design = build(graph, decide(graph, config).reuse, config)
+    frames = config.spatial.frames
+    if config.spatial.fifo_depth == 0:
+        sized = full_speed(design.network, frames)
+        network, run = sized.network, sized.run
+    else:
+        depths = tuple(max(config.spatial.fifo_depth, f.initial) for f in design.network.fifos)
+        network = design.network.with_depths(depths)
+        run = simulate(network, frames)
+    stuck = explain(network, run, frames)
+    if stuck is not None:
+        raise CapacityError(
+            stuck.text(), where=graph.name, hint="set spatial.fifo_depth to 0 to have depths searched"
+        )
+    return Spatial(replace(design, network=network), run, frames)
+
+
+def lower(graph: Graph, config: FpgaConfig) -> Program:
+    """The program of `graph` on this card."""
+    if decide(graph, config).mapping == "overlay":
+        return lower_overlay(graph, config)
+    return lower_pipeline(
+        graph, simulate_spatial(graph, config).design, simulate_spatial(graph, config).run, config
+    )

@@ -1,0 +1,126 @@
+"""What one node becomes as hardware: initiation interval, depth and fabric.
+
+A stage handles one token (one row of the last axis) per firing. Under a reuse factor R a stage with P
+products per
+token has P / R multipliers and accepts a token every R cycles (hls4ml: II = R in 96.7 % of the synthesised
+Resource rows). Row operations (softmax, norms, activations) are fully parallel over the row, as hls4ml emits
+them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from math import ceil
+
+from tetrasim.hw_targets.fpga import resources as fabric
+from tetrasim.hw_targets.fpga.config import FpgaConfig
+from tetrasim.hw_targets.fpga.resources import Cost
+from tetrasim.hw_targets.fpga.timing import SOFTMAX_STAGES, TABLE_STAGES, dense_stages, tree_stages
+from tetrasim.sim.ops.work import AttentionShape, Gemm, Vector, Work, WorkKind
+
+TABLED = frozenset({"exp", "erf", "tanh", "sqrt", "log", "pow", "trig", "div"})
+DA_LUT_PER_PRODUCT_BIT = (
+    1.95  # da4ml cost / (products x weight bits) of the dense designs, fpga reference 2.2
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """Hardware of one node: cycles per token, pipeline depth, fabric, whether the fit's domain covers it."""
+
+    ii: int
+    latency: int
+    cost: Cost
+    multipliers: float = 0.0
+    in_domain: bool = True
+
+
+@lru_cache(maxsize=1 << 14)
+def stage_of(work: Work, tokens: int, reuse: int, config: FpgaConfig) -> Stage:
+    """The stage of `work`, which handles `tokens` firings per inference."""
+    if work.kind is WorkKind.GEMM and work.gemm is not None:
+        return _gemm_stage(work, work.gemm, tokens, reuse, config)
+    if work.kind is WorkKind.ATTENTION and work.attention is not None:
+        return _attention_stage(work, work.attention, tokens, reuse, config)
+    if work.kind is WorkKind.VECTOR and work.vector is not None:
+        return _vector_stage(work, work.vector, tokens, config)
+    return _move_stage(work, tokens)
+
+
+def valid_reuse(products: int, reuse: int) -> int:
+    """The reuse factor used: at most one multiplier's worth, and a divisor so that every cycle is full."""
+    top = min(reuse, max(products, 1))
+    while products % top:
+        top -= 1
+    return top
+
+
+def _bits(work: Work) -> tuple[int, int, int]:
+    """Widths of the streamed input, of the weights (or second operand) and of the output."""
+    data = [o.bits for o in work.reads]
+    weights = [o.bits for o in work.reads if o.role.value in ("weight", "constant")]
+    first = data[0] if data else 16
+    return first, (weights[0] if weights else (data[1] if len(data) > 1 else first)), work.writes[0].bits
+
+
+def _gemm_stage(work: Work, gemm: Gemm, tokens: int, reuse: int, config: FpgaConfig) -> Stage:
+    a_bits, w_bits, _ = _bits(work)
+    products = max(ceil(gemm.macs / tokens), 1)
+    factor = valid_reuse(products, reuse)
+    latency = dense_stages(gemm.k, max(a_bits, w_bits), config.clock_ns, factor)
+    if not gemm.weight_is_b:
+        tree = fabric.variable_products(products / factor, a_bits, w_bits)
+        stored = gemm.batch * gemm.n * gemm.k * w_bits * 2  # second operand, ping-pong
+        return Stage(factor, latency, tree + storage(stored, factor), products / factor)
+    if config.spatial.strategy == "distributed_arithmetic":
+        lut = products * w_bits * DA_LUT_PER_PRODUCT_BIT
+        return Stage(1, dense_stages(gemm.k, 4, config.clock_ns) + 1, Cost(lut=lut, ff=lut * 0.3), products)
+    if factor == 1:
+        cost = fabric.constant_products(products, gemm.k, a_bits, w_bits)
+    else:
+        cost = fabric.shared_products(products, factor, gemm.k, gemm.n, a_bits, w_bits)
+    return Stage(factor, latency, cost, products / factor)
+
+
+def storage(bits: int, reuse: int) -> Cost:
+    """A buffer read in `reuse` slices per row: registers when all of it is read at once, else LUT RAM."""
+    return Cost(ff=float(bits)) if reuse == 1 else Cost(lut=bits / 32, ff=bits / reuse / 2)
+
+
+def _attention_stage(work: Work, shape: AttentionShape, tokens: int, reuse: int, config: FpgaConfig) -> Stage:
+    """All heads of one query row: scores, softmax with exp and reciprocal tables, weighted sum."""
+    bits = _bits(work)[0]
+    products = max(ceil(shape.macs / tokens), 1)
+    factor = valid_reuse(products, reuse)
+    scores = dense_stages(shape.head_dim, bits, config.clock_ns, factor)
+    values = dense_stages(shape.kv_len, bits, config.clock_ns, factor)
+    rows = max(ceil(shape.batch * shape.heads * shape.q_len / tokens), 1)
+    softmax = fabric.tables(rows * (shape.kv_len / factor + 1), config.spatial.table_entries)
+    kept = shape.batch * shape.kv_len * shape.kv_heads * (shape.head_dim + shape.v_head_dim) * bits * 2
+    cost = fabric.variable_products(products / factor, bits, bits) + softmax + storage(kept, factor)
+    return Stage(factor, scores + SOFTMAX_STAGES + values, cost, products / factor)
+
+
+def _vector_stage(work: Work, vector: Vector, tokens: int, config: FpgaConfig) -> Stage:
+    bits = max((o.bits for o in work.reads), default=16)
+    per_token = vector.rows * vector.cols / tokens
+    ops = {kind: n / tokens for kind, n in vector.ops}
+    tabled = sum(n for kind, n in ops.items() if kind in TABLED)
+    multiplied = ops.get("mul", 0.0)
+    simple = sum(n for kind, n in ops.items() if kind not in TABLED and kind != "mul")
+    latency = 1 + (TABLE_STAGES if tabled else 0) + (1 if multiplied else 0)
+    if vector.reduces:
+        latency = max(SOFTMAX_STAGES, latency) + 2 * tree_stages(max(ceil(per_token), 1), config.clock_ns)
+    cost = Cost(lut=simple * (bits + 2), ff=per_token * bits * min(latency, 4))
+    cost += fabric.variable_products(multiplied, bits, bits) + fabric.tables(
+        tabled, config.spatial.table_entries
+    )
+    return Stage(1, latency, cost)
+
+
+def _move_stage(work: Work, tokens: int) -> Stage:
+    bits = sum(o.nbytes * 8 for o in work.writes)
+    constant = sum(o.nbytes * 8 for o in work.reads if o.role.value in ("weight", "constant"))
+    memory = fabric.fifo_bram18(max(constant // 36, 1), 36) if constant > 1024 else 0
+    return Stage(1, 1, Cost(lut=bits / tokens, ff=bits / tokens, bram18=float(memory)))

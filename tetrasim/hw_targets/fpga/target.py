@@ -1,0 +1,170 @@
+"""The FPGA target: spatial pipelines for models that fit on chip, a streaming overlay for the others."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import ceil
+
+import numpy as np
+
+from tetrasim.errors import CapacityError
+from tetrasim.hw_targets.common.target import Capacity, MemoryUse, Peaks, Prices, ResourceUse, Target
+from tetrasim.hw_targets.fpga.config import FpgaConfig
+from tetrasim.hw_targets.fpga.lower import decide, lower, simulate_spatial
+from tetrasim.hw_targets.fpga.numerics import FpgaArithmetic, arithmetic
+from tetrasim.hw_targets.fpga.overlay import OFF_CHIP, ON_CHIP, block_of
+from tetrasim.hw_targets.fpga.resources import Cost
+from tetrasim.hw_targets.fpga.view import mapping_text
+from tetrasim.sim.ir.graph import Graph
+from tetrasim.sim.metric import ErrorRange
+from tetrasim.sim.ops.work import Work
+from tetrasim.sim.precision import Precision
+
+
+def precision(config: FpgaConfig) -> Precision:
+    """The formats that the card stores and multiplies."""
+    return config.numbers.precision
+
+
+def live_bytes(graph: Graph) -> int:
+    """Largest sum of activations alive between two nodes of the topological order."""
+    last = {v: i for i, node in enumerate(graph.nodes) for v in node.inputs if v is not None}
+    alive = peak = sum(v.type.nbytes for v in graph.inputs if v in last)
+    ends: dict[int, int] = {}
+    for value, i in last.items():
+        if value in graph.producer or value in graph.inputs:
+            ends[i] = ends.get(i, 0) + value.type.nbytes
+    for i, node in enumerate(graph.nodes):
+        alive += sum(v.type.nbytes for v in node.outputs)
+        peak = max(peak, alive)
+        alive -= ends.get(i, 0) + sum(v.type.nbytes for v in node.outputs if v not in last)
+    return peak
+
+
+def capacity(graph: Graph, config: FpgaConfig) -> Capacity:
+    """Where weights, state and activations live.
+
+    Raises:
+        CapacityError: neither the chip nor the memory beside it holds the model.
+    """
+    chosen = decide(graph, config)
+    on_chip = config.fabric.memory_bits // 8
+    if chosen.mapping == "spatial":
+        pipeline = simulate_spatial(graph, config)
+        memory = MemoryUse(
+            "on-chip memory", on_chip + config.fabric.ff // 8, graph.weight_bytes, 0, live_bytes(graph)
+        )
+        note = (
+            f"{chosen.note}; first result after {pipeline.latency_cycles} cycles, "
+            f"then one every {pipeline.interval_cycles} cycles"
+        )
+        return Capacity("spatial pipeline", (memory,), note)
+    state = graph.state_bytes
+    if config.off_chip is None:
+        memory = MemoryUse("on-chip memory", on_chip, graph.weight_bytes, state, live_bytes(graph))
+        if not memory.fits:
+            raise CapacityError(
+                f"'{graph.name}' needs {memory.used_bytes:,} bytes; {config.part} holds {on_chip:,} bytes "
+                "on chip and the preset has no off-chip memory",
+                hint="a card with HBM or DDR (fpga/u280, fpga/u250), or fewer bits per weight",
+            )
+        return Capacity("overlay, weights on chip", (memory,), chosen.note)
+    outer = MemoryUse(
+        config.off_chip.kind.upper(), config.off_chip.capacity_bytes, graph.weight_bytes, state, 0
+    )
+    if not outer.fits:
+        raise CapacityError(
+            f"'{graph.name}' needs {outer.used_bytes:,} bytes of weights and cache; {config.part} has "
+            f"{outer.capacity_bytes:,} bytes of {config.off_chip.kind.upper()}",
+            hint="a card with more memory, or --set numbers.format=int8",
+        )
+    inner = MemoryUse("on-chip memory", on_chip, 0, 0, live_bytes(graph))
+    spill = (
+        "" if inner.fits else f"; {inner.used_bytes:,} bytes of activations exceed the chip: tiled by rows"
+    )
+    shown = inner if inner.fits else MemoryUse("on-chip memory", on_chip, 0, 0, on_chip)
+    mode = f"overlay, weights streamed from {config.off_chip.kind.upper()}"
+    return Capacity(mode, (outer, shown), chosen.note + spill)
+
+
+def resources(graph: Graph, config: FpgaConfig) -> tuple[ResourceUse, ...]:
+    """Fabric used against the device."""
+    if decide(graph, config).mapping == "spatial":
+        used = simulate_spatial(graph, config).design.cost_with_fifos()
+    else:
+        used = overlay_cost(config)
+    f = config.fabric
+    rows = (("LUT", used.lut, f.lut), ("FF", used.ff, f.ff), ("DSP", used.dsp, f.dsp))
+    memory = (("BRAM18", used.bram18, f.bram18), ("URAM", used.uram, f.uram))
+    return tuple(ResourceUse(name, float(ceil(n)), float(have)) for name, n, have in (*rows, *memory))
+
+
+def overlay_cost(config: FpgaConfig) -> Cost:
+    """The engine's fabric: lanes, and double-buffered weight and activation memories."""
+    unit, bits = config.overlay, config.numbers.storage.bits
+    lanes = unit.macs_per_cycle
+    weights = 2 * ceil(lanes * bits / 36)  # one word per lane and cycle, 512 deep, double-buffered
+    uram = config.fabric.uram // 4  # activations and scores
+    bram = min(weights + (256 if uram == 0 else 0), config.fabric.bram18)
+    functions = unit.function_lanes * 8.0
+    return Cost(
+        lut=lanes * unit.lut_per_mac + unit.vector_lanes * 900.0 + functions * 600,
+        ff=lanes * unit.ff_per_mac + unit.vector_lanes * 1200.0 + functions * 900,
+        dsp=lanes * unit.dsp_per_mac + unit.vector_lanes * 4.0 + functions,
+        bram18=float(bram),
+        uram=float(uram),
+    )
+
+
+def peaks(config: FpgaConfig) -> Peaks:
+    """Ceilings of the overlay engine; the DSP count bounds a spatial pipeline in the same way."""
+    clock = config.overlay.clock_hz
+    vector = float(config.overlay.vector_lanes * clock)
+    on_chip = vector * config.numbers.storage.bits / 8 * 2
+    off = config.off_chip.bandwidth_bytes_per_s if config.off_chip else on_chip
+    return Peaks(float(config.overlay.macs_per_cycle * clock), vector, ((ON_CHIP, on_chip), (OFF_CHIP, off)))
+
+
+def price(works: Sequence[Work], config: FpgaConfig) -> Prices:
+    """Single ops on the overlay engine, cold pipeline."""
+    latency, energy, bound = np.zeros(len(works)), np.zeros(len(works)), []
+    for i, work in enumerate(works):
+        cycles, picojoules = 0, 0.0
+        parts: dict[str, int] = {}
+        for task in block_of(work, config).tasks:
+            cycles += max(task.latency_cycles, task.busy_cycles)
+            picojoules += sum(pj for _, pj in task.energy_pj)
+            for name, spent in task.parts:
+                parts[name] = parts.get(name, 0) + spent
+        seconds = cycles / config.overlay.clock_hz
+        latency[i] = seconds * 1e6
+        energy[i] = picojoules * 1e-6 + config.power.static_w * seconds * 1e6
+        bound.append(max(parts, key=lambda n: parts[n]) if parts else "nothing to do")
+    return Prices(latency, energy, tuple(bound))
+
+
+def error_range(config: FpgaConfig, metric: str) -> ErrorRange | None:
+    """None until a whole-model measurement on the same card is available: layer laws are validated, not
+    models."""
+    del config, metric
+    return None
+
+
+def _arithmetic(config: FpgaConfig) -> FpgaArithmetic:
+    return arithmetic(config)
+
+
+TARGET: Target[FpgaConfig] = Target(
+    name="fpga",
+    title="FPGA",
+    config_type=FpgaConfig,
+    precision=precision,
+    lower=lower,
+    capacity=capacity,
+    resources=resources,
+    peaks=peaks,
+    arithmetic=_arithmetic,
+    price=price,
+    error_range=error_range,
+    mapping_text=mapping_text,
+)
