@@ -44,10 +44,8 @@ def package_versions() -> tuple[tuple[str, str], ...]:
 
 def provenance(model_sha256: str, config_json: str, command: str) -> Provenance:
     """Provenance of one result."""
-    from tetrasim import __version__
-
     return Provenance(
-        version=__version__,
+        version=metadata.version("tetrasim"),
         code_sha256=code_sha256(),
         model_sha256=model_sha256,
         config_sha256=sha256(config_json),

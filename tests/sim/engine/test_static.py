@@ -22,9 +22,9 @@ def slow_static(program: Program) -> list[tuple[int, int, int, Cause, int]]:
         for d in program.dep_index[program.dep_start[i] : program.dep_start[i + 1]]:
             if rows[d][1] > start:
                 start, cause, who = rows[d][1], Cause.DEPENDENCY, int(d)
-        for j in range(i):
-            if program.resource[j] == program.resource[i] and rows[j][2] > start:
-                start, cause, who = rows[j][2], Cause.RESOURCE, j
+        before = [j for j in range(i) if program.resource[j] == program.resource[i]]
+        if before and rows[before[-1]][2] > start:  # the task served before this one frees the resource last
+            start, cause, who = rows[before[-1]][2], Cause.RESOURCE, before[-1]
         busy = cycles_to_ps(int(program.busy_cycles[i]), clock)
         latency = cycles_to_ps(int(program.latency_cycles[i]), clock)
         rows.append((start, start + latency, start + busy, cause, who))

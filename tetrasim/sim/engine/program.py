@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -167,52 +168,98 @@ def assemble(machine: Machine, blocks: Sequence[Block], predecessors: Sequence[S
     """Join one block per node along the graph's edges into a verified program.
 
     `predecessors[i]` lists the nodes that node i waits for (`Graph.predecessors`). Kinds are numbered in
-    order of first use.
+    order of first use. A block object that occurs often is converted once, and the wiring of a graph that was
+    assembled before (same edges, same shape of blocks) is reused: only durations, bytes and energies are new.
     """
-    resource_ids = {r.name: i for i, r in enumerate(machine.resources)}
-    kinds: dict[str, int] = {}
-    rows: list[tuple[int, int, int, int, int, int]] = []
-    deps: list[int] = []
-    dep_start = [0]
-    outputs: list[tuple[int, ...]] = []
-    tasks: list[Task] = []
+    row_of: dict[int, int] = {}  # id of a block object -> its place in `unique`; `blocks` keeps them alive
+    unique: list[Block] = []
+    order = np.empty(len(blocks), np.int64)
     for i, block in enumerate(blocks):
-        inputs = tuple(sorted({t for p in predecessors[i] for t in outputs[p]}))
-        base, waited = len(rows), set[int]()
-        for j, task in enumerate(block.tasks):
-            after = tuple(base + j - back for back in task.after)
-            waited.update(after)
-            deps.extend(after or inputs)
-            dep_start.append(len(deps))
-            latency = task.busy_cycles if task.latency_cycles < 0 else task.latency_cycles
-            kind = kinds.setdefault(task.kind, len(kinds))
-            rows.append((kind, resource_ids[task.resource], i, task.busy_cycles, latency, task.macs))
-            tasks.append(task)
-        here = tuple(t for t in range(base, len(rows)) if t not in waited)
-        outputs.append(here if block.tasks else inputs)
-    table = np.array(rows, dtype=np.int64).reshape(len(rows), 6)
+        place = row_of.setdefault(id(block), len(unique))
+        if place == len(unique):
+            unique.append(block)
+        order[i] = place
+    tasks = [task for block in unique for task in block.tasks]
+    lengths = np.array([len(block.tasks) for block in unique], dtype=np.int64)
+    shapes = [tuple((t.kind, t.resource, t.after) for t in block.tasks) for block in unique]
+    names = tuple(r.name for r in machine.resources)
+    wiring = _wiring(names, tuple(shapes[p] for p in order), tuple(map(tuple, predecessors)))
+    counts = lengths[order]
+    firsts = (np.cumsum(lengths) - lengths)[order]
+    take = np.repeat(firsts - (np.cumsum(counts) - counts), counts) + np.arange(counts.sum())
+    table = np.array(
+        [(t.busy_cycles, t.busy_cycles if t.latency_cycles < 0 else t.latency_cycles, t.macs) for t in tasks],
+        dtype=np.int64,
+    ).reshape(len(tasks), 3)[take]
     program = Program(
         target=machine.target,
         resources=machine.resources,
-        kind_names=tuple(kinds),
+        kind_names=wiring.kind_names,
         part_names=machine.part_names,
         level_names=machine.level_names,
         component_names=machine.component_names,
-        kind=table[:, 0].astype(np.int32),
-        resource=table[:, 1].astype(np.int32),
-        node=table[:, 2].astype(np.int32),
-        busy_cycles=table[:, 3].copy(),
-        latency_cycles=table[:, 4].copy(),
-        dep_start=np.array(dep_start, dtype=np.int64),
-        dep_index=np.array(deps, dtype=np.int32),
-        part_cycles=_spread([t.parts for t in tasks], machine.part_names).astype(np.int64),
-        level_bytes=_spread([t.level_bytes for t in tasks], machine.level_names).astype(np.int64),
-        energy_pj=_spread([t.energy_pj for t in tasks], machine.component_names),
-        macs=table[:, 5].copy(),
+        kind=wiring.kind,
+        resource=wiring.resource,
+        node=wiring.node,
+        busy_cycles=table[:, 0].copy(),
+        latency_cycles=table[:, 1].copy(),
+        dep_start=wiring.dep_start,
+        dep_index=wiring.dep_index,
+        part_cycles=_spread([t.parts for t in tasks], machine.part_names).astype(np.int64)[take],
+        level_bytes=_spread([t.level_bytes for t in tasks], machine.level_names).astype(np.int64)[take],
+        energy_pj=_spread([t.energy_pj for t in tasks], machine.component_names)[take],
+        macs=table[:, 2].copy(),
         static_power_w=machine.static_power_w,
     )
     program.verify()
     return program
+
+
+@dataclass(frozen=True, eq=False)
+class _Wiring:
+    """The part of a program that durations do not change; programs share its columns and never write them."""
+
+    kind_names: tuple[str, ...]
+    kind: NDArray[np.int32]
+    resource: NDArray[np.int32]
+    node: NDArray[np.int32]
+    dep_start: NDArray[np.int64]
+    dep_index: NDArray[np.int32]
+
+
+_Shape = tuple[tuple[str, str, tuple[int, ...]], ...]
+
+
+@lru_cache(maxsize=64)
+def _wiring(
+    resource_names: tuple[str, ...], shapes: tuple[_Shape, ...], predecessors: tuple[tuple[int, ...], ...]
+) -> _Wiring:
+    resource_ids = {name: i for i, name in enumerate(resource_names)}
+    kinds: dict[str, int] = {}
+    rows: list[tuple[int, int, int]] = []
+    deps: list[int] = []
+    dep_start = [0]
+    outputs: list[tuple[int, ...]] = []
+    for i, shape in enumerate(shapes):
+        inputs = tuple(sorted({t for p in predecessors[i] for t in outputs[p]}))
+        base, waited = len(rows), set[int]()
+        for j, (kind, resource, back) in enumerate(shape):
+            after = tuple(base + j - b for b in back)
+            waited.update(after)
+            deps.extend(after or inputs)
+            dep_start.append(len(deps))
+            rows.append((kinds.setdefault(kind, len(kinds)), resource_ids[resource], i))
+        here = tuple(t for t in range(base, len(rows)) if t not in waited)
+        outputs.append(here if shape else inputs)
+    table = np.array(rows, dtype=np.int32).reshape(len(rows), 3)
+    return _Wiring(
+        kind_names=tuple(kinds),
+        kind=table[:, 0].copy(),
+        resource=table[:, 1].copy(),
+        node=table[:, 2].copy(),
+        dep_start=np.array(dep_start, dtype=np.int64),
+        dep_index=np.array(deps, dtype=np.int32),
+    )
 
 
 def _spread(entries: Sequence[Sequence[tuple[str, float]]], names: tuple[str, ...]) -> NDArray[np.float64]:
