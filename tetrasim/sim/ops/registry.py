@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 from tetrasim.errors import UnsupportedOpError, nearest
@@ -79,6 +79,7 @@ def _key(node: Node) -> _Key:
     return (node.op, ins, outs, tuple(node.attrs.items()), len(set(node.inputs)))
 
 
+@lru_cache(maxsize=1 << 14)  # by node object, in front of the key by content
 def work_of(node: Node) -> Work:
     """What `node` costs, independent of hardware; the same object for equal content.
 
