@@ -9,7 +9,7 @@ where all banks are closed, and at the latest `postpone` cycles after it fell du
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING

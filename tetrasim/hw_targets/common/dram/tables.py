@@ -125,7 +125,7 @@ def compile_device(device: Device) -> Tables:
     windows.sort(key=lambda w: w[1])
     table = np.array(windows, dtype=np.int64).reshape(len(windows), 5)
     starts = np.searchsorted(table[:, 1], np.arange(count + 1)).astype(np.int64)
-    depth = int(table[:, 4].max()) if len(windows) else 1
+    depth = int(table[:, 4].max()) if windows else 1
     return Tables(device, names, gap, _paths(device), table, starts, depth)
 
 

@@ -1,0 +1,71 @@
+"""Cycles of the host unit: element operations counted as additions and multiplications.
+
+PIM-GPT (arXiv 2310.09385) computes softmax and GELU by Taylor series, division by Newton-Raphson reciprocal
+and 1/sqrt by the fast inverse square root, on 256 adders and 128 multipliers. The counts below follow from
+those methods and the configured number of terms and steps.
+"""
+
+from __future__ import annotations
+
+from tetrasim.hw_targets.pim.config import Host
+from tetrasim.sim.ops.work import Work
+
+
+def steps_of(kind: str, host: Host) -> tuple[int, int]:
+    """(additions, multiplications) of one element operation."""
+    exp = (host.exp_terms, host.exp_terms)  # Horner: one multiply-add per term
+    reciprocal = (host.reciprocal_steps, 2 * host.reciprocal_steps)  # x <- x (2 - a x)
+    rsqrt = (1 + host.rsqrt_steps, 1 + 3 * host.rsqrt_steps)  # seed by subtraction, x <- x (1.5 - a/2 x x)
+    table = {
+        "add": (1, 0),
+        "max": (1, 0),
+        "cmp": (1, 0),
+        "cast": (1, 0),
+        "select": (1, 0),
+        "mul": (0, 1),
+        "div": (reciprocal[0], reciprocal[1] + 1),
+        "sqrt": (rsqrt[0], rsqrt[1] + 1),
+        "rsqrt": rsqrt,
+        "exp": exp,
+        # tanh and erf through exp: one exponential, one reciprocal, two additions, one product
+        "tanh": (exp[0] + reciprocal[0] + 2, exp[1] + reciprocal[1] + 1),
+        "erf": (exp[0] + reciprocal[0] + 6, exp[1] + reciprocal[1] + 7),
+        "log": exp,
+        "trig": exp,
+        "pow": (exp[0] * 2, exp[1] * 2 + 1),
+    }
+    return table[kind]
+
+
+def cycles_of(ops: tuple[tuple[str, int], ...], passes: int, host: Host) -> int:
+    """Host cycles of element operations: bound by the scarcer of adders and multipliers when chained."""
+    adds = muls = 0
+    for kind, count in ops:
+        a, m = steps_of(kind, host)
+        adds += a * count
+        muls += m * count
+    add_cycles, mul_cycles = -(-adds // host.adders), -(-muls // host.multipliers)
+    busy = max(add_cycles, mul_cycles) if host.chained else add_cycles + mul_cycles
+    return busy + passes * host.pipeline_cycles
+
+
+def vector_cycles(work: Work, host: Host) -> int:
+    """A VECTOR op; a reducing one makes two passes over its rows."""
+    assert work.vector is not None
+    return cycles_of(work.vector.ops, 2 if work.vector.reduces else 1, host)
+
+
+def softmax_ops(rows: int, elements: int) -> tuple[tuple[str, int], ...]:
+    """Scale, mask, maximum, subtract, exponential, sum; one reciprocal per row and a product per element."""
+    return (
+        ("mul", 2 * elements),
+        ("max", elements),
+        ("add", 2 * elements),
+        ("exp", elements),
+        ("div", rows),
+    )
+
+
+def move_cycles(nbytes: int, host: Host) -> int:
+    """Copying inside the host's SRAM."""
+    return -(-nbytes // host.sram_bytes_per_cycle) + host.pipeline_cycles

@@ -1,0 +1,91 @@
+"""From graph nodes to items: `Work` plus the facts that depend on where a node stands in the graph.
+
+Which state is K (row-major) and which V (column-major) follows from the attention that reads it; whether
+attention finds its keys in the banks follows from whether they are stored as state.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tetrasim.hw_targets.pim.steps import StateWrite
+from tetrasim.sim.ir.graph import Graph, Node, Role, Value
+from tetrasim.sim.ops.registry import work_of
+from tetrasim.sim.ops.work import Work, WorkKind
+
+_LAYOUT_OPS = {"Transpose", "Reshape", "KVAppend", "Identity", "Squeeze", "Unsqueeze", "Cast", "Expand"}
+
+
+@dataclass(frozen=True)
+class Item:
+    """Everything that the price of a node depends on. `state_writes`: caches it writes, in place;
+    `resident`: the second operand of a product of activations already lies in the banks; `row_elements`:
+    length of a gathered row."""
+
+    work: Work
+    state_writes: tuple[StateWrite, ...] = ()
+    resident: bool = False
+    row_elements: int = 0
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Facts of a graph that do not depend on the context length."""
+
+    column_major: frozenset[str]  # names of state values that attention reads as V
+    resident: frozenset[str]  # names of nodes whose matrix operand is stored state
+
+
+def placement_of(graph: Graph) -> Placement:
+    """Find K and V states and the products that read them."""
+    roots = {v.name: _root(graph, v) for n in graph.nodes for v in n.outputs if v.role is Role.STATE}
+    stored = set(roots.values()) | {s.before for s in graph.states}
+    values: set[Value] = set()
+    resident: set[str] = set()
+    for node in graph.nodes:
+        work = work_of(node)
+        if work.kind is WorkKind.ATTENTION:
+            key, value = node.inputs[1], node.inputs[2]
+            assert key is not None and value is not None
+            values.add(_root(graph, value))
+            if _root(graph, key) in stored:
+                resident.add(node.name)
+        elif work.gemm is not None and not work.gemm.weight_is_b:
+            matrix = node.inputs[1]
+            if matrix is not None and _root(graph, matrix) in stored:
+                resident.add(node.name)
+    column = frozenset(name for name, root in roots.items() if root in values)
+    return Placement(column, frozenset(resident))
+
+
+def item_of(node: Node, placement: Placement) -> Item:
+    """The item of one node."""
+    work = work_of(node)
+    writes = tuple(
+        _state_write(node, v, v.name in placement.column_major) for v in node.outputs if v.role is Role.STATE
+    )
+    row = node.outputs[0].type.shape[-1] if work.kind is WorkKind.GATHER and node.outputs[0].type.shape else 0
+    return Item(work, writes, node.name in placement.resident, row)
+
+
+def _state_write(node: Node, value: Value, column_major: bool) -> StateWrite:
+    """Tokens and width of what `node` stores: the new rows of an append, all rows otherwise."""
+    shape = value.type.shape
+    new = value.type.elements
+    axis = len(shape) - 2 if len(shape) > 1 else 0
+    if node.op == "KVAppend" and node.inputs[1] is not None:
+        new = node.inputs[1].type.elements
+        given = node.attrs.get("axis", axis)
+        axis = int(given) % len(shape) if isinstance(given, int) else axis
+    width = max(1, value.type.elements // max(shape[axis] if shape else 1, 1))
+    return StateWrite(max(1, new // width), width, column_major, max(1, value.type.bits // 8))
+
+
+def _root(graph: Graph, value: Value) -> Value:
+    """The value that `value` is a re-arrangement of; an append leads to its new rows' state."""
+    while value in graph.producer:
+        node = graph.nodes[graph.producer[value]]
+        if node.op not in _LAYOUT_OPS or not node.inputs or node.inputs[0] is None:
+            return value
+        value = node.inputs[0]
+    return value

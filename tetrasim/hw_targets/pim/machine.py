@@ -1,0 +1,186 @@
+"""A PIM system compiled for simulation: the channel with its dialect, and what each command costs.
+
+Energy per command (V x mA x ns, as DRAM data sheets are read): activation + precharge of every bank it
+opens; a burst's array energy per bank that reads or writes, of which an in-bank MAC spends `array_fraction`;
+interface energy per bit that crosses the channel's pins; MAC logic per MAC command; refresh per REFab;
+background from IDD2N over the whole run plus IDD3N - IDD2N while a row is open.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tetrasim.errors import UserError
+from tetrasim.hw_targets.common.dram.channel import Channel, build_channel
+from tetrasim.hw_targets.common.dram.device import Command, Device
+from tetrasim.hw_targets.common.dram.energy import activation_pj, burst_pj, refresh_pj, standby_w
+from tetrasim.hw_targets.common.dram.program import Dialect as Commands
+from tetrasim.hw_targets.common.dram.tables import Tables, compile_device
+from tetrasim.hw_targets.common.dram.yaml_device import find_device
+from tetrasim.hw_targets.pim.config import Dialect, PimConfig, PowerLimit, check
+from tetrasim.hw_targets.pim.mapping import Layout, layout_of
+from tetrasim.sim.engine.program import Resource
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+PARTS = ("row activation", "column MAC", "channel I/O", "mode switch", "refresh", "host arithmetic")
+LEVELS = ("host SRAM", "channel I/O", "bank array")
+COMPONENTS = ("row activation", "bank array", "MAC logic", "channel I/O", "refresh", "background", "host")
+_PART_OF = {
+    "ACT": 0, "ACT4": 0, "ACT16": 0, "ACTab": 0, "PREpb": 0, "PREA": 0, "PREab": 0,
+    "MAC16": 1, "MACab": 1,
+    "WRGB": 2, "WRMAC16": 2, "RDMAC16": 2, "RD": 2, "WR": 2, "WRGRF": 2, "MOVab": 2,
+    "TMOD": 3, "REFab": 4,
+}  # fmt: skip
+_ACTIVATES = {"ACT": 1, "ACT4": 4}
+_IO = ("WRGB", "WRMAC16", "RDMAC16", "RD", "WR", "WRGRF")
+
+
+@dataclass(frozen=True, eq=False)
+class PimMachine:
+    """Everything that does not depend on the graph."""
+
+    config: PimConfig
+    device: Device
+    tables: Tables
+    channel: Channel
+    resources: tuple[Resource, ...]  # host, channels
+    energy_pj: NDArray[np.float64]  # [C, components] per command of one channel
+    open_pj: float  # per cycle with an open row, one channel
+    nbytes: NDArray[np.int64]  # [C, levels] per command of one channel
+    static_power_w: tuple[tuple[str, float], ...]
+
+    def host_clocks(self, host_cycles: int) -> int:
+        """Host cycles in channel clocks, rounded up: host results are handed over on a channel clock edge."""
+        return -(-host_cycles * 10**12 // (self.config.host.clock_hz * self.device.tck_ps))
+
+
+@lru_cache(maxsize=64)
+def layout(config: PimConfig) -> Layout:
+    """Geometry of the system."""
+    device = find_device(config.device)
+    return layout_of(config, device.row_bytes, device.burst_bytes)
+
+
+@lru_cache(maxsize=64)
+def machine(config: PimConfig) -> PimMachine:
+    """Compile the system.
+
+    Raises:
+        UserError: the device lacks a command of the dialect, or its clock is not usable.
+    """
+    check(config)
+    device = _adapted(find_device(config.device), config)
+    if 10**12 % device.tck_ps:
+        raise UserError(
+            f"the clock period of {device.tck_ps} ps is not a whole number of hertz",
+            where=device.file,
+            hint="use a period that divides 10**12, such as 500, 800, 1000 or 1250",
+        )
+    tables = compile_device(device)
+    on = layout(config)
+    hbm = config.dialect is Dialect.HBM
+    grouped = config.power_limit is PowerLimit.GROUPED
+    interval = 0 if config.refresh == "none" else device.timing.get("nREFI", 0)
+    commands = Commands(
+        activate="ACTab" if hbm else ("ACT4" if grouped else "ACT16"),
+        precharge="PREab" if hbm else "PREA",
+        columns=("MACab" if hbm else "MAC16",),
+        activates=1 if hbm or not grouped else 4,
+        bank_activate="ACT",
+        bank_precharge="PREpb",
+        mode="TMOD" if config.mode_switching and not hbm else "",
+        refresh="REFab",
+        refresh_interval=interval,
+        postpone=8 * interval if config.refresh == "instruction" else 0,
+    )
+    parts = {name: PARTS[i] for name, i in _PART_OF.items() if name in tables.names}
+    channel = build_channel(tables, commands, parts, PARTS, _drains(device), exact_slow=config.exact_slow)
+    clock_hz = 10**12 // device.tck_ps
+    static = (
+        ("background", standby_w(device) * config.total_channels),
+        ("host", config.host.power_w),
+    )
+    return PimMachine(
+        config,
+        device,
+        tables,
+        channel,
+        (Resource("host unit", clock_hz, "host"), Resource("PIM channels", clock_hz, "DRAM")),
+        _energy(device, tables, config, on),
+        (device.energy.idd3n_ma - device.energy.idd2n_ma) * device.energy.vdd_v * device.tck_ps * 1e-3,
+        _bytes(tables, on),
+        static,
+    )
+
+
+def _adapted(device: Device, config: PimConfig) -> Device:
+    """The device under this configuration: mode switching off, or all-bank MACs spaced out."""
+    if not config.mode_switching:
+        device = replace(device, commands=tuple(replace(c, mode=0) for c in device.commands))
+    if config.power_limit is PowerLimit.SPACED:
+        device = replace(device, timing={**device.timing, "nCCDAB": config.mac_spacing_cycles})
+    if config.power_limit is PowerLimit.GROUPED and config.dialect is Dialect.HBM:
+        raise UserError("power_limit 'grouped' needs the aim dialect", hint="use none or spaced")
+    return device
+
+
+def _drains(device: Device) -> dict[str, int]:
+    """Cycles from a command to the end of its data."""
+    t = device.timing
+    read = t.get("nCL", 0) + t.get("nBL", 0)
+    write = t.get("nCWL", 0) + t.get("nBL", 0)
+    register = t.get("nCLREG", 0) + t.get("nBL", 0)
+    known: dict[str, int] = {
+        "RD": read,
+        "WR": write,
+        "RDMAC16": register,
+        "WRGB": t.get("nBL", 0),
+        "WRMAC16": t.get("nBL", 0),
+        "WRGRF": write,
+        "MOVab": write,
+    }
+    names: list[Command] = [c for c in device.commands if c.name in known]
+    return {c.name: known[c.name] for c in names}
+
+
+def _energy(device: Device, tables: Tables, config: PimConfig, on: Layout) -> NDArray[np.float64]:
+    out = np.zeros((len(tables.names), len(COMPONENTS)))
+    units = config.units.per_channel
+    io = device.burst_bytes * 8 * device.energy.io_pj_per_bit
+    read, write = burst_pj(device, write=False), burst_pj(device, write=True)
+    for c, name in enumerate(tables.names):
+        if name in ("ACT", "ACT4", "ACT16", "ACTab"):
+            out[c, 0] = activation_pj(device) * _ACTIVATES.get(name, units)
+        elif name in ("MAC16", "MACab"):
+            out[c, 1] = read * device.energy.array_fraction * units
+            distance = max(1, int(tables.gap[:, c, c].max()))
+            out[c, 2] = config.units.mac_power_w * distance * device.tck_ps
+        elif name == "MOVab":
+            out[c, 1] = write * device.energy.array_fraction * units
+        elif name == "REFab":
+            out[c, 4] = refresh_pj(device)
+        if name == "RD":
+            out[c, 1] = read
+        if name == "WR":
+            out[c, 1] = write
+        if name in _IO:
+            out[c, 3] = io
+    return out
+
+
+def _bytes(tables: Tables, on: Layout) -> NDArray[np.int64]:
+    out = np.zeros((len(tables.names), len(LEVELS)), dtype=np.int64)
+    for c, name in enumerate(tables.names):
+        if name in _IO:
+            out[c, 1] = on.burst_bytes
+        if name in ("RD", "WR"):
+            out[c, 2] = on.burst_bytes
+        if name in ("MAC16", "MACab", "MOVab"):
+            out[c, 2] = on.burst_bytes * on.units
+    return out

@@ -1,0 +1,128 @@
+"""How a PIM system rounds: in-bank dot products and the host unit's series.
+
+A MAC unit multiplies 16 pairs exactly, adds them in a binary tree and accumulates over column accesses in
+float32; the result leaves the bank in the storage format. Inputs wider than the buffer give one partial sum
+per chunk, each rounded when it is read, added by the host in float32. HBM-PIM has no tree: each lane
+accumulates by itself in float16 and the host adds the lanes.
+
+The host's functions are PIM-GPT's: exp by Taylor's series after range reduction by powers of two, 1/x by
+Newton-Raphson from a linear seed, 1/sqrt(x) by the fast inverse square root with Newton steps.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tetrasim.hw_targets.pim.config import Dialect, PimConfig, precision_of
+from tetrasim.sim.ir.graph import TensorType
+from tetrasim.sim.ops.rounding import EXACT, exact_function, format_type, round_to
+
+Arr = NDArray[Any]
+_LN2 = np.float32(0.6931471805599453)
+_MAGIC = np.int32(0x5F3759DF)  # fast inverse square root, Quake III
+
+
+@dataclass(frozen=True)
+class PimArithmetic:
+    """`Arithmetic` of one system."""
+
+    storage: TensorType
+    inputs: int
+    lanes: int
+    tree: bool
+    exp_terms: int
+    reciprocal_steps: int
+    rsqrt_steps: int
+
+    def store(self, x: Arr, type: TensorType) -> Arr:
+        """Round to the memory format of `type`."""
+        if x.dtype.kind != "f" or type.bits == 64:
+            return x
+        return round_to(EXACT.store(x, type), type)
+
+    def matmul(self, a: Arr, b: Arr) -> Arr:
+        """Chunked dot products in the unit's accumulation order."""
+        a32, b32 = (round_to(np.asarray(x, dtype=np.float32), self.storage) for x in (a, b))
+        depth = a32.shape[-1]
+        total: Arr | None = None
+        for start in range(0, depth, self.inputs):
+            part = self._chunk(
+                a32[..., start : start + self.inputs], b32[..., start : start + self.inputs, :]
+            )
+            part = round_to(part, self.storage)
+            total = part if total is None else np.asarray(total + part)
+        return np.asarray(total if total is not None else np.matmul(a32, b32))
+
+    def _chunk(self, a: Arr, b: Arr) -> Arr:
+        if self.tree:
+            # float32 sums of one chunk: BLAS order differs from the tree by float32 rounding only, far
+            # below the storage format's
+            return np.asarray(np.matmul(a, b))
+        lanes: list[Arr] = []
+        for lane in range(min(self.lanes, a.shape[-1])):
+            product = np.matmul(a[..., lane :: self.lanes], b[..., lane :: self.lanes, :])
+            lanes.append(round_to(np.asarray(product), self.storage))
+        return np.asarray(np.sum(np.stack(lanes), axis=0, dtype=np.float32))
+
+    def function(self, name: str, x: Arr) -> Arr:
+        """The host unit's approximation of `name`; logarithms and angles are taken as exact."""
+        y = np.asarray(x, dtype=np.float32)
+        with np.errstate(all="ignore"):
+            if name == "exp":
+                return self.exp(y)
+            if name == "reciprocal":
+                return self.reciprocal(y)
+            if name == "rsqrt":
+                return self.rsqrt(y)
+            if name == "sqrt":
+                return np.where(y > 0, y * self.rsqrt(y), y).astype(np.float32)
+            if name == "tanh":
+                bounded = np.clip(y, -20, 20)
+                return (1 - 2 * self.reciprocal(self.exp(2 * bounded) + 1)).astype(np.float32)
+        return exact_function(name, y)
+
+    def exp(self, x: Arr) -> Arr:
+        """2**k times Taylor's series of the remainder, `exp_terms` multiply-adds."""
+        k = np.rint(np.clip(x, -150, 150) / _LN2)
+        r = np.clip(x, -150, 150) - k * _LN2
+        series = np.ones_like(r)
+        for n in range(self.exp_terms, 0, -1):
+            series = 1 + series * r / np.float32(n)
+        out = np.ldexp(series, k.astype(np.int32))
+        return np.where(np.isnan(x), x, np.where(x < -150, 0, np.where(x > 150, np.inf, out))).astype(
+            np.float32
+        )
+
+    def reciprocal(self, x: Arr) -> Arr:
+        """Newton-Raphson on the mantissa, seeded by 48/17 - 32/17 m."""
+        mantissa, exponent = np.frexp(np.abs(x))
+        guess = (np.float32(48 / 17) - np.float32(32 / 17) * mantissa).astype(np.float32)
+        for _ in range(self.reciprocal_steps):
+            guess = guess * (2 - mantissa * guess)
+        out = np.copysign(np.ldexp(guess, -exponent), x)
+        return np.where((x == 0) | ~np.isfinite(x), 1 / x, out).astype(np.float32)
+
+    def rsqrt(self, x: Arr) -> Arr:
+        """Fast inverse square root."""
+        seed = (_MAGIC - (np.ascontiguousarray(x, dtype=np.float32).view(np.int32) >> 1)).view(np.float32)
+        guess = seed
+        for _ in range(self.rsqrt_steps):
+            guess = guess * (np.float32(1.5) - np.float32(0.5) * x * guess * guess)
+        return np.where((x > 0) & np.isfinite(x), guess, 1 / np.sqrt(x)).astype(np.float32)
+
+
+def arithmetic_of(config: PimConfig) -> PimArithmetic:
+    """The arithmetic of a configuration."""
+    return PimArithmetic(
+        format_type(precision_of(config).weights),
+        config.units.inputs,
+        config.units.lanes,
+        config.dialect is Dialect.AIM,
+        config.host.exp_terms,
+        config.host.reciprocal_steps,
+        config.host.rsqrt_steps,
+    )

@@ -1,0 +1,124 @@
+"""Item lists to schedules: tasks, their dependencies, and which distinct step each runs in which run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tetrasim.hw_targets.common.dram.program import encode
+from tetrasim.hw_targets.pim.cosim import Costs, Schedule, Steps, Totals, serve
+from tetrasim.hw_targets.pim.machine import COMPONENTS, LEVELS, PARTS, PimMachine
+from tetrasim.hw_targets.pim.steps import Step
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """A schedule with its distinct steps; `kinds` and `on_channel` are per task."""
+
+    schedule: Schedule
+    steps: tuple[Step, ...]
+    task_steps: tuple[int, ...]  # step of every task in the first run
+
+
+def build_plan(
+    node_steps: Sequence[Sequence[Sequence[Step]]],
+    predecessors: Sequence[Sequence[int]],
+    node_class: Sequence[int],
+    serial: bool,
+) -> Plan:
+    """Join steps along the graph's edges.
+
+    Args:
+        node_steps: per node class, per run, the steps of the node (the same number in every run).
+        predecessors: per node, the nodes it waits for.
+        node_class: class of every node.
+    """
+    runs = len(node_steps[0]) if node_steps else 1
+    ids: dict[Step, int] = {}
+    class_column: list[int] = []  # first column of a node class
+    columns: list[list[int]] = []
+    for by_run in node_steps:
+        class_column.append(len(columns))
+        for j in range(len(by_run[0])):
+            columns.append([ids.setdefault(steps[j], len(ids)) for steps in by_run])
+    value = np.array(columns, dtype=np.int32).T if columns else np.zeros((runs, 0), dtype=np.int32)
+    cls: list[int] = []
+    nodes: list[int] = []
+    deps: list[int] = []
+    dep_start = [0]
+    outputs: list[tuple[int, ...]] = []
+    for node, of_class in enumerate(node_class):
+        inputs = tuple(sorted({t for p in predecessors[node] for t in outputs[p]}))
+        count = len(node_steps[of_class][0])
+        first = len(cls)
+        for j in range(count):
+            deps += [first + j - 1] if j else inputs
+            dep_start.append(len(deps))
+            cls.append(class_column[of_class] + j)
+            nodes.append(node)
+        outputs.append((first + count - 1,) if count else inputs)
+    schedule = Schedule(
+        np.array(cls, dtype=np.int32),
+        np.array(nodes, dtype=np.int32),
+        np.array(dep_start, dtype=np.int64),
+        np.array(deps, dtype=np.int32),
+        np.ascontiguousarray(value),
+        serial,
+    )
+    return Plan(schedule, tuple(ids), tuple(int(value[0, c]) for c in cls))
+
+
+def compile_steps(steps: Sequence[Step], on: PimMachine) -> Steps:
+    """Arrays of distinct steps."""
+    rows: list[NDArray[np.int64]] = []
+    first, last, at = [], [], 0
+    for step in steps:
+        program = encode(step.instructions, on.tables)
+        rows.append(program)
+        first.append(at)
+        at += len(program)
+        last.append(at)
+    channels = on.config.total_channels
+
+    def ints(values: Sequence[int]) -> NDArray[np.int64]:
+        return np.array(values, dtype=np.int64)
+
+    return Steps(
+        np.concatenate(rows) if rows else np.zeros((0, 4), dtype=np.int64),
+        ints(first),
+        ints(last),
+        ints([on.host_clocks(s.host_cycles) for s in steps]),
+        np.array([channels * s.work_channels / max(s.max_channels, 1) for s in steps], dtype=np.float64),
+        ints([s.sram_bytes for s in steps]),
+        ints([s.macs for s in steps]),
+    )
+
+
+def run_plan(plan: Plan, on: PimMachine, nodes: int) -> Totals:
+    """Simulate all runs of a plan from an idle system at clock 0."""
+    runs, tasks = plan.schedule.value.shape[0], len(plan.schedule.cls)
+    parts, components, levels = len(PARTS), len(COMPONENTS), len(LEVELS)
+    commands = len(on.tables.names)
+
+    def zeros(*shape: int) -> NDArray[np.int64]:
+        return np.zeros(shape, dtype=np.int64)
+
+    out = Totals(
+        zeros(runs + 1), zeros(runs, parts), np.zeros((runs, components)), zeros(runs, levels), zeros(runs, 2),
+        zeros(runs), zeros(runs, commands), zeros(nodes), zeros(nodes), np.zeros(nodes), zeros(nodes),
+        zeros(nodes, parts), zeros(tasks), zeros(tasks, parts), np.zeros((tasks, components)),
+        zeros(tasks, levels),
+    )  # fmt: skip
+    costs = Costs(on.energy_pj, on.open_pj, COMPONENTS.index("background"), on.nbytes)
+    state = on.channel.start()
+    serve(
+        plan.schedule, compile_steps(plan.steps, on), costs, on.channel.drain, on.channel.wires, state,
+        on.channel.scratch(), out,
+    )  # fmt: skip
+    return out
