@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from tetrasim.sim.analysis.phases import shares
 from tetrasim.sim.analysis.replay import replay_part, replay_resource
+from tetrasim.sim.analysis.stalls import RELEASE, TAIL, stalls
 from tetrasim.sim.engine.program import PIPELINE_PART, RELEASE_PART
 from tetrasim.sim.engine.static import run_static
 from tetrasim.sim.result import Finding, MemoryResult, PhaseResult, Share
@@ -182,6 +183,38 @@ def _busy(evidence: Evidence) -> list[Share]:
     return sorted(shares(tuple(amounts), tuple(amounts.values()), whole), key=lambda s: -s.amount)
 
 
+def starved_resource(evidence: Evidence) -> Finding | None:
+    """The busiest resource idles a fifth of the time or more for one other resource."""
+    if not evidence.phases:
+        return None
+    phase = max(evidence.phases, key=lambda p: p.result.latency.value)
+    line = run_static(phase.program)
+    rows = stalls(phase.program, line)
+    busiest = max(rows, key=lambda r: r.busy_ps, default=None)
+    if busiest is None or not line.total_ps or not busiest.waits:
+        return None
+    what, waited = busiest.waits[0]
+    share = waited / line.total_ps
+    if share < 0.2 or what in (RELEASE, TAIL):
+        return None
+    blocker = what.removeprefix("waiting for ")
+
+    def faster(program: Program) -> int:
+        known = any(r.name == blocker for r in program.resources)
+        return replay_resource(program, blocker, 0.5) if known else run_static(program).total_ps
+
+    gain = gain_of(evidence, faster)
+    return Finding(
+        severity="warning",
+        title=f"{busiest.resource} waits for {blocker} {100 * share:.0f} % of the time",
+        evidence=f"in a {phase.result.name} run {busiest.resource} works "
+        f"{100 * busiest.busy_ps / line.total_ps:.0f} % of the time and idles {100 * share:.0f} % for "
+        f"{blocker}; twice as fast a {blocker} saves {100 * gain:.1f} % (replayed)",
+        advice=f"give {blocker} less to do, make it faster, or let {busiest.resource} run ahead",
+        gain=gain,
+    )
+
+
 def memory_nearly_full(evidence: Evidence) -> Finding | None:
     """A memory above 90 % full, or too small."""
     for m in evidence.memory:
@@ -217,6 +250,7 @@ RULES: tuple[Rule, ...] = (
     second_part,
     busiest_resource,
     serialised_resources,
+    starved_resource,
     memory_nearly_full,
     state_exceeds_weights,
 )

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tetrasim.sim.energy.static import add_static_energy
 from tetrasim.sim.engine.jit import jit
 from tetrasim.sim.engine.program import PIPELINE_PART, RELEASE_PART, Program, ProgramError
 from tetrasim.sim.engine.static import run_static, serve_rows, to_ps
@@ -150,17 +151,6 @@ def _serve_stack(stack: Sequence[Program], totals: RunTotals, outside: NDArray[n
         first.static_power_w, totals.component_names, totals.total_ps[here], totals.energy_pj[here]
     )
     return row + rows
-
-
-def add_static_energy(
-    static_power_w: Sequence[tuple[str, float]],
-    component_names: Sequence[str],
-    total_ps: NDArray[np.int64],
-    energy_pj: NDArray[np.float64],
-) -> None:
-    """Add power x time to each run's components, in place (1 W x 1 ps = 1 pJ)."""
-    for component, watts in static_power_w:
-        energy_pj[:, component_names.index(component)] += watts * total_ps
 
 
 @jit
