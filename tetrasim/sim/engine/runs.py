@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tetrasim.sim.energy.static import add_static_energy
+from tetrasim.sim.energy.static import add_static_energy as add_static_energy
 from tetrasim.sim.engine.jit import jit
 from tetrasim.sim.engine.program import PIPELINE_PART, RELEASE_PART, Program, ProgramError
 from tetrasim.sim.engine.static import run_static, serve_rows, to_ps
