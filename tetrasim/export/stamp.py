@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tetrasim.export.trace import scope_of
+from tetrasim.export.trace import has_scope, scope_of
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -63,11 +63,11 @@ def stamp_layers(model: ir.Model, layers: int) -> bool:
 
 
 def _layer(node: ir.Node) -> int | None:
-    """Which layer a node belongs to; a node that a rewrite made belongs where its operand comes from."""
+    """Which layer a node belongs to; a node that a clean-up made belongs where its operand comes from."""
     found = _LAYER.match(scope_of(node))
     if found:
         return int(found.group(1))
-    if not scope_of(node) and node.inputs and node.inputs[0] is not None:
+    if not has_scope(node) and node.inputs and node.inputs[0] is not None:
         producer = node.inputs[0].producer()
         return _layer(producer) if producer is not None else None
     return None

@@ -117,6 +117,11 @@ def scope_of(node: ir.Node) -> str:
     return str(scopes[-2]) if len(scopes) > 1 and not scopes[0] else ""
 
 
+def has_scope(node: ir.Node) -> bool:
+    """False for a node that a clean-up of the graph made."""
+    return _SCOPES in node.metadata_props
+
+
 def tidy(model: ir.Model) -> None:
     """Names that read like the module tree, and metadata cut down to the module path."""
     used: dict[str, int] = {}

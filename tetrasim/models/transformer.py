@@ -99,9 +99,13 @@ class Encoder(nn.Module):
         head = config.head
         self.head = ClassifierHead(config, head) if isinstance(head, Classifier) else PoolerHead(config)
 
-    def forward(self, *inputs: Tensor) -> Tensor | tuple[Tensor, Tensor]:
-        """The inputs of the embedding, in its order."""
-        x = self.embedding(*inputs)
+    def forward(
+        self, data: Tensor, position: Tensor | None = None, segment_ids: Tensor | None = None
+    ) -> Tensor | tuple[Tensor, Tensor]:
+        """`data`: input_ids [batch, seq] (with position [seq] and, for BERT, segment_ids), pixels
+        [batch, channels, image, image], or features [batch, tokens, features]."""
+        extra = [value for value in (position, segment_ids) if value is not None]
+        x = self.embedding(data, *extra)
         rotary = None
         if self.config.positions == "rotary":
             position = torch.arange(x.shape[1], device=x.device)
