@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from tetrasim.facade import Comparison, Run, compare, explore, export, generate_hls, load, simulate
+    from tetrasim.facade import Comparison, Run, compare, export, load, simulate
 
 __all__ = [
     "Comparison",

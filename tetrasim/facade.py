@@ -9,13 +9,21 @@ generate_hls.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from tetrasim import __version__, cache
 from tetrasim.errors import UserError
-from tetrasim.loading import ModelFiles, bind, check_workload, default_prompt, find_model, load_model
+from tetrasim.loading import (
+    ModelFiles,
+    beyond_context,
+    bind,
+    check_workload,
+    default_prompt,
+    find_model,
+    load_model,
+)
 from tetrasim.reports.document import Document, document
 from tetrasim.reports.lock import Lock, LockedTarget
 from tetrasim.sim.workload import Workload
@@ -88,10 +96,17 @@ def export(
     """
     from tetrasim.export.exporter import export_model
 
-    if weights not in ("auto", "random", "none"):
-        raise UserError(f"unknown weights '{weights}'", where="--weights", hint="known: auto, random, none")
-    mode = "random" if weights == "random" else "none" if weights == "none" else "auto"
-    return export_model(model, weights=mode, output=None if output is None else Path(output), use_cache=use_cache)
+    mode: Literal["auto", "random", "none"]
+    match weights:
+        case "auto" | "random" | "none":
+            mode = weights
+        case _:
+            raise UserError(
+                f"unknown weights '{weights}'", where="--weights", hint="known: auto, random, none"
+            )
+    return export_model(
+        model, weights=mode, output=None if output is None else Path(output), use_cache=use_cache
+    )
 
 
 def load(
@@ -107,8 +122,21 @@ def load(
     Raises:
         UserError: as `simulate`.
     """
+    return load_for(model, prompt=prompt, generate=generate, batch=batch, dims=dims)[0]
+
+
+def load_for(
+    model: str | Path,
+    *,
+    prompt: int | None = None,
+    generate: int = 0,
+    batch: int = 1,
+    dims: Mapping[str, int] | None = None,
+) -> tuple[LoadedModel, Workload]:
+    """`load`, with the workload that the arguments mean for this model."""
     files = find_model(model)
-    return load_model(files, _workload(files, prompt, generate, batch, dims))
+    workload = _workload(files, prompt, generate, batch, dims)
+    return load_model(files, workload), workload
 
 
 def simulate(
@@ -157,7 +185,11 @@ def simulate(
     for i, (setup, chosen) in enumerate(zip(setups, overrides, strict=True)):
         report(f"simulating {setup.preset}", (i + 1) / (len(names) + 1))
         key = cache.key_of(
-            files.sha256, setup.preset, setup.config.model_dump_json() + str(numerics), workload, code_sha256()
+            files.sha256,
+            setup.preset,
+            setup.config.model_dump_json() + str(numerics),
+            workload,
+            code_sha256(),
         )
         entry = cache.find(key) if use_cache else None
         if entry is None:
@@ -217,6 +249,9 @@ class _Shared:
             numerics=self._numerics,
             command=command,
         )
+        note = beyond_context(self._files, self._workload)
+        if note:
+            result = replace(result, warnings=(*result.warnings, note))
         return cache.Entry(result, to_pftrace(traced_runs(self._loaded, setup, self._workload)))
 
 
@@ -258,9 +293,34 @@ def _workload(
 ) -> Workload:
     for name, value, least in (("prompt", prompt, 1), ("generate", generate, 0), ("batch", batch, 1)):
         if value is not None and value < least:
-            raise UserError(f"--{name} {value} is below {least}", where=f"--{name}", hint=f"give at least {least}")
+            raise UserError(
+                f"--{name} {value} is below {least}", where=f"--{name}", hint=f"give at least {least}"
+            )
     tokens = default_prompt(files) if prompt is None else prompt
     return check_workload(files, bind(Workload(batch, tokens, generate), dims or {}))
+
+
+def shortcut_settings(presets: Sequence[str], shortcuts: Overrides) -> dict[str, Scalar]:
+    """Settings for those of `presets` whose configuration has the field: `{"launch": "eager"}` reaches GPUs.
+
+    Raises:
+        UserError: unknown preset, or a field that none of them has.
+    """
+    from tetrasim.hw_targets.registry import find_preset
+
+    out: dict[str, Scalar] = {}
+    for field, value in shortcuts.items():
+        having = [p for p in presets if field in type(find_preset(p)[1].config).model_fields]
+        if not having:
+            raise UserError(
+                f"none of the targets has '{field}'",
+                where=f"--{field}",
+                hint=f"drop it; `tetrasim show {presets[0]}` prints what can be set"
+                if presets
+                else "name a target",
+            )
+        out |= {f"{preset}:{field}": value for preset in having}
+    return out
 
 
 def _check_targets(names: Sequence[str]) -> None:
@@ -281,7 +341,11 @@ def _overrides_for(preset: str, presets: Sequence[str], settings: Overrides) -> 
         if colon and prefix not in presets:
             from tetrasim.errors import nearest
 
-            raise UserError(f"--set names '{prefix}', which is not among --on", where="--set", hint=nearest(prefix, presets))
+            raise UserError(
+                f"--set names '{prefix}', which is not among --on",
+                where="--set",
+                hint=nearest(prefix, presets),
+            )
         if not colon:
             chosen.setdefault(path, value)
         elif prefix == preset:

@@ -18,6 +18,7 @@ from tetrasim.sim.workload import Workload
 if TYPE_CHECKING:
     from tetrasim.export.manifest import ExportedModel, Manifest
     from tetrasim.run_phases import LoadedModel, ModelPhase
+    from tetrasim.sim.ir.graph import Graph
 
 DEFAULT_PROMPT = 32  # decoders
 DEFAULT_SEQUENCE = 128  # encoders over tokens, or their longest
@@ -61,7 +62,7 @@ def check_workload(files: ModelFiles, workload: Workload) -> Workload:
     """The workload as this model can run it.
 
     Raises:
-        UserError: more tokens than the model's context, tokens asked of an encoder, dims it does not have.
+        UserError: tokens asked of an encoder or of a single graph, dims that the model does not have.
     """
     if files.kind == _FILE:
         if workload.generate:
@@ -82,15 +83,18 @@ def check_workload(files: ModelFiles, workload: Workload) -> Workload:
             where="--dim",
             hint="use --batch, --prompt and --generate" if name in known else nearest(name, known),
         )
-    total = workload.prompt + max(workload.generate - 1, 0)
-    if files.longest and total > files.longest:
-        raise UserError(
-            f"prompt {workload.prompt} and {workload.generate} generated tokens need {total} positions,"
-            f" '{files.name}' has {files.longest}",
-            where="--prompt, --generate",
-            hint=f"keep prompt + generate - 1 at or below {files.longest}",
-        )
     return workload
+
+
+def beyond_context(files: ModelFiles, workload: Workload) -> str:
+    """A warning when the run is longer than the model's positions: the time stands, the text would not."""
+    total = workload.prompt + max(workload.generate - 1, 0)
+    if not files.longest or total <= files.longest:
+        return ""
+    return (
+        f"{total} positions are used, {files.name} was made for {files.longest}: the cost is that of a model"
+        " extended to them"
+    )
 
 
 def default_prompt(files: ModelFiles) -> int:
@@ -110,9 +114,7 @@ def load_model(files: ModelFiles, workload: Workload) -> LoadedModel:
     from tetrasim.run_phases import LoadedModel
 
     phases = tuple(
-        phase
-        for name, path in files.phases
-        if (phase := _phase(files, name, path, workload)) is not None
+        phase for name, path in files.phases if (phase := _phase(files, name, path, workload)) is not None
     )
     parameters = files.parameters or sum(v.type.elements for v in phases[0].family.base.weights)
     return LoadedModel(files.name, parameters, files.sha256, phases)
@@ -140,6 +142,20 @@ def _dims(files: ModelFiles, path: Path, workload: Workload) -> dict[str, int]:
     return {name: size for name, size in known.items() if name in open_dims}
 
 
+def import_file(path: Path, dims: Mapping[str, int]) -> tuple[Graph, Graph, tuple[str, ...]]:
+    """A user's file as imported, after the standard passes, and what the passes have to say.
+
+    Raises:
+        UserError: as `load_model`.
+    """
+    from tetrasim.sim.ir.importer import import_onnx
+
+    if not path.is_file():
+        raise UserError(f"there is no file '{path}'", hint=_neighbour(path))
+    graph = import_onnx(path, dims)
+    return graph, graph, ()
+
+
 def _onnx_file(path: Path) -> ModelFiles:
     if not path.is_file():
         raise UserError(f"there is no file '{path}'", hint=_neighbour(path))
@@ -148,7 +164,9 @@ def _onnx_file(path: Path) -> ModelFiles:
 
 def _neighbour(path: Path) -> str:
     others = [p.name for p in path.parent.glob("*.onnx")] if path.parent.is_dir() else []
-    return nearest(path.name, others) if others else "check the path, or name a preset (`tetrasim list models`)"
+    return (
+        nearest(path.name, others) if others else "check the path, or name a preset (`tetrasim list models`)"
+    )
 
 
 def _sha256_of(path: Path) -> str:

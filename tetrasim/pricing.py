@@ -103,7 +103,8 @@ def _build(op: str, dtype: str, dims: tuple[tuple[str, int], ...]) -> Work:
     if wanted == MATMUL_DIMS:
         return matmul_work(named["m"], named["n"], named["k"], fmt, named.get("batch", 1))
     if wanted == ATTENTION_DIMS:
-        return attention_work(*(named[d] for d in ATTENTION_DIMS[:6]), causal=bool(named["causal"]), fmt=fmt)
+        batch, q_len, heads, kv_heads, head_dim, kv_len, causal = (named[d] for d in ATTENTION_DIMS)
+        return attention_work(batch, q_len, heads, kv_heads, head_dim, kv_len, bool(causal), fmt)
     return vector_work(op, named["rows"], named["cols"], fmt)
 
 
@@ -136,7 +137,8 @@ def price_rows(rows: Sequence[OpRow], setup: Setup) -> Prices:
 
 def _at_precision(setup: Setup, precision: str) -> Config:
     """The configuration with its `precision` set, where it has one and knows this value."""
-    if getattr(setup.config, "precision", None) is None or not isinstance(setup.config.precision, str):
+    default = getattr(setup.config, "precision", None)
+    if not isinstance(default, str):
         return setup.config
     try:
         return with_overrides(setup.config, {"precision": precision})
@@ -144,7 +146,7 @@ def _at_precision(setup: Setup, precision: str) -> Config:
         raise UserError(
             f"{setup.preset} does not compute in '{precision}'",
             where="dtype",
-            hint=f"its default is {setup.config.precision!s}",
+            hint=f"its default is {default}",
         ) from None
 
 
@@ -160,7 +162,9 @@ def read_table(file: Path) -> tuple[list[str], list[list[str]], list[OpRow]]:
         reason = getattr(failure, "strerror", None) or str(failure)
         raise UserError(f"cannot read the table: {reason}", where=str(file), hint="give a CSV file") from None
     if not lines:
-        raise UserError("the table is empty", where=str(file), hint="its first line names the columns: op,dtype,m,n,k")
+        raise UserError(
+            "the table is empty", where=str(file), hint="its first line names the columns: op,dtype,m,n,k"
+        )
     header = [name.strip() for name in lines[0]]
     for needed in ("op", "dtype"):
         if needed not in header:
@@ -196,7 +200,9 @@ def _whole(name: str, text: str, where: str) -> int:
     except ValueError:
         number = -1.0
     if number != int(number) or number < 0 or number > 1e15:
-        raise UserError(f"'{name}' is '{text}', not a whole number", where=where, hint=f"give {name} as digits")
+        raise UserError(
+            f"'{name}' is '{text}', not a whole number", where=where, hint=f"give {name} as digits"
+        )
     return int(number)
 
 
@@ -211,5 +217,3 @@ def table_text(header: Sequence[str], lines: Sequence[Sequence[str]], prices: Pr
         padded = [*line, *([""] * (len(header) - len(line)))]
         writer.writerow([*(padded[i] for i in kept), f"{latency:.6g}", f"{energy:.6g}", bound])
     return stream.getvalue()
-
-

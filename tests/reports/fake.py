@@ -36,7 +36,9 @@ def shares(**amounts: float) -> tuple[Share, ...]:
 
 
 def phase(name: str, runs: int, scale: float) -> PhaseResult:
-    parts = shares(DRAM_weights=5e9 * scale, kernel_launch=2e9 * scale, compute=1.5e9 * scale, wait=1e7 * scale)
+    parts = shares(
+        DRAM_weights=5e9 * scale, kernel_launch=2e9 * scale, compute=1.5e9 * scale, wait=1e7 * scale
+    )
     latency_ns = sum(s.amount for s in parts) / 1000
     energy = shares(DRAM=3e9 * scale, static=2e9 * scale, MACs=1e9 * scale)
     return PhaseResult(
@@ -113,17 +115,22 @@ def result(preset: str = "gpu/t4", scale: float = 1.0, validated: bool = True, o
         resources=(ResourceResult("DSP", 120, 9024, ""),),
         peaks=(Peak("compute", 6.5e13, "op/s"), Peak("DRAM", 3.2e11, "B/s")),
         roofline=tuple(
-            RooflinePoint(o.phase, o.node, o.arithmetic_intensity, 2 * o.macs / (o.time_ns * 1e-9)) for o in found
+            RooflinePoint(o.phase, o.node, o.arithmetic_intensity, 2 * o.macs / (o.time_ns * 1e-9))
+            for o in found
         ),
         coverage=CoverageResult(148, 148, 1.0, 1.0, ()),
         numerics=NumericsResult(True, "float16 against onnxruntime", 1e-3, 1e-4, 12.0, 0.99),
         findings=(
-            Finding("info", "Weights bound decoding", "71 % of the time", "quantise the weights to int8", 0.35),
+            Finding(
+                "info", "Weights bound decoding", "71 % of the time", "quantise the weights to int8", 0.35
+            ),
             Finding("warning", "Launches", "20 % of the time", "replay a CUDA graph", 0.12),
         ),
         warnings=() if validated else ("not validated",),
         validation=("120 kernels measured by the fake vendor: error 8 %",) if validated else (),
-        provenance=Provenance("0.1.0", "a" * 64, "b" * 64, "c" * 64, "tetrasim run gpt2-small", (("numpy", "2.0"),)),
+        provenance=Provenance(
+            "0.1.0", "a" * 64, "b" * 64, "c" * 64, "tetrasim run gpt2-small", (("numpy", "2.0"),)
+        ),
     )
 
 
@@ -136,7 +143,9 @@ def traced(label: str = "gpu/t4 prefill", tasks: int = 5) -> TracedRun:
         nodes.append(Node(f"n{i}", "Add", (value,), (out,), source=Source((f"onnx{i}",), "m.h")))
         value = out
     graph = Graph("g", tuple(nodes), (), (value,))
-    machine = Machine("gpu", (Resource("a", 10**9, "chip"), Resource("b", 10**9)), ("work",), ("DRAM",), ("MACs",))
+    machine = Machine(
+        "gpu", (Resource("a", 10**9, "chip"), Resource("b", 10**9)), ("work",), ("DRAM",), ("MACs",)
+    )
     blocks = [
         Block((Task("kernel", "ab"[i % 2], i + 1, (("work", i + 1),), level_bytes=(("DRAM", 8),)),))
         for i in range(tasks)
@@ -145,4 +154,6 @@ def traced(label: str = "gpu/t4 prefill", tasks: int = 5) -> TracedRun:
     ends = np.cumsum(program.busy_cycles * 1000)
     starts = ends - program.busy_cycles * 1000
     cause = np.array([0] + [1] * (tasks - 1), dtype=np.int8)
-    return TracedRun(label, program, Timeline(starts, ends, ends, cause, np.arange(-1, tasks - 1, dtype=np.int32)), graph)
+    return TracedRun(
+        label, program, Timeline(starts, ends, ends, cause, np.arange(-1, tasks - 1, dtype=np.int32)), graph
+    )

@@ -36,8 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         sys.stderr.write(
             f"internal error: {type(defect).__name__}: {defect}\n"
-            f"  hint: this is a defect of tetrasim, not yours; set {TRACEBACK_VARIABLE}=1 to see the traceback,"
-            " and please report it with the command\n"
+            f"  hint: this is a defect of tetrasim, not yours; {TRACEBACK_VARIABLE}=1 shows the traceback;"
+            " please report it with the command\n"
         )
         return 1
 

@@ -66,7 +66,9 @@ def dims(values: Iterable[str]) -> dict[str, int]:
     for name, text in pairs(values, "--dim").items():
         if not text.isdecimal() or int(text) < 1:
             raise UserError(
-                f"dim '{name}' is '{text}', not a positive whole number", where="--dim", hint=f"write --dim {name}=1"
+                f"dim '{name}' is '{text}', not a positive whole number",
+                where="--dim",
+                hint=f"write --dim {name}=1",
             )
         out[name] = int(text)
     return out

@@ -1,4 +1,4 @@
-"""Finds commands by location: `cli/<name>.py` with an `app` (a `typer.Typer`), without importing any for help."""
+"""Finds commands by location: `cli/<name>.py` with an `app` (a `typer.Typer`); help imports none of them."""
 
 from __future__ import annotations
 
@@ -44,9 +44,7 @@ def load(name: str) -> typer.Typer:
     """
     files = command_files()
     if name not in files:
-        raise UserError(
-            f"unknown command '{name}'", hint=f"{nearest(name, files)} See `tetrasim --help`."
-        )
+        raise UserError(f"unknown command '{name}'", hint=f"{nearest(name, files)} See `tetrasim --help`.")
     module = importlib.import_module(f"tetrasim.cli.{files[name].stem}")
     app: typer.Typer = module.app
     return app
@@ -56,7 +54,12 @@ def help_text() -> str:
     """Usage, one line per command (the first line of its file's docstring), examples."""
     files = command_files()
     width = max(map(len, files))
-    lines = ["Usage: tetrasim COMMAND [OPTIONS]", "", "One transformer, one ONNX graph, four kinds of hardware.", ""]
+    lines = [
+        "Usage: tetrasim COMMAND [OPTIONS]",
+        "",
+        "One transformer, one ONNX graph, four kinds of hardware.",
+        "",
+    ]
     lines += ["Commands:", *(f"  {name:<{width}}  {_first_line(file)}" for name, file in files.items())]
     lines += ["", "Options:", "  --version  print the version", "  --help     this text"]
     return "\n".join(lines) + "\n" + _EPILOGUE

@@ -8,19 +8,27 @@ from typing import Annotated
 
 import typer
 
-
-Output = Annotated[Path | None, typer.Option("-o", "--output", help="Folder (or file) to write.", show_default=False)]
+Output = Annotated[
+    Path | None, typer.Option("-o", "--output", help="Folder (or file) to write.", show_default=False)
+]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
 NoCache = Annotated[bool, typer.Option("--no-cache", help="Export and simulate afresh.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace what an earlier run wrote there.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")]
 On = Annotated[
     list[str] | None,
-    typer.Option("--on", help="One or several presets: pim/pim-gpt gpu/t4 …", show_default=False, metavar="TARGET…"),
+    typer.Option(
+        "--on", help="One or several presets: pim/pim-gpt gpu/t4 …", show_default=False, metavar="TARGET…"
+    ),
 ]
 Dims = Annotated[
     list[str] | None,
-    typer.Option("--dim", help="Bind symbolic dims of an ONNX file: batch=1 seq=128 …", show_default=False, metavar="NAME=N…"),
+    typer.Option(
+        "--dim",
+        help="Bind symbolic dims of an ONNX file: batch=1 seq=128 …",
+        show_default=False,
+        metavar="NAME=N…",
+    ),
 ]
 Settings = Annotated[
     list[str] | None,

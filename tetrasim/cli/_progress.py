@@ -1,4 +1,4 @@
-"""Progress on stderr: a bar once a second has passed in a terminal, plain lines elsewhere, nothing if quick."""
+"""Progress on stderr: a bar once a second has passed in a terminal, plain lines elsewhere, else nothing."""
 
 from __future__ import annotations
 
@@ -52,7 +52,8 @@ class _Display:
         columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
         bar = Progress(*columns, console=Console(stderr=True), transient=True)
         with self.lock:
-            bar.add_task(self.text, total=1.0, completed=self.fraction)
+            task = bar.add_task(self.text, total=1.0)
+            bar.update(task, completed=self.fraction)
             bar.start()
             self.shown = bar
 

@@ -1,6 +1,6 @@
 """List models, targets or ops.
 
-    tetrasim list models | targets | ops
+tetrasim list models | targets | ops
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from typing import Annotated
 
 import typer
 
-from tetrasim.cli import _arguments, _options
+from tetrasim.cli import _arguments, _options, _tables
+from tetrasim.cli._tables import Row
 
 app = _options.new_app()
 _KINDS = ("models", "targets", "ops")
@@ -27,18 +28,7 @@ def list_(
     if json:
         _options.out(json_text.dumps(rows, indent=1, ensure_ascii=False))
         return
-    columns = list(rows[0])
-    widths = [max(len(name), *(len(str(row[name])) for row in rows)) for name in columns]
-    numeric = [all(isinstance(row[name], int) for row in rows) for name in columns]
-
-    def line(cells: list[str]) -> str:
-        padded = (c.rjust(w) if right else c.ljust(w) for c, w, right in zip(cells, widths, numeric, strict=True))
-        return "  ".join(padded).rstrip()
-
-    _options.out("\n".join([line(columns), *(line([str(row[name]) for name in columns]) for row in rows)]))
-
-
-Row = dict[str, str | int]
+    _options.out(_tables.text(rows))
 
 
 def _models() -> list[Row]:
@@ -68,6 +58,6 @@ def _ops() -> list[Row]:
     from tetrasim.pricing import op_names
     from tetrasim.sim.ops.registry import supported_ops
 
-    alone = [{"op": name, "use": "tetrasim op"} for name in op_names()]
-    rows: list[Row] = [{"op": name, "use": "ONNX graphs"} for name in supported_ops()]
-    return [*rows, *alone]
+    graph_ops: list[Row] = [{"op": name, "use": "ONNX graphs"} for name in supported_ops()]
+    alone: list[Row] = [{"op": name, "use": "tetrasim op"} for name in op_names()]
+    return [*graph_ops, *alone]

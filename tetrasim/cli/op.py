@@ -21,7 +21,10 @@ _Dim = Annotated[int | None, typer.Option(show_default=False)]
 
 @app.command()
 def op(
-    name: Annotated[str | None, typer.Argument(help="matmul, attention, softmax, layernorm, gelu, add, …", show_default=False)] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(help="matmul, attention, softmax, layernorm, gelu, add, …", show_default=False),
+    ] = None,
     on: _options.On = None,
     dtype: Annotated[str, typer.Option(help="float32, bf16, fp8, int8, …")] = "float16",
     m: _Dim = None,
@@ -36,9 +39,22 @@ def op(
     causal: Annotated[bool, typer.Option(help="Attention: query i sees keys up to i.")] = False,
     rows: _Dim = None,
     cols: _Dim = None,
-    csv: Annotated[Path | None, typer.Option(help="A table of ops: columns op,dtype and the dims.", show_default=False)] = None,
-    out: Annotated[Path | None, typer.Option("--out", "-o", "--output", help="Where the priced table goes (default: stdout).", show_default=False)] = None,
-    launch: Annotated[str | None, typer.Option(help="GPU: graph (default), stream or eager.", show_default=False)] = None,
+    csv: Annotated[
+        Path | None, typer.Option(help="A table of ops: columns op,dtype and the dims.", show_default=False)
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            "-o",
+            "--output",
+            help="Where the priced table goes (default: stdout).",
+            show_default=False,
+        ),
+    ] = None,
+    launch: Annotated[
+        str | None, typer.Option(help="GPU: graph (default), stream or eager.", show_default=False)
+    ] = None,
     setting: _options.Settings = None,
     json: _options.Json = False,
     force: _options.Force = False,
@@ -53,11 +69,15 @@ def op(
     setup = _setup(on or [], launch, _arguments.settings(setting or ()))
     if csv is not None:
         if name is not None:
-            raise UserError(f"'{name}' beside --csv", where="op", hint="the table names its ops: drop one of the two")
+            raise UserError(
+                f"'{name}' beside --csv", where="op", hint="the table names its ops: drop one of the two"
+            )
         _price_table(csv, out, setup, force)
         return
     if name is None:
-        raise UserError("no op is named", hint=f"one of {', '.join(pricing.op_names()[:6])}, …, or --csv FILE")
+        raise UserError(
+            "no op is named", hint=f"one of {', '.join(pricing.op_names()[:6])}, …, or --csv FILE"
+        )
     given = {
         "m": m, "n": n, "k": k, "batch": batch, "q_len": q_len, "heads": heads, "kv_heads": kv_heads,
         "head_dim": head_dim, "kv_len": kv_len, "rows": rows, "cols": cols,
@@ -79,10 +99,14 @@ def _row(name: str, dtype: str, given: dict[str, int | None], causal: bool) -> O
     for dim in dims:
         if dim not in allowed:
             flag = dim.replace("_", "-")
-            raise UserError(f"'{op}' has no dim '{dim}'", where=f"--{flag}", hint=f"its dims are {', '.join(wanted)}")
+            raise UserError(
+                f"'{op}' has no dim '{dim}'", where=f"--{flag}", hint=f"its dims are {', '.join(wanted)}"
+            )
     for dim in wanted:
         if dim not in dims:
-            raise UserError(f"'{op}' needs --{dim.replace('_', '-')}", hint=f"its dims are {', '.join(wanted)}")
+            raise UserError(
+                f"'{op}' needs --{dim.replace('_', '-')}", hint=f"its dims are {', '.join(wanted)}"
+            )
     return OpRow(op, dtype, tuple(dims.items()))
 
 
@@ -91,7 +115,9 @@ def _setup(on: list[str], launch: str | None, settings: dict[str, str | int | fl
 
     if len(on) != 1:
         raise UserError(
-            "name exactly one target" if on else "no target is named", where="--on", hint="for example --on gpu/a100-sxm4-80gb"
+            "name exactly one target" if on else "no target is named",
+            where="--on",
+            hint="for example --on gpu/a100-sxm4-80gb",
         )
     if launch is not None:
         settings = {**settings, "launch": launch}
@@ -100,10 +126,10 @@ def _setup(on: list[str], launch: str | None, settings: dict[str, str | int | fl
 
 def _price_table(file: Path, out: Path | None, setup: Setup, force: bool) -> None:
     from tetrasim import pricing
-    from tetrasim.reports.folder import write_file
+    from tetrasim.reports.folder import check_file_free, write_file
 
-    if out is not None and out.exists() and not force:
-        raise UserError(f"'{out}' exists", where="--out", hint="name another file, or replace it with --force")
+    if out is not None:
+        check_file_free(out, force)
     header, lines, rows = pricing.read_table(file)
     text = pricing.table_text(header, lines, pricing.price_rows(rows, setup))
     if out is None:

@@ -23,20 +23,29 @@ if TYPE_CHECKING:
 app = _options.new_app()
 
 
+_HELP_MODEL = "A preset, a model YAML, a folder from `tetrasim export`, or an .onnx file."
+
+
 @app.command()
 def run(
-    model: Annotated[
-        str | None,
-        typer.Argument(help="A preset, a model YAML, a folder from `tetrasim export`, or an .onnx file.", show_default=False),
-    ] = None,
+    model: Annotated[str | None, typer.Argument(help=_HELP_MODEL, show_default=False)] = None,
     on: _options.On = None,
-    prompt: Annotated[int | None, typer.Option(help="Prompt or sequence length in tokens.", show_default="32, encoders up to 128")] = None,
+    prompt: Annotated[
+        int | None,
+        typer.Option("--prompt", "--seq", help="Prompt or sequence length.", show_default="32; encoders 128"),
+    ] = None,
     generate: Annotated[int, typer.Option(help="Tokens to generate.")] = 0,
     batch: Annotated[int, typer.Option(help="Sequences at once.")] = 1,
     dim: _options.Dims = None,
     setting: _options.Settings = None,
-    lock: Annotated[Path | None, typer.Option("--lock", help="Repeat the run of a config.lock.yaml.", show_default=False)] = None,
-    numerics: Annotated[bool, typer.Option(help="Emulate each target's arithmetic against onnxruntime.")] = True,
+    precision: Annotated[str | None, typer.Option(help="Number format, where a target has one.")] = None,
+    launch: Annotated[str | None, typer.Option(help="GPU kernels from a graph, stream or eager.")] = None,
+    attention: Annotated[str | None, typer.Option(help="Attention schedule, e.g. lean.")] = None,
+    exact_slow: Annotated[bool, typer.Option("--exact-slow", help="PIM: no exact speed-ups.")] = False,
+    lock: Annotated[
+        Path | None, typer.Option("--lock", help="Repeat the run of a config.lock.yaml.", show_default=False)
+    ] = None,
+    numerics: Annotated[bool, typer.Option(help="Emulate each target's arithmetic.")] = True,
     output: _options.Output = None,
     json: _options.Json = False,
     no_cache: _options.NoCache = False,
@@ -52,21 +61,26 @@ def run(
 
     if output is not None:
         check_free(output, force)
+    if lock is not None:
+        _refuse_beside_lock(model, on, dim, setting, precision, launch, attention)
+    elif model is None:
+        raise UserError("no model is named", hint="for example: tetrasim run gpt2-small --on gpu/t4")
+    shortcuts = {"precision": precision, "launch": launch, "attention": attention}
+    chosen: dict[str, str | bool] = {name: value for name, value in shortcuts.items() if value is not None}
+    if exact_slow:
+        chosen["exact_slow"] = True
     with progress(quiet) as step:
         if lock is not None:
-            _refuse_beside_lock(model, on, dim, setting)
             done = _repeat(lock, numerics, not no_cache, step)
         else:
-            if model is None:
-                raise UserError("no model is named", hint="for example: tetrasim run gpt2-small --on gpu/t4")
             done = facade.simulate(
-                model,
+                model or "",
                 on or [],
                 prompt=prompt,
                 generate=generate,
                 batch=batch,
                 dims=_arguments.dims(dim or ()),
-                settings=_arguments.settings(setting or ()),
+                settings=facade.shortcut_settings(on or [], chosen) | _arguments.settings(setting or ()),
                 numerics=numerics,
                 use_cache=not no_cache,
                 progress=step,
@@ -74,6 +88,10 @@ def run(
     # A folder that tetrasim named itself holds the same run: replacing it loses nothing.
     folder = output if output is not None else _default_folder(done)
     done.save(folder, force=force or output is None)
+    _print(done, folder, json)
+
+
+def _print(done: Run, folder: Path, json: bool) -> None:
     if json:
         _options.out(done.to_json())
         sys.stderr.write(f"report: {folder / 'index.html'}\n")
@@ -81,7 +99,8 @@ def run(
     from tetrasim.reports.terminal import to_text
 
     _options.out(to_text(done.document, _options.table_width(), _options.colored()))
-    _options.out(f"report: {folder / 'index.html'}   trace: {folder / 'trace.pftrace'}   repeat: {folder / 'config.lock.yaml'}")
+    names = (("report", "index.html"), ("trace", "trace.pftrace"), ("repeat", "config.lock.yaml"))
+    _options.out("   ".join(f"{what}: {folder / name}" for what, name in names))
 
 
 def _default_folder(done: Run) -> Path:
@@ -95,7 +114,9 @@ def _default_folder(done: Run) -> Path:
 def _refuse_beside_lock(*given: object) -> None:
     if any(given):
         raise UserError(
-            "--lock already says model, targets, dims and settings", where="--lock", hint="drop the other arguments"
+            "--lock already says model, targets, dims and settings",
+            where="--lock",
+            hint="drop the other arguments",
         )
 
 
@@ -125,10 +146,12 @@ def _repeat(file: Path, numerics: bool, use_cache: bool, step: _Step) -> Run:
 
 def _warn_of_changes(wanted: Lock, done: Lock) -> None:
     if wanted.model_sha256 and wanted.model_sha256 != done.model_sha256:
-        sys.stderr.write(f"warning: the model '{wanted.model}' is not the one of the lock (its hash differs)\n")
+        sys.stderr.write(
+            f"warning: the model '{wanted.model}' is not the one of the lock (its hash differs)\n"
+        )
     for before, now in zip(wanted.targets, done.targets, strict=True):
         if before.config_sha256 and before.config_sha256 != now.config_sha256:
-            sys.stderr.write(f"warning: the configuration of '{now.preset}' has changed since the lock was written\n")
+            sys.stderr.write(f"warning: the preset '{now.preset}' has changed since the lock was written\n")
 
 
 if TYPE_CHECKING:

@@ -16,6 +16,7 @@ from tetrasim.units import si
 
 WIDTH, HEIGHT = 560, 330
 _LEFT, _RIGHT, _TOP, _BOTTOM = 62, 14, 14, 40
+_MAX_VERTICES = 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,62 +52,59 @@ class Ceiling:
 
 def bars(rows: Sequence[Bar], label: str) -> Markup:
     """Horizontal bars from zero on one linear scale, whiskers for ranges."""
-    row_height, left, right = 34, 150, 120
-    width = 860
-    span = max([r.high or r.value for r in rows] + [r.value for r in rows]) or 1.0
+    row_height, left, right, width = 34, 150, 130, 860
+    span = max(max(r.value, r.high or 0.0) for r in rows) or 1.0
     scale = (width - left - right) / span
-    height = row_height * len(rows) + 8
-    out = [_open(width, height, label)]
+    out = [_open(width, row_height * len(rows) + 8, label)]
     for i, row in enumerate(rows):
-        y = 4 + i * row_height
+        middle = 20 + i * row_height
         length = max(row.value * scale, 1.0)
-        out.append(f'<text x="{left - 10}" y="{y + 20}" class="end strong">{escape(row.label)}</text>')
+        out.append(_text(left - 10, middle + 4, "end strong", row.label))
         out.append(
-            f'<rect x="{left}" y="{y + 6}" width="{length:.1f}" height="20" rx="3" class="c0">'
+            f'<rect x="{left}" y="{middle - 10}" width="{length:.1f}" height="20" rx="3" class="c0">'
             f"<title>{escape(row.label)}: {escape(row.text)}</title></rect>"
         )
-        end = length
         if row.low is not None and row.high is not None:
             a, b = left + row.low * scale, left + row.high * scale
-            out.append(
-                f'<path class="whisker" d="M{a:.1f} {y + 16}H{b:.1f}M{a:.1f} {y + 11}v10M{b:.1f} {y + 11}v10"/>'
-            )
-            end = max(length, row.high * scale)
-        out.append(f'<text x="{left + end + 8:.1f}" y="{y + 20}" class="value">{escape(row.text)}</text>')
+            ends = f"M{a:.1f} {middle - 5}v10M{b:.1f} {middle - 5}v10"
+            out.append(_path("whisker", f"M{a:.1f} {middle}H{b:.1f}{ends}"))
+            length = max(length, row.high * scale)
+        out.append(_text(left + length + 8, middle + 4, "value", row.text))
     return Markup("".join(out) + "</svg>")
 
 
 def roofline(points: Sequence[Point], ceilings: Sequence[Ceiling], label: str) -> Markup:
     """Log-log: operations per byte against operations per second, with the roofs."""
-    xs = [p.x for p in points if p.x > 0] or [1.0]
-    ys = [p.y for p in points if p.y > 0] or [1.0]
+    shown = [p for p in points if p.x > 0 and p.y > 0]
+    xs = [p.x for p in shown] or [1.0]
+    ys = [p.y for p in shown] or [1.0]
     roofs = [c.level for c in ceilings if c.level] or [max(ys)]
     ridges = [max(roofs) / c.slope for c in ceilings if c.slope]
     x_axis = _Log(min(xs) / 1.6, max([*xs, *ridges]) * 4, _LEFT, WIDTH - _RIGHT)
     y_axis = _Log(min(ys) / 2, max([*ys, *roofs]) * 2.5, HEIGHT - _BOTTOM, _TOP)
     out = [_open(WIDTH, HEIGHT, label), _log_grid(x_axis, y_axis)]
-    for ceiling in ceilings:
-        out.append(_roof(ceiling, x_axis, y_axis, max(roofs)))
+    out += [_roof(ceiling, x_axis, y_axis, max(roofs)) for ceiling in ceilings]
     # Dots with a small share are drawn last, so that large ones do not hide them.
-    for p in sorted((p for p in points if p.x > 0 and p.y > 0), key=lambda p: -p.share):
+    for p in sorted(shown, key=lambda p: -p.share):
         radius = 3 + 11 * math.sqrt(min(p.share, 1.0))
-        out.append(
-            f'<circle cx="{x_axis.at(p.x):.1f}" cy="{y_axis.at(p.y):.1f}" r="{radius:.1f}" class="dot c{p.series}">'
-            f"<title>{escape(p.title)}</title></circle>"
-        )
-    out.append(_axis_titles("operations per byte", "operations per second"))
+        place = f'cx="{x_axis.at(p.x):.1f}" cy="{y_axis.at(p.y):.1f}" r="{radius:.1f}"'
+        out.append(f'<circle {place} class="dot c{p.series}"><title>{escape(p.title)}</title></circle>')
+    middle = (_TOP + HEIGHT - _BOTTOM) / 2
+    turn = f"translate(12 {middle}) rotate(-90)"
+    out.append(f'<text transform="{turn}" class="axis middle">operations per second</text>')
+    out.append(_text((_LEFT + WIDTH - _RIGHT) / 2, HEIGHT - 6, "axis middle", "operations per byte"))
     return Markup("".join(out) + "</svg>")
 
 
 def curve(
     xs: Sequence[float], ys: Sequence[float], x_title: str, y_title: str, unit: str, color: int, label: str
 ) -> Markup:
-    """A line from a zero-based y axis; at most 400 vertices are drawn (evenly picked, ends kept)."""
-    count = len(xs)
-    keep = sorted({round(i * (count - 1) / min(count - 1, 399)) for i in range(min(count, 400))}) if count > 1 else [0]
+    """A line over a y axis that starts at zero; long ones are thinned evenly, ends kept."""
+    count, height = len(xs), 220
+    picks = min(count, _MAX_VERTICES)
+    keep = sorted({round(i * (count - 1) / max(picks - 1, 1)) for i in range(picks)})
     x0, x1 = xs[0], xs[-1] if xs[-1] > xs[0] else xs[0] + 1
     top = max(ys) * 1.12 or 1.0
-    height = 220
 
     def px(x: float) -> float:
         return _LEFT + (x - x0) / (x1 - x0) * (WIDTH - _LEFT - _RIGHT)
@@ -116,14 +114,14 @@ def curve(
 
     out = [_open(WIDTH, height, label)]
     for tick in nice_ticks(0, top):
-        out.append(f'<path class="grid" d="M{_LEFT} {py(tick):.1f}H{WIDTH - _RIGHT}"/>')
-        out.append(f'<text x="{_LEFT - 6}" y="{py(tick) + 4:.1f}" class="tick end">{escape(micro(si(tick, unit)))}</text>')
-    for tick in nice_ticks(x0, x1):
-        out.append(f'<text x="{px(tick):.1f}" y="{height - _BOTTOM + 16}" class="tick middle">{tick:g}</text>')
-    path = "L".join(f"{px(xs[i]):.1f} {py(ys[i]):.1f}" for i in keep)
-    out.append(f'<path class="line s{color}" d="M{path}"/>')
-    out.append(f'<text x="{(_LEFT + WIDTH - _RIGHT) / 2}" y="{height - 6}" class="axis middle">{escape(x_title)}</text>')
-    out.append(f'<text x="{_LEFT}" y="{_TOP - 3}" class="axis">{escape(y_title)}</text>')
+        out.append(_path("grid", f"M{_LEFT} {py(tick):.1f}H{WIDTH - _RIGHT}"))
+        out.append(_text(_LEFT - 6, py(tick) + 4, "tick end", micro(si(tick, unit))))
+    below = height - _BOTTOM + 16
+    out += [_text(px(tick), below, "tick middle", f"{tick:g}") for tick in nice_ticks(x0, x1)]
+    vertices = "L".join(f"{px(xs[i]):.1f} {py(ys[i]):.1f}" for i in keep)
+    out.append(_path(f"line s{color}", f"M{vertices}"))
+    out.append(_text((_LEFT + WIDTH - _RIGHT) / 2, height - 6, "axis middle", x_title))
+    out.append(_text(_LEFT, _TOP - 3, "axis", y_title))
     return Markup("".join(out) + "</svg>")
 
 
@@ -155,53 +153,48 @@ class _Log:
 
     def decades(self) -> list[int]:
         whole = range(math.ceil(self.low), math.floor(self.high) + 1)
-        stride = max(1, math.ceil(len(whole) / 8))
-        return list(whole)[::stride]
+        return list(whole)[:: max(1, math.ceil(len(whole) / 8))]
 
 
 def _open(width: int, height: int, label: str) -> str:
     return f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{escape(label)}">'
 
 
+def _text(x: float, y: float, style: str, text: str) -> str:
+    return f'<text x="{x:.1f}" y="{y:.1f}" class="{style}">{escape(text)}</text>'
+
+
+def _path(style: str, data: str) -> str:
+    return f'<path class="{style}" d="{data}"/>'
+
+
 def _log_grid(x: _Log, y: _Log) -> str:
     out = []
     for power in x.decades():
         at = x.at(10.0**power)
-        out.append(f'<path class="grid" d="M{at:.1f} {_TOP}V{HEIGHT - _BOTTOM}"/>')
-        text = f"{10.0**power:g}" if -3 <= power <= 4 else f"1e{power}"
-        out.append(f'<text x="{at:.1f}" y="{HEIGHT - _BOTTOM + 16}" class="tick middle">{text}</text>')
+        out.append(_path("grid", f"M{at:.1f} {_TOP}V{HEIGHT - _BOTTOM}"))
+        name = f"{10.0**power:g}" if -3 <= power <= 4 else f"1e{power}"
+        out.append(_text(at, HEIGHT - _BOTTOM + 16, "tick middle", name))
     for power in y.decades():
         at = y.at(10.0**power)
-        out.append(f'<path class="grid" d="M{_LEFT} {at:.1f}H{WIDTH - _RIGHT}"/>')
-        out.append(f'<text x="{_LEFT - 6}" y="{at + 4:.1f}" class="tick end">{si(10.0**power, "", 1).strip()}</text>')
+        out.append(_path("grid", f"M{_LEFT} {at:.1f}H{WIDTH - _RIGHT}"))
+        out.append(_text(_LEFT - 6, at + 4, "tick end", si(10.0**power, "", 1).strip()))
     return "".join(out)
 
 
 def _roof(ceiling: Ceiling, x: _Log, y: _Log, highest: float) -> str:
-    right, name = 10.0**x.high, escape(ceiling.name)
+    """A level, or a slope up to the highest level, with its name along it."""
     if ceiling.level:
         at = y.at(ceiling.level)
-        return (
-            f'<path class="roof" d="M{_LEFT} {at:.1f}H{WIDTH - _RIGHT}"/>'
-            f'<text x="{WIDTH - _RIGHT}" y="{at - 5:.1f}" class="tick end">{name}</text>'
-        )
+        line = _path("roof", f"M{_LEFT} {at:.1f}H{WIDTH - _RIGHT}")
+        return line + _text(WIDTH - _RIGHT, at - 5, "tick end", ceiling.name)
     start = max(10.0**x.low, 10.0**y.low / ceiling.slope)
-    stop = min(right, highest / ceiling.slope)
+    stop = min(10.0**x.high, highest / ceiling.slope)
     if start >= stop:
         return ""
     x0, y0, x1, y1 = x.at(start), y.at(start * ceiling.slope), x.at(stop), y.at(stop * ceiling.slope)
-    angle = math.degrees(math.atan2(y1 - y0, x1 - x0))
-    mid = 0.42
-    tx, ty = x0 + mid * (x1 - x0), y0 + mid * (y1 - y0)
-    return (
-        f'<path class="roof" d="M{x0:.1f} {y0:.1f}L{x1:.1f} {y1:.1f}"/>'
-        f'<text transform="translate({tx:.1f} {ty:.1f}) rotate({angle:.1f})" y="-5" class="tick middle">{name}</text>'
-    )
-
-
-def _axis_titles(x_title: str, y_title: str) -> str:
-    return (
-        f'<text x="{(_LEFT + WIDTH - _RIGHT) / 2}" y="{HEIGHT - 6}" class="axis middle">{escape(x_title)}</text>'
-        f'<text transform="translate(12 {(_TOP + HEIGHT - _BOTTOM) / 2}) rotate(-90)" class="axis middle">'
-        f"{escape(y_title)}</text>"
-    )
+    along = 0.42
+    turn = f"rotate({math.degrees(math.atan2(y1 - y0, x1 - x0)):.1f})"
+    place = f"translate({x0 + along * (x1 - x0):.1f} {y0 + along * (y1 - y0):.1f})"
+    name = f'<text transform="{place} {turn}" y="-5" class="tick middle">{escape(ceiling.name)}</text>'
+    return _path("roof", f"M{x0:.1f} {y0:.1f}L{x1:.1f} {y1:.1f}") + name

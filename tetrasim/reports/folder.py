@@ -1,7 +1,7 @@
 """The run folder: all formats of one document, written beside its place and renamed into it at the end.
 
-    DIR/report.json index.html ops.csv trace.pftrace config.lock.yaml      every target, compared
-    DIR/gpu-t4/…                                                          the same five files for one target
+DIR/report.json index.html ops.csv trace.pftrace config.lock.yaml      every target, compared
+DIR/gpu-t4/…                                                          the same five files for one target
 """
 
 from __future__ import annotations
@@ -45,11 +45,13 @@ def check_free(folder: Path, force: bool) -> None:
         return
     if not force:
         raise UserError(
-            f"the output folder '{folder}' exists", where="-o", hint="name another one, or replace it with --force"
+            f"the output folder '{folder}' exists",
+            where="-o",
+            hint="name another one, or replace it with --force",
         )
     if not (folder / LOCK_NAME).is_file():
         raise UserError(
-            f"'{folder}' is not a folder that tetrasim wrote (it has no {LOCK_NAME}), so --force does not delete it",
+            f"'{folder}' is no run folder (it has no {LOCK_NAME}), so --force does not delete it",
             where="-o",
             hint="name another folder, or delete it yourself",
         )
@@ -74,7 +76,9 @@ def write(folder: Path, top: RunFiles, parts: Mapping[str, RunFiles], force: boo
             staged.rename(folder)
     except OSError as failure:
         raise UserError(
-            f"cannot write the output folder: {failure.strerror}", where=str(folder), hint="check the path and its rights"
+            f"cannot write the output folder: {failure.strerror}",
+            where=str(folder),
+            hint="check the path and its rights",
         ) from None
 
 
@@ -84,14 +88,25 @@ def _fill(folder: Path, content: RunFiles) -> None:
         (folder / name).write_bytes(data)
 
 
+def check_file_free(file: Path, force: bool) -> None:
+    """Refuse a file that holds something.
+
+    Raises:
+        UserError: it exists, is not empty, and `force` is not given; or it is a folder.
+    """
+    if file.is_dir():
+        raise UserError(f"'{file}' is a folder", where="-o", hint="name a file")
+    if file.exists() and file.stat().st_size and not force:
+        raise UserError(f"'{file}' exists", where="-o", hint="name another file, or replace it with --force")
+
+
 def write_file(file: Path, text: str, force: bool) -> None:
     """One output file, atomically.
 
     Raises:
         UserError: it exists and `force` is not given, or cannot be written.
     """
-    if file.exists() and not force:
-        raise UserError(f"'{file}' exists", where="-o", hint="name another file, or replace it with --force")
+    check_file_free(file, force)
     try:
         handle, scratch = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}-")
         with os.fdopen(handle, "w", encoding="utf-8") as stream:
@@ -99,4 +114,6 @@ def write_file(file: Path, text: str, force: bool) -> None:
         shutil.copymode(file, scratch) if file.exists() else Path(scratch).chmod(0o644)
         Path(scratch).replace(file)
     except OSError as failure:
-        raise UserError(f"cannot write '{file}': {failure.strerror}", where="-o", hint="check the folder") from None
+        raise UserError(
+            f"cannot write '{file}': {failure.strerror}", where="-o", hint="check the folder"
+        ) from None

@@ -17,6 +17,7 @@ from markupsafe import Markup
 from tetrasim.reports import charts, html_parts, view
 from tetrasim.reports.document import Document
 from tetrasim.sim.result import OpResult, Result
+from tetrasim.units import si
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -49,7 +50,7 @@ def to_html(found: Document) -> str:
     return _template().render(
         title=results[0].model,
         workload=view.workload_text(results[0]),
-        parameters=charts.si(results[0].parameters, "", 4).strip(),
+        parameters=si(results[0].parameters, "", 4).strip(),
         sections=SECTIONS,
         panels=panels,
         command=found.command,
@@ -118,10 +119,13 @@ def _energy_bars(results: tuple[Result, ...]) -> list[charts.Bar]:
 
 
 def _token_bars(results: tuple[Result, ...]) -> list[charts.Bar]:
-    metrics = [(r.preset, r.generation.mean_token) for r in results if r.generation and r.generation.mean_token]
+    metrics = [
+        (r.preset, r.generation.mean_token) for r in results if r.generation and r.generation.mean_token
+    ]
     best = min(m.value for _, m in metrics)
     return [
-        charts.Bar(name, m.value, f"{view.time_text(m)}{_ratio(m.value, best)}", m.low, m.high) for name, m in metrics
+        charts.Bar(name, m.value, f"{view.time_text(m)}{_ratio(m.value, best)}", m.low, m.high)
+        for name, m in metrics
     ]
 
 
@@ -143,7 +147,15 @@ def _island(rows: list[tuple[Result, OpResult]]) -> Markup:
     strings: dict[str, int] = {}
     out = []
     for result, op in rows:
-        names = (result.preset, op.phase, op.op, op.module or op.node, op.shape, op.bound_by, " ".join(op.onnx))
+        names = (
+            result.preset,
+            op.phase,
+            op.op,
+            op.module or op.node,
+            op.shape,
+            op.bound_by,
+            " ".join(op.onnx),
+        )
         cells: list[int | float] = [strings.setdefault(name, len(strings)) for name in names]
         cells += [_short(op.time_ns), _short(op.time_fraction), _short(op.energy_pj), op.macs, op.bytes]
         out.append([*cells, _short(op.arithmetic_intensity)])

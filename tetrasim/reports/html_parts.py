@@ -83,7 +83,13 @@ def stack(label: str, shares: Sequence[Share], palette: Palette, unit: str, to_u
     shown = view.percents([s.fraction for s in ordered])
     total = sum(s.amount for s in ordered)
     segments = tuple(
-        Segment(s.name, palette.of(s.name), percent, 100 * s.amount / total, charts.micro(si(s.amount * to_unit, unit)))
+        Segment(
+            s.name,
+            palette.of(s.name),
+            percent,
+            100 * s.amount / total,
+            charts.micro(si(s.amount * to_unit, unit)),
+        )
         for s, percent in zip(ordered, shown, strict=True)
     )
     return Stack(label, charts.micro(si(total * to_unit, unit)), segments)
@@ -111,7 +117,9 @@ def panel(result: Result, time_colors: Palette, energy_colors: Palette) -> Panel
             for name, shares in (*whole_energy, *((phase_title(p), p.energy_shares) for p in result.phases))
         ),
         moved=tuple(
-            (phase_title(p), share.name, si_bytes(share.amount)) for p in result.phases for share in p.bytes_moved
+            (phase_title(p), share.name, si_bytes(share.amount))
+            for p in result.phases
+            for share in p.bytes_moved
         ),
         gauges=tuple((phase_title(p), _speed_of_light(result, p)) for p in result.phases),
         busy=tuple((phase_title(p), _busy(p)) for p in result.phases),
@@ -191,7 +199,9 @@ def _memory(result: Result) -> tuple[Stack, ...]:
         )
         used = sum(size for _, _, size in kinds)
         verdict = "" if memory.fits else ": DOES NOT FIT"
-        out.append(Stack(memory.name, f"{si_bytes(used)} of {si_bytes(memory.capacity_bytes)}{verdict}", segments))
+        out.append(
+            Stack(memory.name, f"{si_bytes(used)} of {si_bytes(memory.capacity_bytes)}{verdict}", segments)
+        )
     return tuple(out)
 
 
@@ -210,17 +220,15 @@ def _roofline(result: Result) -> Markup:
     for point in result.roofline:
         where = (point.phase, f"{point.arithmetic_intensity:.2g}", f"{point.ops_per_s:.2g}")
         names.setdefault(where, set()).add(kind.get((point.phase, point.node), "?"))
-    points = [
-        charts.Point(
-            x=members[0][0],
-            y=members[0][1],
-            series=phases.index(where[0]) if where[0] in phases else COLORS,
-            share=sum(m[2] for m in members),
-            title=f"{where[0]}: {len(members)} x {', '.join(sorted(names[where]))}; "
-            f"{members[0][0]:.3g} op/B, {si(members[0][1], 'op/s')}; {100 * sum(m[2] for m in members):.1f} % of time",
-        )
-        for where, members in sorted(groups.items())
-    ]
+    points = []
+    for where, members in sorted(groups.items()):
+        total = sum(m[2] for m in members)
+        kinds = ", ".join(sorted(names[where]))
+        first_x, first_y, _ = members[0]
+        place = f"{first_x:.3g} op/B, {si(first_y, 'op/s')}"
+        title = f"{where[0]}: {len(members)} x {kinds}; {place}; {100 * total:.1f} % of time"
+        series = phases.index(where[0]) if where[0] in phases else COLORS
+        points.append(charts.Point(first_x, first_y, series, total, title))
     ceilings = [
         charts.Ceiling(
             f"{peak.name} {si(peak.amount, peak.unit)}",
@@ -240,7 +248,13 @@ def _token_curve(result: Result) -> Markup | None:
     contexts = [float(c) for c in result.workload.contexts()][: len(steps.run_ns)]
     seconds = [ns * 1e-9 for ns in steps.run_ns]
     return charts.curve(
-        contexts, seconds, "keys cached before the step", "time of each step", "s", 0, f"Step time on {result.preset}"
+        contexts,
+        seconds,
+        "keys cached before the step",
+        "time of each step",
+        "s",
+        0,
+        f"Step time on {result.preset}",
     )
 
 

@@ -18,6 +18,8 @@ from tetrasim.sim.workload import Workload
 Scalar = str | int | float | bool
 _HEAD = "# Repeat this run with: tetrasim run --lock {name}\n"
 _MAX_BYTES = 1 << 20
+_DECIDES = ("model", "model_sha256", "workload", "targets", "allow_unmodelled")
+_KEYS = ("schema_version", "tetrasim", *_DECIDES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +73,7 @@ def read(file: Path) -> Lock:
         UserError: unreadable file, unknown or missing key, wrong type; naming the file and the key.
     """
     tree = _mapping(_load(file), "the file", file)
-    _known(tree, ("schema_version", "tetrasim", "model", "model_sha256", "workload", "targets", "allow_unmodelled"), file)
+    _known(tree, _KEYS, file)
     work = _mapping(tree.get("workload", {}), "workload", file)
     _known(work, ("batch", "prompt", "generate", "dims"), file)
     dims = _mapping(work.get("dims", {}), "workload.dims", file)
@@ -111,7 +113,9 @@ def _load(file: Path) -> object:
         return yaml.safe_load(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as failure:
         reason = getattr(failure, "strerror", None) or "not UTF-8 text"
-        raise UserError(f"cannot read the lock file: {reason}", where=str(file), hint="check the path") from None
+        raise UserError(
+            f"cannot read the lock file: {reason}", where=str(file), hint="check the path"
+        ) from None
     except yaml.YAMLError as failure:
         mark = getattr(failure, "problem_mark", None)
         where = f"{file}:{mark.line + 1}" if mark else str(file)

@@ -112,7 +112,9 @@ class _Names:
 def _slices(trace: Any, names: _Names, run: TracedRun, tracks: Sequence[int], pb: Any) -> None:
     """Begin and end events, track by track in time order, as the format wants them."""
     program, timeline = run.program, run.timeline
-    order = sorted(range(program.tasks), key=lambda t: (int(program.resource[t]), int(timeline.start_ps[t]), t))
+    order = sorted(
+        range(program.tasks), key=lambda t: (int(program.resource[t]), int(timeline.start_ps[t]), t)
+    )
     for task in order:
         track = tracks[int(program.resource[task])]
         # All strings are interned before the event that uses them is added.

@@ -13,7 +13,9 @@ from tetrasim.reports.json import to_json
 from tetrasim.reports.lock import Lock, LockedTarget, to_yaml
 
 
-def save_run(folder: Path, found: Document, traces: Sequence[bytes], lock: Lock, *, force: bool = False) -> Path:
+def save_run(
+    folder: Path, found: Document, traces: Sequence[bytes], lock: Lock, *, force: bool = False
+) -> Path:
     """Write everything and return the folder.
 
     Raises:
@@ -42,6 +44,4 @@ def _files(found: Document, trace: bytes, lock: Lock) -> RunFiles:
 
 
 def _only(lock: Lock, target: LockedTarget) -> Lock:
-    return Lock(
-        lock.model, lock.model_sha256, lock.workload, (target,), lock.allow_unmodelled, lock.version
-    )
+    return Lock(lock.model, lock.model_sha256, lock.workload, (target,), lock.allow_unmodelled, lock.version)

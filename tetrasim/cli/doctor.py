@@ -1,0 +1,95 @@
+"""Check this installation: packages, tools that some uses need, the cache folder, the machine."""
+
+from __future__ import annotations
+
+import importlib.util
+import json as json_text
+import os
+import platform
+import shutil
+import sys
+from importlib import metadata
+
+import typer
+
+from tetrasim.cli import _options, _tables
+
+app = _options.new_app()
+# What the base install must have, and what only some uses need.
+_REQUIRED = (
+    "numpy", "numba", "onnx", "onnx_ir", "onnxruntime", "onnxscript", "torch", "networkx", "pydantic",
+    "PyYAML", "typer", "rich", "jinja2", "perfetto", "hls4ml", "optuna",
+)  # fmt: skip
+_OPTIONAL = (
+    ("distributed", "a cluster for `tetrasim dse`"),
+    ("da4ml", "RTL for FPGA projects"),
+    ("sklearn", "training digits-tiny"),
+)
+_TOOLS = (
+    ("verilator", "simulating RTL"),
+    ("yosys", "counting RTL resources"),
+    ("g++", "compiling hls4ml projects"),
+    ("vitis_hls", "synthesis by the vendor's tool"),
+    ("chromium", "the browser test of the HTML report"),
+)
+
+
+@app.command()
+def doctor(json: _options.Json = False) -> None:
+    """Check that everything tetrasim needs is there; exit 2 when something required is missing."""
+    rows = [*_python(), *_packages(), *_cache(), *_tools()]
+    missing = [row for row in rows if row["state"] == "MISSING"]
+    if json:
+        _options.out(json_text.dumps(rows, indent=1, ensure_ascii=False))
+    else:
+        _options.out(_tables.text(rows))
+        _options.out(
+            f"\n{len(missing)} required parts are missing" if missing else "\neverything required is there"
+        )
+    if missing:
+        raise typer.Exit(2)
+
+
+def _row(part: str, state: str, detail: str) -> _tables.Row:
+    return {"part": part, "state": state, "detail": detail}
+
+
+def _python() -> list[_tables.Row]:
+    good = sys.version_info >= (3, 11)
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9 if hasattr(os, "sysconf") else 0.0
+    return [
+        _row(
+            "python",
+            "ok" if good else "MISSING",
+            platform.python_version() + ("" if good else ", needs 3.11"),
+        ),
+        _row("machine", "ok", f"{os.cpu_count()} CPUs, {memory:.0f} GB memory, {platform.machine()}"),
+    ]
+
+
+def _packages() -> list[_tables.Row]:
+    rows = []
+    for name in _REQUIRED:
+        try:
+            rows.append(_row(name, "ok", metadata.version(name)))
+        except metadata.PackageNotFoundError:
+            rows.append(_row(name, "MISSING", f"pip install {name}"))
+    for name, use in _OPTIONAL:
+        there = importlib.util.find_spec(name) is not None
+        rows.append(_row(name, "ok" if there else "absent", f"only for {use}"))
+    return rows
+
+
+def _cache() -> list[_tables.Row]:
+    from tetrasim.export.cache import cache_root
+
+    root = cache_root()
+    nearest = next((p for p in (root, *root.parents) if p.exists()), root)
+    if not os.access(nearest, os.W_OK):
+        return [_row("cache", "MISSING", f"{root} cannot be written; set TETRASIM_CACHE")]
+    size = sum(f.stat().st_size for f in root.rglob("*") if f.is_file()) if root.exists() else 0
+    return [_row("cache", "ok", f"{root}, {size / 1e6:.0f} MB")]
+
+
+def _tools() -> list[_tables.Row]:
+    return [_row(tool, "ok" if shutil.which(tool) else "absent", f"only for {use}") for tool, use in _TOOLS]

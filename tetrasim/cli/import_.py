@@ -1,0 +1,115 @@
+"""Check an ONNX file: what it holds, how much of it has a cost model, and whether our numbers agree.
+
+The interpreter runs the imported graph on seeded inputs and is compared with onnxruntime on the file.
+"""
+
+from __future__ import annotations
+
+import json as json_text
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tetrasim.cli import _arguments, _options, _tables
+from tetrasim.cli._progress import progress
+from tetrasim.errors import UserError
+
+if TYPE_CHECKING:
+    from tetrasim.sim.ir.graph import Graph
+    from tetrasim.sim.result import CoverageResult, NumericsResult
+
+app = _options.new_app()
+
+
+@app.command()
+def import_(
+    file: Annotated[Path, typer.Argument(help="An .onnx file.")],
+    dim: _options.Dims = None,
+    check: Annotated[bool, typer.Option(help="Compare the interpreter with onnxruntime.")] = True,
+    explain_rewrites: Annotated[
+        bool, typer.Option("--explain-rewrites", help="Say what was recovered, and why not.")
+    ] = False,
+    graph_text: Annotated[
+        bool, typer.Option("--text", help="Print the imported graph, one line per node.")
+    ] = False,
+    json: _options.Json = False,
+    quiet: _options.Quiet = False,
+) -> None:
+    """Import FILE and print what it contains, its coverage, and its error against onnxruntime."""
+    from tetrasim.loading import import_file
+    from tetrasim.numerics import check_numerics
+    from tetrasim.sim.analysis.coverage import coverage
+    from tetrasim.sim.ops.rounding import EXACT
+    from tetrasim.sim.result import NumericsResult
+
+    if file.suffix != ".onnx":
+        raise UserError(
+            f"'{file}' is not an .onnx file", where="import", hint="give the path of an .onnx file"
+        )
+    with progress(quiet) as step:
+        step(f"importing {file.name}", 0.0)
+        raw, graph, notes = import_file(file, _arguments.dims(dim or ()))
+        step("comparing with onnxruntime", 0.5)
+        numerics = (
+            check_numerics(raw, graph, file, EXACT) if check else NumericsResult(False, "not asked for")
+        )
+    covered = coverage((graph,))
+    if json:
+        report = {
+            "file": str(file),
+            "dims": dict(graph.dims),
+            "coverage": asdict(covered),
+            "numerics": asdict(numerics),
+        }
+        _options.out(json_text.dumps({**report, "rewrites": list(notes)}, indent=1, ensure_ascii=False))
+        return
+    if graph_text:
+        _options.out(graph.to_text())
+        return
+    _options.out(_summary(file, graph, covered, numerics))
+    if explain_rewrites:
+        _options.out(
+            "\nrewrites:\n" + ("\n".join(f"  {note}" for note in notes) or "  none applied, none missed")
+        )
+
+
+def _summary(file: Path, graph: Graph, covered: CoverageResult, numerics: NumericsResult) -> str:
+    from tetrasim.sim.analysis.coverage import op_table
+    from tetrasim.units import si, si_bytes
+
+    rows: list[_tables.Row] = [
+        {
+            "op": r.op,
+            "nodes": r.nodes,
+            "modelled": r.modelled,
+            "MACs": si(r.macs, ""),
+            "bytes": si_bytes(r.nbytes),
+        }
+        for r in op_table(graph)
+    ]
+    parameters = sum(v.type.elements for v in graph.weights)
+    inputs = ", ".join(f"{v.name} {v.type}" for v in graph.inputs[:6])
+    more = f", … ({len(graph.inputs)} in all)" if len(graph.inputs) > 6 else ""
+    share = 100 * covered.nodes_modelled / covered.nodes if covered.nodes else 100.0
+    cover = f"coverage: {share:.1f} % of nodes ({covered.nodes_modelled} of {covered.nodes})"
+    cover += f", {100 * covered.bytes_fraction:.1f} % of bytes"
+    lines = [
+        f"{file.name}: {len(graph.nodes)} nodes, {si(parameters, '', 4).strip()} parameters",
+        f"inputs: {inputs}{more}",
+        cover,
+        _error_line(numerics),
+        "",
+        _tables.text(rows),
+    ]
+    return "\n".join(lines)
+
+
+def _error_line(numerics: NumericsResult) -> str:
+    if not numerics.checked:
+        return f"interpreter against onnxruntime: not checked ({numerics.note})"
+    return (
+        f"interpreter against onnxruntime: max |Δ| {numerics.max_abs_error:.2e}"
+        f" on outputs that span {numerics.output_range:.3g}"
+    )
