@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tetrasim.sim.energy.static import add_static_energy as add_static_energy
+from tetrasim.sim.energy.static import add_static_energy
 from tetrasim.sim.engine.jit import jit
 from tetrasim.sim.engine.program import PIPELINE_PART, RELEASE_PART, Program, ProgramError
 from tetrasim.sim.engine.static import run_static, serve_rows, to_ps
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     from tetrasim.sim.ir.family import GraphFamily
     from tetrasim.sim.ir.graph import Graph
+
+__all__ = ["add_static_energy", "simulate_one", "simulate_runs", "total_runs"]
 
 MAX_STACKED = 1 << 22  # elements of the largest stacked column: 32 MB
 
