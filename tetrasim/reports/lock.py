@@ -24,7 +24,7 @@ _KEYS = ("schema_version", "tetrasim", *_DECIDES)
 
 @dataclass(frozen=True, slots=True)
 class LockedTarget:
-    """`overrides` are (dotted path, value) in the order given; the hash may be empty in a hand-written lock."""
+    """`overrides`: (dotted path, value) in the order given; a hand-written lock may have no hash."""
 
     preset: str
     overrides: tuple[tuple[str, Scalar], ...] = ()
