@@ -9,6 +9,7 @@ from pathlib import Path
 from tetrasim.errors import UserError, nearest
 from tetrasim.hw_targets.common.presets import Preset, load_preset, preset_files
 from tetrasim.hw_targets.common.target import Config, Target
+from tetrasim.hw_targets.common.user_presets import user_preset_file
 
 _HERE = Path(__file__).parent
 
@@ -39,7 +40,8 @@ def load_target(name: str) -> Target[Config]:
 
 
 def find_preset(name: str) -> tuple[Target[Config], Preset[Config]]:
-    """Target and preset of `gpu/t4`, of `gpu` with a user's file (`gpu/path/to/mine.yaml`).
+    """Target and preset of `gpu/t4`, or of `gpu` with a user's file (`gpu/path/to/mine.yaml`). A preset of
+    the same name in the user's own folder (a calibrated `cpu/host`) comes before the one that ships.
 
     Raises:
         UserError: unknown target or preset, with the nearest name.
@@ -54,4 +56,6 @@ def find_preset(name: str) -> tuple[Target[Config], Preset[Config]]:
         raise UserError(
             f"unknown preset '{name}'", hint=nearest(name, [p for p in preset_names() if p.startswith(kind)])
         )
-    return target, load_preset(_HERE / kind / "presets" / f"{rest}.yaml", name, target.config_type)
+    own = user_preset_file(name)
+    shipped = _HERE / kind / "presets" / f"{rest}.yaml"
+    return target, load_preset(own if own.is_file() else shipped, name, target.config_type)

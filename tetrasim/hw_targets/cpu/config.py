@@ -40,12 +40,13 @@ class GemmConfig(Config):
     pack_bytes_per_cycle: float = Field(gt=0, description="rearranging an operand that is not a constant")
     step_floor_cycles: float = Field(ge=0, description="least cycles per depth step of a tile: FMA latency")
     col_block: int = Field(gt=0, description="columns of a packed panel: A is read again for each of them")
-    stream_efficiency: float = Field(
-        gt=0, le=1, description="of the bandwidth, for a weight read through register tiles of several rows"
+    stream_slowdown: float = Field(
+        ge=0, description="added to the time of reading a weight from DRAM, relative, for a full tile of rows"
     )
     reread_efficiency: float = Field(gt=0, le=1, description="of the bandwidth, for A and C read again")
-    overlap: float = Field(
-        ge=0, le=1, description="of the shorter of arithmetic and traffic, hidden by the longer"
+    overlap: float = Field(ge=0, le=1, description="part of arithmetic or cache traffic hidden by the other")
+    dram_overlap: float = Field(
+        ge=0, le=1, description="part of arithmetic or DRAM traffic hidden by the other"
     )
     col_granularity: int = Field(gt=0, description="columns are padded to a multiple of this")
 

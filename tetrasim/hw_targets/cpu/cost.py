@@ -66,6 +66,11 @@ class Streams:
 
     amounts: tuple[tuple[int, str, int], ...]
 
+    @property
+    def from_dram(self) -> bool:
+        """Some of it comes from main memory."""
+        return any(level == DRAM for level, _, _ in self.amounts)
+
     def seconds(self, machine: Machine, threads: int) -> tuple[tuple[str, float], ...]:
         """Time per part, one after the other."""
         found: dict[str, float] = {}
@@ -118,9 +123,12 @@ def _gemm(work: Work, machine: Machine, resident: int) -> Cost:
     arithmetic = (("multiply-add", cycles.ideal / clock), ("GEMM tiles", cycles.tiles / clock))
     streams = streams_of(work.reads, work.writes, machine, resident)
     traffic = streams.seconds(machine, cycles.threads)
-    if gemm.m > 1:
-        traffic = tuple((name, s / g.stream_efficiency) for name, s in traffic)
-    body = _overlapped(arithmetic, traffic, g.overlap)
+    # The more rows use what was loaded, the fewer loads are in flight: far memory answers more slowly.
+    slow = 1.0
+    if streams.from_dram:
+        slow += g.stream_slowdown * (min(gemm.m, g.tile_rows) - 1) / max(g.tile_rows - 1, 1)
+    hidden = 1.0 if gemm.m == 1 else g.dram_overlap if streams.from_dram else g.overlap
+    body = _overlapped(arithmetic, tuple((name, s * slow) for name, s in traffic), hidden)
     again, reach = reread_bytes(gemm, g, bits)
     level = machine.level_for(reach)
     if again and level > 1:

@@ -2,8 +2,8 @@
 
 C[m,n] += A[m,k] B[k,n] is computed in register tiles of `tile_rows` x `tile_cols`. Per depth step a tile of r
 rows takes r * cols multiply-adds, and never less than the latency of one FMA chain (few rows cannot fill the
-pipeline). Tiles are padded, not shrunk, in columns; the last rows run as a shorter tile. Constant operands
-were packed once, before the first run; activations are packed at every product.
+pipeline). Tiles are padded, not shrunk, in columns; the last rows run as half a tile and a shorter one.
+Constant operands were packed once, before the first run; activations are packed at every product.
 Source: the structure of BLIS (Van Zee, van de Geijn, ACM TOMS 41(3), 2015) and of MLAS in onnxruntime.
 """
 
@@ -51,11 +51,9 @@ def gemm_cycles(gemm: Gemm, config: GemmConfig, mac_rate: float, bits: int, thre
         return GemmCycles(1, 0.0, 0.0, 0.0)
     used = min(threads, gemm.macs // MACS_PER_THREAD + 1)
     cols = -(-n // config.col_granularity) * config.col_granularity
-    full, rest = divmod(m, config.tile_rows)
-    step = full * _step(config.tile_rows, cols, config, mac_rate)
-    if rest:
-        step += _step(rest, cols, config, mac_rate)
-    row_tiles = full + (1 if rest else 0)
+    heights = _tile_heights(m, config.tile_rows)
+    step = sum(count * _step(rows, cols, config, mac_rate) for rows, count in heights)
+    row_tiles = sum(count for _, count in heights)
     col_tiles = -(-cols // config.tile_cols)
     starts = row_tiles * col_tiles * -(-k // config.depth_block)
     alone = gemm.batch * (step * k + starts * config.tile_overhead_cycles + config.call_overhead_cycles)
@@ -67,6 +65,19 @@ def gemm_cycles(gemm: Gemm, config: GemmConfig, mac_rate: float, bits: int, thre
     if not gemm.weight_is_b:
         packing = gemm.batch * k * n * bits / 8 / config.pack_bytes_per_cycle / used
     return GemmCycles(used, min(ideal, busiest), max(busiest - ideal, 0.0), packing)
+
+
+def _tile_heights(m: int, tile_rows: int) -> tuple[tuple[int, int], ...]:
+    """(rows, how many): whole tiles, then half a tile if it fits, then the rest as one short tile."""
+    full, rest = divmod(m, tile_rows)
+    half = max(tile_rows // 2, 1)
+    found = [(tile_rows, full)] if full else []
+    if rest >= half:
+        found.append((half, rest // half))
+        rest %= half
+    if rest:
+        found.append((rest, 1))
+    return tuple(found)
 
 
 def _step(rows: int, cols: int, config: GemmConfig, mac_rate: float) -> float:

@@ -1,7 +1,8 @@
 """Time of loops over elements: element-wise chains, reductions, copies, gathers.
 
-A loop costs its element operations by kind plus its loads and stores. Reductions are priced apart: a sum along
-a row is a chain of additions, and the passes of a softmax share their loads; both pay for starting every row. Rates are cycles per element on one core with the data at hand; memory is `cost.py`'s.
+A loop costs its element operations by kind plus its loads and stores. Reductions are priced apart: a sum
+along a row is a chain of additions, and the passes of a softmax share their loads; both pay for starting
+every row. Rates are cycles per element on one core with the data at hand; memory is `cost.py`'s.
 """
 
 from __future__ import annotations

@@ -66,6 +66,16 @@ def wide_model(values: int) -> onnx.ModelProto:
     return _model(nodes, ins, frozenset(), [f"y{i}" for i in range(values)])
 
 
+def chain_of(op: str, x: NDArray[np.float32], weights: Sequence[NDArray[np.float32]]) -> onnx.ModelProto:
+    """`op` applied to `x` and each of the constant `weights` in turn; equal weights are stored apart."""
+    from onnx import helper
+
+    names = [f"w{i}" for i in range(len(weights))]
+    nodes = [helper.make_node(op, [f"x{i}" if i else "x", w], [f"x{i + 1}"]) for i, w in enumerate(names)]
+    held = tuple(zip(names, weights, strict=True))
+    return _model(nodes, (("x", x), *held), frozenset(names), [f"x{len(weights)}"])
+
+
 def _model(
     nodes: Sequence[onnx.NodeProto],
     inputs: Sequence[tuple[str, NDArray[np.generic]]],

@@ -8,7 +8,7 @@ thread has its own buffer. Every figure is the best of several repeats: other lo
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ParamSpec, TypeVar, cast
@@ -106,6 +106,23 @@ def best_seconds(run: Callable[[], object], repeats: int, at_least_s: float = 0.
     return best
 
 
+@_fused
+def _dependent(x: int, repeats: int) -> int:
+    """A chain in which each step waits for an integer product and a sum: three cycles and one. Squares, as
+    a compiler composes linear steps."""
+    for _ in range(repeats):
+        x = x * x + 1442695040888963407
+    return x
+
+
+def clock_hz() -> float:
+    """Clock of one busy core, from a chain of dependent products and sums of four cycles a step (Intel since
+    Sandy Bridge, AMD since Zen; Agner Fog's instruction tables). Elsewhere it is a unit, not a fact: rates
+    are kept per cycle of this clock."""
+    repeats = 3_000_000
+    return 4 * repeats / best_seconds(lambda: _dependent(1, repeats), 9)
+
+
 def mac_peak(threads: int) -> float:
     """Multiply-adds per second of `threads` threads together."""
     buffers = [(np.full(1024, 0.4, np.float32), np.zeros(1024, np.float32)) for _ in range(threads)]
@@ -145,8 +162,3 @@ def _parallel_best(task: Callable[[int], None], threads: int, repeats: int) -> f
         return best_seconds(lambda: task(0), repeats)
     with ThreadPoolExecutor(threads) as pool:
         return best_seconds(lambda: list(pool.map(task, range(threads))), repeats)
-
-
-def sizes_for(l1: int, l2: int, l3: int) -> Sequence[int]:
-    """Working sets well inside each level, and one far beyond the last."""
-    return (l1 // 2, (l1 + l2) // 2, (l2 + l3) // 4, max(4 * l3, 128 << 20))

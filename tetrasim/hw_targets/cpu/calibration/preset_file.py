@@ -1,0 +1,208 @@
+"""From measurements to a preset: the values that are measured as they stand, and the YAML file.
+
+Register tiles and rates of narrow formats follow from the instruction sets that the processor announces;
+power cannot be read without privileges and stays an assumption, marked so.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel
+
+from tetrasim.hw_targets.common.user_presets import user_preset_file
+from tetrasim.hw_targets.cpu.config import VectorConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tetrasim.hw_targets.cpu.calibration.calibrate import Calibration, Measurements
+    from tetrasim.hw_targets.cpu.calibration.probe import Bandwidth
+
+Tree = dict[str, "float | int | str | Tree"]
+# Not measured: assumed on every machine, marked in the file.
+ASSUMED = (
+    "power.",
+    "tile_rows",
+    "tile_cols",
+    "col_granularity",
+    "col_block",
+    "depth_block",
+    "call_overhead",
+    "eager_op_ns",
+    "numa",
+    "_rate",
+    "row_overhead",
+    "gather_row",
+)
+
+
+def host_values(m: Measurements) -> Tree:
+    """Config values before the fits (vector and product parameters start from plain assumptions)."""
+    clock = m.clock_hz
+    # With all threads busy the clock falls and hyper-threads share units: one number covers both.
+    shared_clock = clock * min(m.peak_all / (m.peak_one * m.host.cores), 1.0)
+    cores = m.host.cores
+    return {
+        "dtype": "float32",
+        "measured_as": "host",
+        "cores": cores,
+        "core": {
+            "clock_hz": round(shared_clock),
+            "single_clock_hz": round(clock),
+            "fp32_macs_per_cycle": _short(m.peak_one / clock),
+            **_format_rates(m.host.flags),
+        },
+        "gemm": {**_tile(m.host.flags), **_GEMM_START},
+        "vector": {
+            **dict.fromkeys(VectorConfig.model_fields, 0.0),
+            "row_overhead_cycles": 40.0,
+            "gather_row_cycles": 40.0,
+        },
+        "l1": _cache(m, 0, m.host.l1_bytes, 1, clock),
+        "l2": _cache(m, 1, m.host.l2_bytes, m.host.l2_shared_by, clock),
+        "l3": _cache(m, 2, m.l3_reach_bytes, m.host.l3_shared_by, clock),
+        "dram": {
+            "capacity_bytes": m.host.memory_bytes,
+            "bandwidth_bytes_per_s": _short(_dram(m, cores)),
+            "core_bandwidth_bytes_per_s": _short(_dram(m, 1)),
+            "numa_nodes": 1,
+        },
+        "overhead": {
+            "node_ns": _short(m.overheads.node * 1e9),
+            "run_ns": _short(m.overheads.run * 1e9),
+            "value_ns": _short(m.overheads.value * 1e9),
+            "fork_join_ns": _short(m.overheads.fork_join * 1e9),
+            "eager_op_ns": 8000.0,
+        },
+        "power": _power(cores, m.peak_one * cores),
+    }
+
+
+_GEMM_START: Tree = {
+    "depth_block": 256,
+    "col_block": 128,
+    "efficiency": 0.95,
+    "tile_overhead_cycles": 20.0,
+    "call_overhead_cycles": 100.0,
+    "pack_bytes_per_cycle": 8.0,
+    "step_floor_cycles": 4.0,
+    "stream_slowdown": 0.8,
+    "reread_efficiency": 0.5,
+    "overlap": 0.9,
+    "dram_overlap": 0.1,
+}
+
+
+def _short(value: float) -> float:
+    """Four significant digits: more would be noise."""
+    return float(f"{value:.4g}")
+
+
+def _tile(flags: frozenset[str]) -> Tree:
+    """Register tile of the library for the widest vectors announced."""
+    if "avx512f" in flags:
+        rows, cols = 12, 32
+    elif "avx2" in flags:
+        rows, cols = 6, 16
+    else:
+        rows, cols = 8, 8
+    return {"tile_rows": rows, "tile_cols": cols, "col_granularity": max(cols // 2, 4)}
+
+
+def _format_rates(flags: frozenset[str]) -> Tree:
+    """Multiply-add rates relative to float32, from the instruction sets announced."""
+    bfloat = 16.0 if "amx_bf16" in flags else 2.0 if {"avx512_bf16", "bf16"} & flags else 1.0
+    half = 2.0 if {"avx512_fp16", "asimdhp"} & flags else 1.0
+    integer = (
+        32.0
+        if "amx_int8" in flags
+        else 4.0
+        if {"avx512_vnni", "avx_vnni", "i8mm", "asimddp"} & flags
+        else 2.0
+    )
+    return {"bf16_rate": bfloat, "fp16_rate": half, "int8_rate": integer}
+
+
+def _cache(m: Measurements, level: int, nbytes: int, shared_by: int, clock: float) -> Tree:
+    """Capacity and rates of one level; the mean of reading and copying."""
+    one, every = (_mean(group, level) for group in (m.levels_one, m.levels_all))
+    private = shared_by <= 1 and level < 2
+    return {
+        "bytes_per_core": nbytes if private else 0,
+        "shared_bytes": 0 if private else nbytes,
+        "cluster_cores": 1 if private else max(min(shared_by, m.host.cores), 1),
+        "bytes_per_cycle": _short(one / clock),
+        "total_bytes_per_s": 0.0 if private else _short(max(every, one)),
+    }
+
+
+def _mean(levels: Sequence[Bandwidth], level: int) -> float:
+    found = levels[level]
+    return math.sqrt(found.read_bytes_per_s * found.copy_bytes_per_s)
+
+
+def _dram(m: Measurements, threads: int) -> float:
+    """Reading from main memory: the probe, or a product of one row, whichever was faster."""
+    cold = [4 * s.gemm.n * s.gemm.k / s.seconds for s in m.gemms if s.cold and s.gemm.m == 1]
+    one = max(m.levels_one[3].read_bytes_per_s, *cold)
+    return one if threads == 1 else max(one, m.levels_all[3].read_bytes_per_s)
+
+
+def _power(cores: int, macs_per_s: float) -> Tree:
+    """Assumed: 5 W idle and 10 W per core at its multiply-add peak, split as in the shipped presets."""
+    dynamic = 10.0 * cores
+    return {
+        "idle_w": 5.0,
+        "limit_w": 5.0 + 2 * dynamic,
+        "core_active_w": 4.0,
+        "fp32_mac_pj": _short(0.4 * dynamic / macs_per_s * 1e12),
+        "vector_op_pj": _short(0.2 * dynamic / macs_per_s * 1e12),
+        "l2_byte_pj": 4.0,
+        "l3_byte_pj": 10.0,
+        "dram_byte_pj": 120.0,
+    }
+
+
+def to_yaml(calibration: Calibration) -> str:
+    """The preset file, every number with its source."""
+    m = calibration.measured
+    how = f"calibrated here; load {m.load_before:.1f} before and {m.load_after:.1f} after"
+    lines = [f"title: {_quoted(f'{m.host.name} ({m.host.cores} cores, calibrated)')}"]
+    lines += _leaves(calibration.config, "", how)
+    return "\n".join(lines) + "\n"
+
+
+def _leaves(config: BaseModel, path: str, how: str) -> list[str]:
+    out: list[str] = []
+    indent = "  " if path else ""
+    for name in type(config).model_fields:
+        value = getattr(config, name)
+        here = f"{path}.{name}" if path else name
+        if isinstance(value, BaseModel):
+            out += [f"{name}:", *_leaves(value, here, how)]
+        elif isinstance(value, str | bool):
+            out.append(f"{indent}{name}: {_quoted(value) if isinstance(value, str) else str(value).lower()}")
+        elif any(word in here for word in ASSUMED):
+            out.append(f"{indent}{name}: {{value: {value}, source: not measured, mark: assumed}}")
+        else:
+            out.append(f"{indent}{name}: {{value: {value}, source: {_quoted(how)}}}")
+    return out
+
+
+def _quoted(text: str) -> str:
+    """A YAML single-quoted scalar."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def write_host_preset(calibration: Calibration) -> Path:
+    """Write the preset where `cpu/host` is looked up first; the file appears whole or not at all."""
+    target = user_preset_file("cpu/host")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_suffix(f".{os.getpid()}.part")
+    partial.write_text(to_yaml(calibration), encoding="utf-8")
+    partial.replace(target)
+    return target

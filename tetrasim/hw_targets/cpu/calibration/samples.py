@@ -1,0 +1,133 @@
+"""What `calibrate` measures through onnxruntime: single ops of a chosen size, products hot and cold.
+
+Sizes are chosen so that a vector op's data stays in L2 (the loop is measured, not the memory), and products
+cover few rows, whole tiles, remainders, long depths, packed and constant operands. A cold product reads its
+weight from main memory: a chain of different weights larger than the last cache.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tetrasim.hw_targets.cpu.calibration.onnx_bench import OpCase, bound_run, chain_of, op_model, op_seconds
+from tetrasim.hw_targets.cpu.calibration.probe import best_seconds
+from tetrasim.sim.ops.work import Gemm
+
+ROWS, COLS = 64, 1024
+VECTOR_OPS = (
+    "Relu", "Identity", "Add", "Mul", "Div", "Sqrt", "Exp", "Erf", "Tanh", "Log", "Pow", "Sin", "Less",
+    "Cast", "Where", "Gelu", "GeluTanh", "Softmax", "LayerNormalization", "Concat", "Transpose",
+)  # fmt: skip
+HOT = (
+    (1, 768, 768), (1, 512, 2048), (2, 512, 512), (4, 768, 768), (8, 768, 768), (12, 512, 512),
+    (13, 512, 512), (32, 768, 768), (64, 64, 64), (128, 64, 128), (128, 768, 768), (128, 2048, 512),
+    (256, 256, 256), (100, 300, 500), (512, 512, 512), (384, 1536, 384), (1024, 1024, 1024),
+)  # fmt: skip
+PACKED = ((16, 512, 512), (64, 64, 64), (128, 64, 128), (128, 128, 64), (256, 512, 512), (512, 512, 512))
+COLD_ROWS = (1, 2, 4, 12, 32, 128)
+
+
+@dataclass(frozen=True, slots=True)
+class GemmSample:
+    """Best seconds of one product; `cold`: its weight came from main memory."""
+
+    gemm: Gemm
+    cold: bool
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class VectorSample:
+    """Best seconds of one op over ROWS x COLS, without the cost of the run and the node."""
+
+    op: str
+    seconds: float
+
+
+def vector_case(op: str, rows: int, cols: int) -> OpCase:
+    """The op on random positive data, as transformer graphs use it."""
+    rng = np.random.default_rng(0)
+    x = rng.random((rows, cols), np.float32) + np.float32(0.1)
+    one: tuple[str, NDArray[np.generic]] = ("x", x)
+    more: dict[str, tuple[tuple[str, NDArray[np.generic]], ...]] = {
+        "Add": (("y", x),),
+        "Mul": (("y", x),),
+        "Div": (("y", x),),
+        "Less": (("y", x),),
+        "Pow": (("p", np.full(1, 3.0, np.float32)),),
+        "LayerNormalization": (("w", x[0]), ("b", x[1])),
+    }
+    attributes: dict[str, dict[str, int | float | str | Sequence[int]]] = {
+        "Cast": {"to": 6},
+        "GeluTanh": {"approximate": "tanh"},
+        "Concat": {"axis": 0},
+        "Transpose": {"perm": (1, 0)},
+    }
+    inputs = (one, *more.get(op, ()))
+    if op == "Where":
+        inputs = (("m", x > 0.5), one, ("y", x))
+    elif op == "Concat":
+        inputs = (("x", x[: rows // 2]), ("y", x[rows // 2 :]))
+    name = "Gelu" if op == "GeluTanh" else op
+    return OpCase(name, inputs, frozenset("pwb"), attributes.get(op, {}))
+
+
+def measure_vectors(threads: int, empty_s: float) -> tuple[VectorSample, ...]:
+    """Every op of VECTOR_OPS, with `empty_s` (a run of one trivial node) taken off."""
+    return tuple(
+        VectorSample(
+            op, max(op_seconds(vector_case(op, ROWS, COLS), threads, at_least_s=0.05) - empty_s, 1e-9)
+        )
+        for op in VECTOR_OPS
+    )
+
+
+def gemm_case(m: int, k: int, n: int, constant: bool) -> OpCase:
+    """One product of random matrices."""
+    rng = np.random.default_rng(m)
+    a = rng.random((m, k), np.float32)
+    b = rng.random((k, n), np.float32)
+    return OpCase("MatMul", (("a", a), ("b", b)), frozenset("b") if constant else frozenset())
+
+
+def measure_gemms(threads: int, l3_bytes: int, empty_s: float) -> tuple[GemmSample, ...]:
+    """Hot, packed and cold products."""
+    found = []
+    for shapes, constant in ((HOT, True), (PACKED, False)):
+        for m, k, n in shapes:
+            seconds = op_seconds(gemm_case(m, k, n, constant), threads, at_least_s=0.1) - empty_s
+            found.append(GemmSample(Gemm(1, m, n, k, constant), False, max(seconds, 1e-9)))
+    weights = cold_weights(l3_bytes)
+    for m in COLD_ROWS:
+        found.extend(_cold(m, weights, threads))
+    return tuple(found)
+
+
+def cold_weights(l3_bytes: int) -> tuple[NDArray[np.float32], ...]:
+    """Alternating 768 x 3072 and 3072 x 768, together at least three times the last cache (and 64 MB), at
+    most 450 MB. All differ: onnxruntime keeps one packed copy of equal weights."""
+    rng = np.random.default_rng(1)
+    pairs = min(max(3 * l3_bytes, 64 << 20) // (2 * 4 * 768 * 3072) + 1, 24)
+    shapes = ((768, 3072), (3072, 768)) * pairs
+    return tuple(rng.random(s, np.float32) * np.float32(1e-3) for s in shapes)
+
+
+def _cold(m: int, weights: tuple[NDArray[np.float32], ...], threads: int) -> tuple[GemmSample, ...]:
+    """The mean of one product of the chain, as the two shapes alternate."""
+    x = np.ones((m, 768), np.float32)
+    run = bound_run((("x", x),), chain_of("MatMul", x, weights), threads)
+    seconds = best_seconds(run, 9, 0.4) / len(weights)
+    return (
+        GemmSample(Gemm(1, m, 3072, 768), True, seconds),
+        GemmSample(Gemm(1, m, 768, 3072), True, seconds),
+    )
+
+
+def empty_run_seconds(threads: int) -> float:
+    """A run of one node on one element."""
+    case = OpCase("Relu", (("x", np.ones((1, 1), np.float32)),))
+    return best_seconds(bound_run(case.inputs, op_model(case), threads), 50, 0.1)
