@@ -31,6 +31,7 @@ from tetrasim.sim.ir.onnx_file import (
 from tetrasim.sim.ir.order import check_order
 from tetrasim.sim.ir.states import finish, state_pairs
 from tetrasim.sim.ops.dtypes import onnx_type
+from tetrasim.sim.passes.pipeline import standard
 
 if TYPE_CHECKING:
     import onnx
@@ -55,16 +56,20 @@ def import_onnx(
     *,
     name: str | None = None,
     states: Mapping[str, str] | None = None,
+    rewrites: bool = True,
 ) -> Graph:
     """The graph of `path` with its symbolic dims bound to `dims`.
 
     `states` maps state inputs to the outputs that replace them; None: found by name (`past…`/`present…`).
+    `rewrites`: run the standard passes (`passes/pipeline.py`, which also says why a pattern did not match);
+    off: the file's own ops.
 
     Raises:
         UserError: unreadable or hostile file, unbound dim, unsupported op, shapes that do not fit.
     """
     path = Path(path)
-    return _build(read_model(path), path, dict(dims or {}), name or path.stem, states)
+    graph = _build(read_model(path), path, dict(dims or {}), name or path.stem, states)
+    return standard(graph)[0] if rewrites else graph
 
 
 def import_family(
@@ -75,6 +80,7 @@ def import_family(
     contexts: Sequence[int] = (32, 52),
     name: str | None = None,
     states: Mapping[str, str] | None = None,
+    rewrites: bool = True,
 ) -> GraphFamily:
     """The step graph of `path` at every context length: three imports that differ in `dims[symbol]`, at the
     first of `contexts`, a little later, and at the last one (or further) as the proof.
@@ -84,14 +90,17 @@ def import_family(
     """
     path = Path(path)
     model = read_model(path)
+    bound = dict(dims or {})
+
+    def at(context: int | None) -> Graph:
+        known = bound if context is None else {**bound, symbol: context}
+        graph = _build(model, path, known, name or path.stem, states)
+        return standard(graph)[0] if rewrites else graph
+
     if symbol not in symbols_of(model.graph):
-        return constant_family(_build(model, path, dict(dims or {}), name or path.stem, states))
+        return constant_family(at(None))
     first = contexts[0]
-    low, high, proof = (
-        _build(model, path, {**(dims or {}), symbol: at}, name or path.stem, states)
-        for at in (first, first + 7, max(contexts[-1], first + 20))
-    )
-    return family_from(low, high, proof, symbol)
+    return family_from(at(first), at(first + 7), at(max(contexts[-1], first + 20)), symbol)
 
 
 def _build(

@@ -123,3 +123,23 @@ _define(
     {"exp": 1, "add": 1, "mul": 2, "select": 1},
 )
 _define("Selu", _selu, {"exp": 1, "add": 1, "mul": 2, "select": 1})
+
+
+def _gated(name: str, counts: Callable[[Node], Mapping[str, int]]) -> None:
+    """act(gate) * up, Shazeer, arXiv:2002.05202."""
+
+    def reference(arrays: Arrays, attrs: Attrs, arith: Arithmetic) -> tuple[Arr, ...]:
+        gate, up = as_float(have(arrays, 0)), have(arrays, 1)
+        if name == "SwiGLU":
+            return (gate * sigmoid(gate, arith) * up,)
+        return (gelu(gate, str_attr(attrs, "approximate", "none") == "tanh", arith) * up,)
+
+    def work(node: Node) -> Work:
+        per = dict(counts(node))
+        return vector_work(node, {**per, "mul": per.get("mul", 0) + 1})
+
+    OPS[name] = OpDef(same, reference, work)
+
+
+_gated("SwiGLU", lambda _: SILU_OPS)
+_gated("GeGLU", _gelu_counts)

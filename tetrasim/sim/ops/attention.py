@@ -4,7 +4,8 @@
 `v_layout`, `o_layout` name the order of their axes (b batch, h heads, s tokens, d width): fused kernels
 read and write strided tensors, so a transpose around attention is a layout, not work. With fewer key heads
 than query heads, each key head serves a group (GQA). `causal`: query i sees keys up to kv_len - q_len + i.
-The additive or boolean `mask` broadcasts to [b, h, q, k]. `softcap` > 0: scores become c tanh(scores / c).
+`window` w > 0: and only the last w of them. The additive or boolean `mask` broadcasts to [b, h, q, k].
+`softcap` c > 0: scores become c tanh(scores / c). A query that may see no key yields zeros, as in torch.
 """
 
 from __future__ import annotations
@@ -32,7 +33,6 @@ from tetrasim.sim.ops.opdef import (
     need,
     reads,
     reshaped,
-    same,
     str_attr,
     vector_work,
     writes,
@@ -70,9 +70,10 @@ def _infer(types: Types, attrs: Attrs) -> tuple[TensorType, ...]:
     return (reshaped(need(types, 0), tuple(out[c] for c in str_attr(attrs, "o_layout", CANONICAL))),)
 
 
-def causal_mask(q_len: int, kv_len: int) -> Arr:
-    """True where query i may see key j: j <= kv_len - q_len + i."""
-    return np.tril(np.ones((q_len, kv_len), dtype=bool), kv_len - q_len)
+def causal_mask(q_len: int, kv_len: int, window: int = 0) -> Arr:
+    """True where query i may see key j: j <= kv_len - q_len + i, and j among the last `window` of these."""
+    visible = np.tril(np.ones((q_len, kv_len), dtype=bool), kv_len - q_len)
+    return np.triu(visible, kv_len - q_len - window + 1) if window else visible
 
 
 def _reference(arrays: Arrays, attrs: Attrs, arith: Arithmetic) -> tuple[Arr, ...]:
@@ -92,8 +93,12 @@ def _reference(arrays: Arrays, attrs: Attrs, arith: Arithmetic) -> tuple[Arr, ..
     if mask is not None:
         scores = np.where(mask, scores, -np.inf) if mask.dtype == bool else scores + mask
     if int_attr(attrs, "causal", 0):
-        scores = np.where(causal_mask(scores.shape[-2], scores.shape[-1]), scores, -np.inf)
-    out = np.asarray(arith.matmul(softmax(scores.astype(q.dtype), -1, arith), v))
+        visible = causal_mask(scores.shape[-2], scores.shape[-1], int_attr(attrs, "window", 0))
+        scores = np.where(visible, scores, -np.inf)
+    with np.errstate(invalid="ignore"):
+        weights = softmax(scores.astype(q.dtype), -1, arith)
+    blind = np.all(scores == -np.inf, axis=-1, keepdims=True)
+    out = np.asarray(arith.matmul(np.where(blind, 0, weights).astype(q.dtype), v))
     layout = str_attr(attrs, "o_layout", CANONICAL)
     return (np.ascontiguousarray(out.transpose([CANONICAL.index(c) for c in layout])),)
 
@@ -114,10 +119,26 @@ def _work(node: Node) -> Work:
     return Work(node.op, WorkKind.ATTENTION, reads(node), writes(node), attention=attention_shape(node))
 
 
+def _rotate_type(types: Types, attrs: Attrs) -> tuple[TensorType, ...]:
+    x = need(types, 0)
+    layout = str_attr(attrs, "x_layout")
+    shape = tuple(x.shape[p] for p in _perm(layout)) if layout else x.shape
+    for i in (1, 2):
+        width = need(types, i).shape[-1:]
+        broadcast((*need(types, i).shape[:-1], 1), (*shape[:-1], 1))
+        rotated = int_attr(attrs, "rotary_dim", 0) or shape[-1]
+        if rotated not in (*width, *(2 * w for w in width)):
+            raise ShapeError(f"cos and sin of width {width} for {rotated} rotated columns")
+    return (reshaped(x, shape),)
+
+
 def _rotate(arrays: Arrays, attrs: Attrs, _: Arithmetic) -> tuple[Arr, ...]:
-    """x cos + rotate(x) sin over the first `rotary_dim` of the last axis; cos and sin broadcast to x and
-    have its width (halves repeated) or half of it."""
+    """x cos + turn(x) sin over the first `rotary_dim` of the last axis; cos and sin broadcast to x and
+    have its width (halves repeated) or half of it. `x_layout`: order of x's axes, the result is bhsd."""
     x, cos, sin = (as_float(have(arrays, i)) for i in range(3))
+    layout = str_attr(attrs, "x_layout")
+    if layout:
+        x = x.transpose(_perm(layout))
     width = int_attr(attrs, "rotary_dim", 0) or x.shape[-1]
     part, rest = x[..., :width], x[..., width:]
     pairs = bool(int_attr(attrs, "interleaved", 0))
@@ -138,5 +159,5 @@ def _rotate_work(node: Node) -> Work:
 
 OPS = {
     "Attention": OpDef(_infer, _reference, _work),
-    "RotaryEmbedding": OpDef(same, _rotate, _rotate_work),
+    "RotaryEmbedding": OpDef(_rotate_type, _rotate, _rotate_work),
 }

@@ -33,7 +33,7 @@ from tetrasim.sim.ops.opdef import (
     view_work,
     writes,
 )
-from tetrasim.sim.ops.work import Operand, Work, WorkKind
+from tetrasim.sim.ops.work import Work, WorkKind
 
 Shape = tuple[int, ...]
 OPS: dict[str, OpDef] = {}
@@ -187,6 +187,11 @@ def _slices(shape: Shape, attrs: Attrs) -> tuple[slice, ...]:
             high = min(max(high, -1), size)
             out[i] = slice(min(max(low, 0), size - 1), None if high < 0 else high, step)
     return tuple(out)
+
+
+def slice_bounds(shape: Shape, attrs: Attrs) -> tuple[tuple[int, int, int], ...]:
+    """(start, stop, step) of every axis, clamped to the shape."""
+    return tuple(s.indices(d) for s, d in zip(_slices(shape, attrs), shape, strict=True))
 
 
 def _slice_type(types: Types, attrs: Attrs) -> tuple[TensorType, ...]:
@@ -370,5 +375,3 @@ def _blocks(types: Types, attrs: Attrs, up: bool) -> tuple[TensorType, ...]:
 
 OPS["DepthToSpace"] = OpDef(lambda t, a: _blocks(t, a, True), _depth_to_space, _copy_work)
 OPS["SpaceToDepth"] = OpDef(lambda t, a: _blocks(t, a, False), _space_to_depth, _copy_work)
-
-__all__ = ["OPS", "Operand", "is_contiguous", "resolve_shape"]

@@ -1,0 +1,45 @@
+"""The standard pipeline: every graph goes through it before it is priced."""
+
+from __future__ import annotations
+
+from tetrasim.sim.ir.graph import Graph, GraphError
+from tetrasim.sim.passes import activations, attention, gated, linear, norms, rotary, views
+from tetrasim.sim.passes.contract import Note, Outcome, Pass
+
+STANDARD: tuple[Pass, ...] = (
+    views.PASS,
+    norms.PASS,
+    activations.PASS,
+    gated.PASS,
+    rotary.PASS,
+    attention.PASS,
+    linear.PASS,
+)
+
+
+def run_passes(graph: Graph, passes: tuple[Pass, ...] = STANDARD) -> Outcome:
+    """`passes` in order, each with its requirements met and the graph verified after it.
+
+    Raises:
+        GraphError: a pass is in the wrong place or leaves a malformed graph (our defect).
+    """
+    done: set[str] = set()
+    notes: list[Note] = []
+    changed = False
+    for step in passes:
+        missing = set(step.requires) - done
+        if missing:
+            raise GraphError(f"pass '{step.name}' requires {', '.join(sorted(missing))} before it")
+        outcome = step.run(graph)
+        if outcome.changed:
+            outcome.graph.verify()
+        graph, changed = outcome.graph, changed or outcome.changed
+        notes.extend(outcome.notes)
+        done.add(step.name)
+    return Outcome(graph, changed, tuple(notes))
+
+
+def standard(graph: Graph) -> tuple[Graph, tuple[Note, ...]]:
+    """The graph that targets see, and why patterns that looked promising were left alone."""
+    outcome = run_passes(graph)
+    return outcome.graph, outcome.notes
