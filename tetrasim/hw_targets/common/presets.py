@@ -83,7 +83,8 @@ def validate(
         # A misspelt key is also a missing one: the misspelling is the better message.
         first = min(failure.errors(), key=lambda e: e["type"] != "extra_forbidden")
         path = ".".join(str(p) for p in first["loc"])
-        where = f"{file}:{lines.get(path, lines.get(path.rpartition('.')[0], 1))}"
+        line = lines.get(path, lines.get(path.rpartition(".")[0], 1))
+        where = f"{file}:{line}" if lines else str(file)  # a value of the command line has no line
         if first["type"] == "extra_forbidden":
             known = _fields_at(config_type, path.rpartition(".")[0])
             raise UserError(
@@ -130,7 +131,8 @@ def read_yaml(file: Path) -> tuple[dict[str, Plain], dict[str, int]]:
             raise UserError("the file is larger than 1 MB", where=str(file))
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as failure:
-        raise UserError(f"cannot read: {failure}", where=str(file)) from None
+        reason = getattr(failure, "strerror", None) or "not UTF-8 text"
+        raise UserError(f"cannot read: {reason}", where=str(file), hint="check the path of the file") from None
     try:
         if any(isinstance(t, yaml.AliasToken) for t in yaml.scan(text, Loader=yaml.SafeLoader)):
             raise UserError("YAML aliases are not accepted", where=str(file), hint="write the values out")
@@ -139,7 +141,8 @@ def read_yaml(file: Path) -> tuple[dict[str, Plain], dict[str, int]]:
     except yaml.YAMLError as failure:
         mark = getattr(failure, "problem_mark", None)
         where = f"{file}:{mark.line + 1}" if mark else str(file)
-        raise UserError(f"not valid YAML: {getattr(failure, 'problem', failure)}", where=where) from None
+        problem = getattr(failure, "problem", None) or "it cannot be parsed"
+        raise UserError(f"not valid YAML: {problem}", where=where, hint="close brackets and quotes") from None
     if not isinstance(tree, dict):
         raise UserError("expected `key: value` lines", where=str(file))
     return tree, dict(_lines(node, "", file))

@@ -25,7 +25,11 @@ def check_order(graph: onnx.GraphProto, where: str) -> None:
             if name in known:
                 continue
             if name not in made:
-                raise UserError(f"node '{label}' reads '{name}', which nothing computes", where=where)
+                raise UserError(
+                    f"node '{label}' reads '{name}', which nothing computes",
+                    where=where,
+                    hint="the file is incomplete: export it again",
+                )
             if _reaches(made, node, name):
                 raise UserError(
                     f"the graph has a cycle through node '{label}'",
@@ -39,7 +43,11 @@ def check_order(graph: onnx.GraphProto, where: str) -> None:
             )
         for name in node.output:
             if name and name in known:
-                raise UserError(f"node '{label}' computes '{name}', which exists already", where=where)
+                raise UserError(
+                    f"node '{label}' computes '{name}', which exists already",
+                    where=where,
+                    hint="every ONNX value has one producer: export it again",
+                )
             known.add(name)
 
 
