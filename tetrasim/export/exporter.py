@@ -72,7 +72,7 @@ def export_model(
             "check": check,
         }
     )
-    if output is not None and output.exists():
+    if output is not None and output.exists() and not (output.is_dir() and not any(output.iterdir())):
         raise UserError(f"the folder '{output}' exists", hint="choose another folder or remove it")
     target = output or cache.cache_root() / "exports" / f"{config.name}-{key[:16]}"
     if use_cache and (target / MANIFEST).is_file():
@@ -203,7 +203,9 @@ def _checks(
         return (), "the weights are absent"
     if not wanted:
         return (), "not asked for"
-    return (), "later"
+    from tetrasim.export.check import check_export
+
+    return check_export(config, slots, folder), ""
 
 
 def describe(exported: ExportedModel) -> dict[str, object]:

@@ -60,7 +60,27 @@ def trace_phase(module: nn.Module, phase: Phase) -> ir.Model:
     name_symbols(model, {port.name: port.shape for port in phase.inputs}, [p.name for p in phase.inputs])
     for value, out in zip(model.graph.outputs, phase.outputs, strict=True):
         value.name = out.name
+    _unify_sizes(model, phase)
     return model
+
+
+def _unify_sizes(model: ir.Model, phase: Phase) -> None:
+    """Read each named dim once: torch reads `past` from every layer's cache, which is one and the same."""
+    import onnx_ir as ir
+    from onnx_ir.passes.common import CommonSubexpressionEliminationPass, RemoveUnusedNodesPass
+
+    ports = {port.name: port for port in phase.inputs}
+    first: dict[tuple[int | str, ...], ir.Value] = {}
+    for node in tuple(model.graph):
+        source = node.inputs[0] if node.op_type == "Shape" else None
+        if source is None or source.name not in ports:
+            continue
+        start, end = (node.attributes.get_int(key, None) for key in ("start", "end"))
+        found = first.setdefault(ports[source.name].shape[start:end], node.outputs[0])
+        if found is not node.outputs[0]:
+            ir.convenience.replace_all_uses_with(node.outputs[0], found)
+    CommonSubexpressionEliminationPass()(model)
+    RemoveUnusedNodesPass()(model)
 
 
 def trace(module: nn.Module, args: tuple[Any, ...], dynamic_shapes: Any) -> ir.Model:

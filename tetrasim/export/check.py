@@ -1,0 +1,172 @@
+"""torch = onnxruntime = our interpreter, and prefill + steps = the full forward, on random inputs.
+
+Each comparison runs the written files, not the graphs in memory, and reports the largest absolute
+difference beside the largest value compared. A difference that rounding in another order cannot explain is
+our defect and stops the export.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tetrasim.export import weight_file
+from tetrasim.export.manifest import Check
+from tetrasim.export.phases import Phase, Port, phases_of
+from tetrasim.export.weight_file import Slot
+from tetrasim.models.config import ModelConfig
+
+Arr = NDArray[Any]
+Feeds = Mapping[str, Arr]
+# Runs one phase's file: (file, feeds) -> outputs in order.
+Runner = Callable[[Path, Phase, Feeds], list[Arr]]
+
+# float32 in another summation order moves results by ~1e-6 of their range; a wrong graph by far more.
+TOLERANCE = 1e-3
+_STEPS = 2
+
+
+class ExportMismatchError(Exception):
+    """The written graphs do not compute what the torch module does: a defect of the exporter."""
+
+
+def check_export(config: ModelConfig, slots: Sequence[Slot], folder: Path, seed: int = 0) -> tuple[Check, ...]:
+    """Compare the files in `folder` with torch.
+
+    Raises:
+        ExportMismatchError: for a difference beyond rounding.
+    """
+    module = load_module(config, weight_file.read(folder / weight_file.FILE, slots))
+    phases = {phase.name: phase for phase in phases_of(config)}
+    rng = np.random.default_rng(seed)
+    compare = _decoder if "step" in phases else _encoder
+    checks = compare(config, module, phases, folder, rng)
+    for check in checks:
+        if not check.max_abs_error <= TOLERANCE * max(check.output_range, 1.0):
+            raise ExportMismatchError(
+                f"{config.name}: {check.name} differ by {check.max_abs_error:.3g} "
+                f"(values up to {check.output_range:.3g})"
+            )
+    return tuple(checks)
+
+
+def load_module(config: ModelConfig, weights: Mapping[str, NDArray[np.float32]]) -> Any:
+    """The torch module with these weights (shared, not copied)."""
+    import torch
+
+    from tetrasim.export.trace import quiet
+    from tetrasim.models.transformer import build
+
+    module = build(config)
+    with quiet():  # torch warns that a mapped file must not be written through
+        state = {name: torch.from_numpy(array) for name, array in weights.items()}
+    module.load_state_dict(state, strict=False, assign=True)
+    if config.architecture == "decoder" and getattr(config.head, "tied", False):
+        module.head.weight = module.embedding.token.weight
+    return module
+
+
+def random_feeds(
+    phase: Phase, sizes: Mapping[str, int], rng: np.random.Generator, *, first_position: int = 0
+) -> dict[str, Arr]:
+    """Inputs of a phase: ids below their limits, positions counting from `first_position`, normal floats."""
+    return {port.name: _random(port, sizes, rng, first_position) for port in phase.inputs}
+
+
+def _random(port: Port, sizes: Mapping[str, int], rng: np.random.Generator, first: int) -> Arr:
+    shape = tuple(sizes[dim] if isinstance(dim, str) else dim for dim in port.shape)
+    if port.counts_from:
+        return np.arange(first, first + shape[0], dtype=np.int64)
+    if port.limit:
+        return rng.integers(0, port.limit, shape, dtype=np.int64)
+    return rng.standard_normal(shape, dtype=np.float32)
+
+
+def run_onnxruntime(path: Path, phase: Phase, feeds: Feeds) -> list[Arr]:
+    """The file's outputs by onnxruntime."""
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    return list(session.run([port.name for port in phase.outputs], dict(feeds)))
+
+
+def run_interpreter(path: Path, phase: Phase, feeds: Feeds) -> list[Arr]:
+    """The file's outputs by our importer, rewrites and interpreter."""
+    from tetrasim.sim.ir.importer import import_onnx
+    from tetrasim.sim.ir.interpreter import interpret
+
+    dims: dict[str, int] = {}
+    for port in phase.inputs:
+        for dim, size in zip(port.shape, feeds[port.name].shape, strict=True):
+            if isinstance(dim, str):
+                dims[dim] = size
+    found = interpret(import_onnx(path, dims, states=dict(phase.states)), feeds)
+    return [found[port.name] for port in phase.outputs]
+
+
+RUNNERS: dict[str, Runner] = {"onnxruntime": run_onnxruntime, "interpreter": run_interpreter}
+
+
+def _difference(name: str, got: Sequence[Arr], wanted: Sequence[Arr]) -> Check:
+    error = max(float(np.max(np.abs(a - b), initial=0.0)) for a, b in zip(got, wanted, strict=True))
+    finite = all(np.isfinite(a).all() for a in (*got, *wanted))
+    reach = max(float(np.max(np.abs(b), initial=0.0)) for b in wanted)
+    return Check(name, error if finite else float("inf"), reach)
+
+
+def _torch(module: Any, feeds: Feeds) -> list[Arr]:
+    import torch
+
+    with torch.inference_mode():
+        found = module(*(torch.from_numpy(array) for array in feeds.values()))
+    return [value.numpy() for value in (found if isinstance(found, tuple) else (found,))]
+
+
+def _encoder(
+    config: ModelConfig, module: Any, phases: Mapping[str, Phase], folder: Path, rng: np.random.Generator
+) -> list[Check]:
+    phase = phases["forward"]
+    feeds = random_feeds(phase, {"batch": 2, "seq": min(8, config.longest)}, rng)
+    wanted = _torch(module, feeds)
+    return [
+        _difference(f"forward: torch and {name}", run(folder / "forward.onnx", phase, feeds), wanted)
+        for name, run in RUNNERS.items()
+    ]
+
+
+def _decoder(
+    config: ModelConfig, module: Any, phases: Mapping[str, Phase], folder: Path, rng: np.random.Generator
+) -> list[Check]:
+    prompt = min(8, config.longest - _STEPS)
+    feeds = random_feeds(phases["prefill"], {"batch": 2, "seq": prompt + _STEPS}, rng)
+    short = {"input_ids": feeds["input_ids"][:, :prompt], "position": feeds["position"][:prompt]}
+    module.last_only = False
+    full = _torch(module, feeds)
+    module.last_only = True
+    prefill = _torch(module, short)
+    checks: list[Check] = []
+    for name, run in RUNNERS.items():
+        found = run(folder / "prefill.onnx", phases["prefill"], short)
+        checks.append(_difference(f"prefill: torch and {name}", found, prefill))
+        got = _generate(phases["step"], folder / "step.onnx", run, feeds, found)
+        wanted = [full[0][:, i : i + 1] for i in range(prompt - 1, prompt + _STEPS)] + full[1:]
+        checks.append(_difference(f"prefill + steps by {name} and torch's full forward", got, wanted))
+    return checks
+
+
+def _generate(phase: Phase, path: Path, run: Runner, feeds: Feeds, prefill: Sequence[Arr]) -> list[Arr]:
+    """Logits of the prefill and of every step, then the final states."""
+    logits, states = [prefill[0]], list(prefill[1:])
+    for i in range(states[0].shape[2], feeds["position"].shape[0]):
+        step = {"input_ids": feeds["input_ids"][:, i : i + 1], "position": feeds["position"][i : i + 1]}
+        step |= {before: value for (before, _), value in zip(phase.states, states, strict=True)}
+        found = run(path, phase, step)
+        logits.append(found[0])
+        states = found[1:]
+    return [*logits, *states]
