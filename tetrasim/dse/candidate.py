@@ -1,0 +1,123 @@
+"""One point of a design space, resolved: a model's dims, a workload and a configured target, with its key.
+
+The key hashes everything that the outcome depends on (dims, training, configuration, workload, code, and
+which groups of metrics were computed), so equal points of any two studies share one evaluation.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from tetrasim.dse.metrics import METRICS
+from tetrasim.dse.space import TARGET, Point, Scalar, StudySpec
+from tetrasim.errors import UserError
+from tetrasim.hw_targets.common.presets import with_overrides
+from tetrasim.hw_targets.registry import find_preset
+from tetrasim.provenance import code_sha256
+from tetrasim.run_phases import Setup
+from tetrasim.sim.workload import Workload
+
+if TYPE_CHECKING:
+    from tetrasim.models.config import ModelConfig
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """What is evaluated. `groups`: the sources of the metrics that the study asks for."""
+
+    model: ModelConfig
+    trained_steps: int  # -1: not trained; 0: the preset's own number
+    workload: Workload
+    setup: Setup
+    overrides: dict[str, Scalar]
+    groups: tuple[str, ...]
+
+    @property
+    def key(self) -> str:
+        parts = (
+            self.model.model_dump_json(),
+            str(self.trained_steps),
+            json.dumps(asdict(self.workload), sort_keys=True),
+            self.setup.preset,
+            self.setup.config.model_dump_json(),
+            ",".join(self.groups),
+            code_sha256(),
+        )
+        return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+
+def resolve_point(spec: StudySpec, point: Point) -> Candidate:
+    """The candidate at `point`; parameters with one value may be left out.
+
+    Raises:
+        UserError: a combination that the model or the target refuses.
+    """
+    full: Point = {p.name: p.domain[0] for p in spec.fixed if isinstance(p.domain, tuple)} | point
+    target = str(full[TARGET])
+    overrides = {k.removeprefix(f"{target}:"): v for k, v in full.items() if k.startswith(f"{target}:")}
+    dims = tuple((k.removeprefix("model."), v) for k, v in full.items() if k.startswith("model."))
+    model = _model_config(dims)
+    work = {k.removeprefix("workload."): v for k, v in full.items() if k.startswith("workload.")}
+    wanted = {*spec.objectives, *(c.metric for c in spec.limits)}
+    return Candidate(
+        model=model,
+        trained_steps=spec.model.steps if spec.model.train else -1,
+        workload=_workload(model, work),
+        setup=configured(target, tuple(overrides.items())),
+        overrides=overrides,
+        groups=tuple(sorted({METRICS[name].source for name in wanted} & {"accuracy", "proxy"})),
+    )
+
+
+@lru_cache(maxsize=1024)
+def _model_config(dims: tuple[tuple[str, Scalar], ...]) -> ModelConfig:
+    from tetrasim.models.zoo import resolve
+
+    changes = dict(dims)
+    base = resolve(str(changes.pop("preset")))
+    if not changes:
+        return base
+    ratio = changes.pop("ffn_ratio", None)
+    nested: dict[str, Any] = {}
+    for path, value in changes.items():
+        *groups, leaf = path.split(".")
+        at = nested
+        for i, group in enumerate(groups):
+            at = at.setdefault(group, dict(getattr(base, group).model_dump()) if i == 0 else {})
+        at[leaf] = value
+    if ratio is not None:
+        nested["ffn_width"] = round(float(ratio) * int(nested.get("width", base.width)))
+    name = "-".join([base.name, *(f"{k.replace('.', '_')}{v}" for k, v in dims if k != "preset")])
+    return base.replace(**nested, name=name)
+
+
+def _workload(model: ModelConfig, work: dict[str, Scalar]) -> Workload:
+    counts = {}
+    for name, least in (("batch", 1), ("prompt", 1), ("generate", 0)):
+        value = work.get(name, least)
+        if isinstance(value, (bool, str)) or int(value) != value or value < least:
+            raise UserError(f"workload.{name} = {value!r} is not a whole number of at least {least}")
+        counts[name] = int(value)
+    if model.tokens:
+        counts["prompt"] = model.tokens
+    if not model.causal:
+        counts["generate"] = 0
+    return Workload(batch=counts["batch"], prompt=counts["prompt"], generate=counts["generate"])
+
+
+@lru_cache(maxsize=4096)
+def configured(preset: str, overrides: tuple[tuple[str, Scalar], ...]) -> Setup:
+    """The setup of a preset with overrides, kept: reading a preset costs more than simulating a step."""
+    base = _base(preset)
+    config = with_overrides(base.config, dict(overrides))
+    return Setup(base.preset, base.title, base.marks, base.target, config)
+
+
+@lru_cache(maxsize=64)
+def _base(preset: str) -> Setup:
+    target, found = find_preset(preset)
+    return Setup(found.name, found.title, found.marks, target, found.config)

@@ -1,0 +1,116 @@
+"""Checks of a study before it runs: paths, presets, metrics and sizes, each refusal with the nearest name."""
+
+from __future__ import annotations
+
+from tetrasim.dse.metrics import METRICS, metric_info
+from tetrasim.dse.space import Range as RangeDomain
+from tetrasim.dse.space import StudySpec, domain_values
+from tetrasim.errors import UserError, nearest
+from tetrasim.hw_targets.common.presets import with_overrides
+from tetrasim.hw_targets.registry import find_preset
+
+MAX_GRID = 1_000_000
+DERIVED_DIMS = ("ffn_ratio",)
+TRAINABLE = "digits-tiny"
+
+
+def check_spec(spec: StudySpec, where: str) -> None:
+    """Refuse what cannot run.
+
+    Raises:
+        UserError: naming the path or metric.
+    """
+    if not spec.targets:
+        raise UserError("the study has no target", where=where, hint="add `targets: {gpu/t4: {}}`")
+    for name in spec.objectives:
+        metric_info(name, f"{where}: objectives")
+    for text in spec.constraints:
+        if text != "fits" and not any(text.strip().startswith(c.metric) for c in spec.limits):
+            raise UserError(
+                f"constraint '{text}' is not METRIC <= NUMBER",
+                where=f"{where}: constraints",
+                hint='write for example "latency_us <= 50", or fits',
+            )
+    for limit in spec.limits:
+        metric_info(limit.metric, f"{where}: constraints")
+    _check_models(spec, where)
+    _check_targets(spec, where)
+    wanted = {*spec.objectives, *(c.metric for c in spec.limits)}
+    if any(METRICS[m].source == "accuracy" for m in wanted) and not spec.model.train:
+        raise UserError(
+            "accuracy needs a trained model",
+            where=f"{where}: objectives",
+            hint=f"use preset {TRAINABLE} with `train: true`, or a proxy such as proxy_top1",
+        )
+    _check_grid(spec, where)
+
+
+def _check_models(spec: StudySpec, where: str) -> None:
+    from tetrasim.models.zoo import resolve
+
+    presets = spec.model.preset if isinstance(spec.model.preset, tuple) else (spec.model.preset,)
+    for name in presets:
+        config = resolve(str(name))
+        known = leaf_paths(config.model_dump())
+        for path in spec.model.dims:
+            if path not in known and path not in DERIVED_DIMS:
+                raise UserError(
+                    f"model '{name}' has no dim '{path}'",
+                    where=f"{where}: model.dims",
+                    hint=nearest(path, [*known, *DERIVED_DIMS]),
+                )
+        if spec.model.train and str(name) != TRAINABLE:
+            raise UserError(
+                f"'{name}' cannot be trained here",
+                where=f"{where}: model.train",
+                hint=f"only {TRAINABLE} is trained inside a study",
+            )
+
+
+def leaf_paths(tree: dict[str, object], prefix: str = "") -> list[str]:
+    """Dotted paths of all leaves."""
+    out: list[str] = []
+    for key, value in tree.items():
+        path = f"{prefix}{key}"
+        out += leaf_paths(value, f"{path}.") if isinstance(value, dict) else [path]
+    return out
+
+
+def _check_targets(spec: StudySpec, where: str) -> None:
+    for parameter in (*spec.parameters, *spec.fixed):
+        if not parameter.target:
+            continue
+        path = parameter.name.removeprefix(f"{parameter.target}:")
+        _, preset = find_preset(parameter.target)
+        domain = parameter.domain
+        ends = [domain.low, domain.high] if isinstance(domain, RangeDomain) else domain_values(domain)
+        for value in ends:
+            try:
+                with_overrides(preset.config, {path: value})
+            except UserError as failure:
+                place = f"{where}: targets.{parameter.target}"
+                if "unknown parameter" in failure.what:
+                    raise UserError(failure.what, where=place, hint=failure.hint) from None
+                if isinstance(domain, RangeDomain) or len(ends) == 1:
+                    raise UserError(failure.what, where=place, hint=failure.hint) from None
+                # A choice may only be valid together with another parameter: then the trial says so.
+    for name in spec.targets:
+        find_preset(name)
+
+
+def _check_grid(spec: StudySpec, where: str) -> None:
+    if spec.search.sampler != "grid":
+        return
+    size = spec.grid_size
+    if size is None:
+        raise UserError(
+            "a grid needs finite choices, one range is continuous",
+            where=f"{where}: search.sampler",
+            hint="give the range a step, or use random, tpe or nsga2",
+        )
+    if size > MAX_GRID:
+        raise UserError(
+            f"the grid has {size} points",
+            where=f"{where}: search.sampler",
+            hint=f"stay below {MAX_GRID}, or use random, tpe or nsga2",
+        )

@@ -1,0 +1,61 @@
+"""Outcomes by content, on disk: one small JSON file per evaluation, shared by all studies and processes.
+
+A file appears by one rename, so it is complete or absent; a damaged one counts as absent.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import tempfile
+from pathlib import Path
+
+from tetrasim.dse.candidate import Candidate
+from tetrasim.dse.evaluate import Outcome, evaluate
+
+
+class Store:
+    """Evaluations under `root`."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def find(self, key: str) -> Outcome | None:
+        """The outcome of `key`, or None."""
+        try:
+            tree = json.loads(self._file(key).read_bytes())
+            metrics = {str(k): float(v) for k, v in tree["metrics"].items()}
+            return Outcome(metrics, str(tree["note"]))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return None
+
+    def keep(self, key: str, outcome: Outcome) -> None:
+        """Write the outcome; a store that cannot be written costs time, not the outcome."""
+        file = self._file(key)
+        text = json.dumps({"metrics": outcome.metrics, "note": outcome.note}, sort_keys=True)
+        with contextlib.suppress(OSError):
+            file.parent.mkdir(parents=True, exist_ok=True)
+            handle, name = tempfile.mkstemp(dir=file.parent, prefix=".new-")
+            with os.fdopen(handle, "w", encoding="utf-8") as stream:
+                stream.write(text)
+            os.replace(name, file)
+
+    def evaluate(self, candidate: Candidate) -> Outcome:
+        """The stored outcome, else a new one, stored."""
+        key = candidate.key
+        found = self.find(key)
+        if found is None:
+            found = evaluate(candidate)
+            self.keep(key, found)
+        return found
+
+    def _file(self, key: str) -> Path:
+        return self.root / key[:2] / f"{key}.json"
+
+
+def default_store() -> Store:
+    """The store in the user's cache folder."""
+    from tetrasim.export.cache import cache_root
+
+    return Store(cache_root() / "evaluations")
