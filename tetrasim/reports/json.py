@@ -17,7 +17,10 @@ SCHEMA_FILE = Path(__file__).parent / "schema" / "report.schema.json"
 
 def to_json(found: Document) -> str:
     """Field order of the dataclasses, shortest exact floats; NaN and infinity are refused (ValueError)."""
-    return json.dumps(asdict(found), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    # Read back once: a whole number in a field of type float is then 3.0 whether the result was computed or
+    # came from the cache, and nothing is written that could not be read again.
+    normal = adapter().validate_json(json.dumps(asdict(found), allow_nan=False))
+    return json.dumps(asdict(normal), indent=1, ensure_ascii=False) + "\n"
 
 
 def schema() -> str:

@@ -1,0 +1,107 @@
+"""The other formats: CSV that no spreadsheet executes, locks that repeat a run, folders never half there."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import replace
+from pathlib import Path
+
+import fake
+import pytest
+from perfetto.protos.perfetto.trace import perfetto_trace_pb2 as pb
+
+from tetrasim.errors import UserError
+from tetrasim.reports import folder, lock
+from tetrasim.reports.csv import to_csv
+from tetrasim.reports.document import document
+from tetrasim.reports.perfetto import to_pftrace
+from tetrasim.reports.run_folder import save_run
+from tetrasim.sim.workload import Workload
+
+LOCK = lock.Lock(
+    model="gpt2-small",
+    model_sha256="ab" * 32,
+    workload=Workload(2, 32, 64, (("rows", 4),)),
+    targets=(lock.LockedTarget("gpu/t4", (("launch", "eager"), ("sm_count", 20)), "cd" * 32),),
+    version="0.1.0",
+)
+
+
+def test_csv_has_a_row_per_op_and_quotes_formulas() -> None:
+    found = fake.result()
+    hostile = replace(found.ops[0], node='=HYPERLINK("http://x")', module="@sum")
+    rows = list(
+        csv.DictReader(to_csv(document((replace(found, ops=(hostile, *found.ops[1:])),))).splitlines())
+    )
+    assert len(rows) == len(found.ops)
+    assert rows[0]["node"].startswith("'=")
+    assert rows[0]["module"] == "'@sum"
+    assert [int(r["macs"]) for r in rows] == [op.macs for op in found.ops]
+
+
+def test_lock_reads_back_equal(tmp_path: Path) -> None:
+    file = tmp_path / "config.lock.yaml"
+    file.write_text(lock.to_yaml(LOCK), encoding="utf-8")
+    assert lock.read(file) == LOCK
+
+
+def test_trace_has_a_slice_per_task_on_its_resource_at_its_time() -> None:
+    run = fake.traced(tasks=37)
+    trace = pb.Trace.FromString(to_pftrace([run, fake.traced("second", tasks=5)]))
+    begins = [p for p in trace.packet if p.track_event.type == pb.TrackEvent.TYPE_SLICE_BEGIN]
+    ends = [p for p in trace.packet if p.track_event.type == pb.TrackEvent.TYPE_SLICE_END]
+    assert len(begins) == len(ends) == 37 + 5
+    tracks = {
+        p.track_descriptor.uuid: p.track_descriptor.name for p in trace.packet if p.track_descriptor.uuid
+    }
+    assert {tracks[p.track_event.track_uuid] for p in begins} == {"a", "b"}
+    assert sorted(p.timestamp for p in begins[:37]) == (run.timeline.start_ps // 1000).tolist()
+    names = {e.iid: e.name for p in trace.packet for e in p.interned_data.debug_annotation_names}
+    texts = {e.iid: e.str for p in trace.packet for e in p.interned_data.debug_annotation_string_values}
+    noted = {names[a.name_iid]: a for a in begins[1].track_event.debug_annotations}
+    assert texts[noted["node"].string_value_iid] == b"n2"
+    assert noted["cycles: work"].int_value == 3
+    assert noted["bytes: DRAM"].int_value == 8
+
+
+def test_run_folder_holds_five_files_per_target(tmp_path: Path) -> None:
+    found = document((fake.result(), fake.result("pim/aim")))
+    target = lock.LockedTarget("pim/aim")
+    save_run(tmp_path / "run", found, [b"a", b"b"], replace(LOCK, targets=(*LOCK.targets, target)))
+    five = {"report.json", "index.html", "ops.csv", "trace.pftrace", "config.lock.yaml"}
+    assert {p.name for p in (tmp_path / "run").iterdir()} == {*five, "gpu-t4", "pim-aim"}
+    assert {p.name for p in (tmp_path / "run" / "pim-aim").iterdir()} == five
+    assert (tmp_path / "run" / "trace.pftrace").read_bytes() == b"ab"
+    assert lock.read(tmp_path / "run" / "pim-aim" / "config.lock.yaml").targets == (target,)
+
+
+def test_failure_leaves_no_folder_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_self: Path, _data: bytes) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(UserError, match="No space left"):
+        folder.write(tmp_path / "run", folder.RunFiles((("a", b"1"),)), {}, force=False)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_force_replaces_only_run_folders(tmp_path: Path) -> None:
+    place = tmp_path / "run"
+    files = folder.RunFiles(((folder.LOCK_NAME, b"x"), ("a", b"1")))
+    folder.write(place, files, {}, force=False)
+    with pytest.raises(UserError, match="exists"):
+        folder.write(place, files, {}, force=False)
+    folder.write(place, folder.RunFiles(((folder.LOCK_NAME, b"y"),)), {}, force=True)
+    assert [p.name for p in place.iterdir()] == [folder.LOCK_NAME]
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.tex").write_text("years")
+    with pytest.raises(UserError, match="does not delete"):
+        folder.write(tmp_path / "mine", files, {}, force=True)
+
+
+@pytest.mark.parametrize(
+    ("preset", "name"), [("gpu/t4", "gpu-t4"), ("gpu/../../x", "gpu-..-..-x"), ("/..", "target")]
+)
+def test_folder_names_stay_inside(preset: str, name: str, tmp_path: Path) -> None:
+    assert folder.folder_name(preset) == name
+    assert (tmp_path / folder.folder_name(preset)).resolve().parent == tmp_path.resolve()
