@@ -14,23 +14,25 @@ from typing import TypeVar
 import yaml
 
 from tetrasim.errors import UserError, nearest
-from tetrasim.hw_targets.gpu.attention import AttentionFit
+from tetrasim.hw_targets.gpu.attention import KERNELS, AttentionFit
 from tetrasim.hw_targets.gpu.gemm import GemmFit
+from tetrasim.hw_targets.gpu.power import PowerFit
 from tetrasim.hw_targets.gpu.vector import VectorFit
 
 FILE = Path(__file__).with_name("calibration.yaml")
 FORMATS = ("float32", "tfloat32", "half", "float8", "int8")  # half: float16 and bfloat16 run at one rate
 
-Fit = TypeVar("Fit", GemmFit, AttentionFit, VectorFit)
+Fit = TypeVar("Fit", GemmFit, AttentionFit, VectorFit, PowerFit)
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """One entry: GEMM per format, in the order of `FORMATS`; one attention and one vector model."""
+    """One entry: GEMM per format in the order of `FORMATS`, attention per kernel in that of `KERNELS`."""
 
     gemm: tuple[GemmFit, ...]
-    attention: AttentionFit
+    attention: tuple[AttentionFit, ...]
     vector: VectorFit
+    power: PowerFit
 
 
 @cache
@@ -49,8 +51,9 @@ def calibration(name: str) -> Calibration:
     rows = {f: _fit(GemmFit, gemm.get(f) or gemm[fallback[f]]) for f in FORMATS}
     return Calibration(
         tuple(rows[f] for f in FORMATS),
-        _fit(AttentionFit, entry["attention"]),
-        _fit(VectorFit, entry["vector"]),
+        tuple(_fit(AttentionFit, entry["attention"][kernel]) for kernel in KERNELS),
+        _fit(VectorFit, entry["vector"]["all"]),
+        _fit(PowerFit, entry["power"]["all"]),
     )
 
 

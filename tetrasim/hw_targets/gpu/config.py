@@ -91,13 +91,10 @@ class HostConfig(Config):
 
 
 class PowerConfig(Config):
-    """`cap_w`: the board limit; when a kernel would draw more, its time stretches."""
+    """`cap_w`: the board limit; `idle_w`: the draw of an idle board. Energies per operation: calibration."""
 
     cap_w: PositiveFloat
     idle_w: PositiveFloat
-    fp32_pj_per_flop: PositiveFloat
-    tensor_pj_per_flop: PositiveFloat  # 16-bit operands; 8-bit operands cost half
-    dram_pj_per_byte: PositiveFloat
 
 
 class GpuConfig(Config):

@@ -8,7 +8,7 @@ the board may draw, the clock drops and time stretches until it does not.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,7 +18,9 @@ from tetrasim.hw_targets.gpu import attention as att
 from tetrasim.hw_targets.gpu import gemm, vector
 from tetrasim.hw_targets.gpu.calibration import FORMATS, calibration
 from tetrasim.hw_targets.gpu.config import AttentionSchedule, GpuConfig, Number
+from tetrasim.hw_targets.gpu.power import stretched_us
 from tetrasim.hw_targets.gpu.residency import Traffic, traffic_of
+from tetrasim.hw_targets.gpu.tiles import TENSOR_TILES, simt_tiles
 from tetrasim.sim.ir.graph import Kind, Role
 from tetrasim.sim.ops.work import Operand, Work, WorkKind
 
@@ -79,17 +81,21 @@ def kernel_costs(works: Sequence[Work], config: GpuConfig, resident_bytes: int |
         of_kind.setdefault(work.kind, []).append(i)
     streaming = [i for k in (WorkKind.VECTOR, WorkKind.GATHER, WorkKind.MOVE) for i in of_kind.get(k, [])]
     _gemms(works, traffic, of_kind.get(WorkKind.GEMM, []), config, raw, energy)
-    _attentions(works, of_kind.get(WorkKind.ATTENTION, []), config, level, raw, energy)
+    _attentions(
+        works, of_kind.get(WorkKind.ATTENTION, []), config, level, raw, energy, resident_bytes is not None
+    )
     _vectors(works, streaming, config, level, raw, energy)
-    energy[:, 2] = level[:, 1] * config.power.dram_pj_per_byte
-    return _with_power_cap(raw, level, energy, config)
+    fit = calibration(config.calibration).power
+    energy[:, 2] = level[:, 1] * fit.dram_pj_per_byte
+    headroom_w = config.power.cap_w - config.power.idle_w
+    time = stretched_us(raw[:, 0], energy.sum(axis=1), headroom_w, fit, resident_bytes is not None)
+    part = _parts(raw, time)
+    return Costs(part.sum(axis=1), part, level, energy)
 
 
-def _with_power_cap(
-    raw: NDArray[np.float64], level: NDArray[np.float64], energy: NDArray[np.float64], config: GpuConfig
-) -> Costs:
+def _parts(raw: NDArray[np.float64], stretched: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Where the time goes: the bound that rules, what it loses to tiles and waves, what overlap leaves."""
     time, fixed, ideal, comp, mem = raw.T
-    body = time - fixed
     part = np.zeros((len(raw), len(PARTS)))
     compute_bound = comp >= mem
     high = np.where(compute_bound, comp, mem)
@@ -97,17 +103,18 @@ def _with_power_cap(
     part[:, 1] = np.where(compute_bound, np.minimum(ideal, comp), 0.0)
     part[:, 2] = np.where(compute_bound, comp - part[:, 1], 0.0)
     part[:, 3] = np.where(compute_bound, 0.0, mem)
-    part[:, 4] = np.maximum(body - high, 0.0)
-    needed = energy.sum(axis=1) * 1e-6 / (config.power.cap_w - config.power.idle_w)  # us: pJ / W = ps
-    part[:, 5] = np.maximum(needed - time, 0.0)
-    return Costs(part.sum(axis=1), part, level, energy)
+    part[:, 4] = np.maximum(time - fixed - high, 0.0)
+    part[:, 5] = stretched - time
+    return part
 
 
 def _l2_share(work: Work, config: GpuConfig) -> float:
     fit = calibration(config.calibration)
     if work.kind is WorkKind.GEMM:
         return fit.gemm[gemm_format(work.reads, config)].l2_share
-    return fit.attention.l2_share if work.kind is WorkKind.ATTENTION else fit.vector.l2_share
+    if work.attention is not None:
+        return fit.attention[att.kernel_of(work.attention.q_len, work.attention.causal)].l2_share
+    return fit.vector.l2_share
 
 
 def _gemms(
@@ -137,8 +144,13 @@ def _gemms(
     fits = np.array([f.row() for f in calibration(config.calibration).gemm])
     out = np.zeros((len(index), len(gemm.OUT)))
     on_cuda = fit_of == FORMATS.index("float32")
+    constant_b = np.array([g.weight_is_b for i in index if (g := works[i].gemm) is not None])
     rates = np.array([config.l2.bandwidth_bytes_per_s, config.dram.bandwidth_bytes_per_s]) * _US
-    for rows, tiles in ((on_cuda, gemm.SIMT_TILES), (~on_cuda, gemm.TENSOR_TILES)):
+    for rows, tiles in (
+        (on_cuda & constant_b, simt_tiles(config.architecture, batched=False)),
+        (on_cuda & ~constant_b, simt_tiles(config.architecture, batched=True)),
+        (~on_cuda, TENSOR_TILES),
+    ):
         part = np.zeros((int(rows.sum()), len(gemm.OUT)))
         gemm.price_gemms(
             shape[rows],
@@ -158,12 +170,12 @@ def _gemms(
         )
         out[rows] = part
     raw[index] = out[:, :5]
-    flops = 2.0 * shape.prod(axis=1)
+    executed = 2.0 * out[:, 8] * out[:, 5] * out[:, 6] * shape[:, 3] / np.maximum(out[:, 7], 1.0)
     narrow = fit_of >= FORMATS.index("float8")
-    power = config.power
+    power = calibration(config.calibration).power
     per_flop = np.where(narrow, _EIGHT_BIT_ENERGY, 1.0) * power.tensor_pj_per_flop
-    energy[index, 0] = np.where(on_cuda, 0.0, flops * per_flop)
-    energy[index, 1] = np.where(on_cuda, flops * power.fp32_pj_per_flop, 0.0)
+    energy[index, 0] = np.where(on_cuda, 0.0, executed * per_flop)
+    energy[index, 1] = np.where(on_cuda, executed * power.fp32_pj_per_flop, 0.0)
 
 
 def _attentions(
@@ -173,11 +185,14 @@ def _attentions(
     level: NDArray[np.float64],
     raw: NDArray[np.float64],
     energy: NDArray[np.float64],
+    in_model: bool,
 ) -> None:
     if not index:
         return
     shape = np.empty((len(index), len(att.SHAPE)), dtype=np.int64)
     peak = np.empty(len(index))
+    bits = np.empty(len(index), dtype=np.int64)
+    new_bytes = np.zeros(len(index))
     for row, i in enumerate(index):
         a = works[i].attention
         assert a is not None
@@ -185,21 +200,36 @@ def _attentions(
             a.batch, a.q_len, a.heads, a.kv_heads, a.head_dim, a.v_head_dim, a.kv_len, a.causal, a.window
         )  # fmt: skip
         peak[row] = peak_of(gemm_format(works[i].reads, config), config) * _US
+        bits[row] = works[i].reads[1].bits
+        new_bytes[row] = (
+            a.batch * min(a.q_len, a.kv_len) * a.kv_heads * (a.head_dim + a.v_head_dim) * bits[row] / 8
+        )
+    fit = calibration(config.calibration)
+    kernels = fit.attention
+    if in_model:  # the cache append is a node of its own, and the schedule is prepared once per run
+        kernels = tuple(
+            replace(k, start_us=fit.vector.start_us, batch_us=0.0, append_passes=0.0) for k in kernels
+        )
     out = np.zeros((len(index), len(att.OUT)))
     schedules = np.array(SCHEDULES[config.attention], dtype=np.int64)
+    rule = att.SPLIT_RULES["hopper" if config.architecture == "hopper" else "other"]
     att.price_attentions(
         shape,
+        bits,
         level[index, 1],
+        new_bytes,
         peak,
         schedules,
-        np.array(calibration(config.calibration).attention.row()),
+        np.array([k.row() for k in kernels]),
         config.sm_count,
-        config.dram.bandwidth_bytes_per_s * _US,
+        np.array(rule[:3], dtype=np.int64),
+        rule[3],
+        np.array([config.l2.bandwidth_bytes_per_s, config.dram.bandwidth_bytes_per_s]) * _US,
         out,
     )
     raw[index] = out[:, :5]
     flops = np.array([2.0 * works[i].macs for i in index])
-    energy[index, 0] = flops * config.power.tensor_pj_per_flop
+    energy[index, 0] = flops * fit.power.tensor_pj_per_flop
 
 
 def _vectors(
@@ -213,27 +243,28 @@ def _vectors(
     if not index:
         return
     slots = np.zeros(len(index))
-    reduces = np.zeros(len(index), dtype=np.bool_)
+    rows = np.zeros(len(index))
     for row, i in enumerate(index):
         v = works[i].vector
         if v is not None:
             slots[row] = sum(vector.SLOTS[kind] * count for kind, count in v.ops)
-            reduces[row] = v.reduces
+            rows[row] = v.rows if v.reduces else 0
     out = np.zeros((len(index), len(vector.OUT)))
     dram = level[index, 1]
     vector.price_vectors(
         dram,
         level[index, 0] - dram,
         slots,
-        reduces,
+        rows,
         np.array(calibration(config.calibration).vector.row()),
+        config.sm_count,
         config.compute.fp32_flops_per_s / 2 * _US,
         config.dram.bandwidth_bytes_per_s * _US,
         config.l2.bandwidth_bytes_per_s * _US,
         out,
     )
     raw[index] = out
-    energy[index, 1] = slots * config.power.fp32_pj_per_flop
+    energy[index, 1] = slots * calibration(config.calibration).power.fp32_pj_per_flop
 
 
 def _operand_bits(reads: Sequence[Operand]) -> tuple[int, int]:

@@ -28,23 +28,6 @@ from tetrasim.sim.engine.jit import jit
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-# Tensor-core tiles of the CUTLASS and cuBLAS kernel lists, and the SIMT tiles seen in cuBLAS kernel names
-# (volta_sgemm_128x64, ampere_sgemm_32x32_sliced1x4, cutlass_80_simt_sgemm_256x128; NeuSight's kernel column).
-TENSOR_TILES = np.array(
-    [
-        (256, 128), (128, 256), (192, 128), (128, 192), (128, 128), (128, 64), (64, 128), (64, 64), (256, 64),
-        (64, 256), (32, 64), (64, 32), (32, 32), (16, 64), (64, 16), (32, 128), (128, 32), (16, 128),
-        (128, 16), (64, 192), (192, 64),
-    ],
-    dtype=np.int64,
-)  # fmt: skip
-SIMT_TILES = np.array(
-    [
-        (256, 128), (128, 256), (128, 128), (128, 64), (64, 128), (64, 64), (128, 32), (32, 128), (64, 32),
-        (32, 32),
-    ],
-    dtype=np.int64,
-)  # fmt: skip
 SPLITS = np.array([1, 2, 3, 4, 6, 8, 12, 16, 32], dtype=np.int64)
 STEP_BYTES = 128  # of k per operand row and step: one shared-memory line
 ACCUMULATORS = 32768  # fp32 accumulators that fit half an SM's register file: 128 x 256

@@ -41,11 +41,14 @@ SLOTS = {
 
 @dataclass(frozen=True, slots=True)
 class VectorFit:
-    """Fitted per device: kernel start, fractions of DRAM and L2 bandwidth and of the fp32 rate reached, the
-    extra start of a row reduction, overlap p."""
+    """Fitted per device, times in us. `start_us`: kernel start; for kernels that reduce rows `reduce_us` on top,
+    `row_us` per row on an SM (one block per row), and `reduce_passes` over the data; fractions of the DRAM,
+    L2 and fp32 rates; `overlap`: the p of the p-norm; `l2_share`: as in `GemmFit`."""
 
     start_us: float
     reduce_us: float
+    row_us: float
+    reduce_passes: float
     memory_efficiency: float
     l2_efficiency: float
     compute_efficiency: float
@@ -61,19 +64,23 @@ def price_vectors(
     dram_bytes: NDArray[np.float64],
     l2_bytes: NDArray[np.float64],
     slots: NDArray[np.float64],  # fp32 pipe slots
-    reduces: NDArray[np.bool_],
+    rows: NDArray[np.float64],  # rows that are reduced, 0 for other kernels
     fit: NDArray[np.float64],  # [VectorFit]
+    sm_count: int,
     fp32_rate: float,  # instructions per us (half the flops)
     dram_rate: float,
     l2_rate: float,
     out: NDArray[np.float64],  # [R, len(OUT)]
 ) -> None:
     """Time of each kernel; see `OUT` for the columns."""
-    start, reduce_us, ed, el, ec, p = fit[:6]
+    start, reduce_us, row_us, passes, ed, el, ec, p = fit[:8]
     for i in range(dram_bytes.shape[0]):
         mem = dram_bytes[i] / (dram_rate * ed) + l2_bytes[i] / (l2_rate * el)
         comp = slots[i] / (fp32_rate * ec)
-        fixed = start + (reduce_us if reduces[i] else 0.0)
+        fixed = start
+        if rows[i] > 0:
+            fixed += reduce_us + row_us * rows[i] / sm_count
+            mem *= passes
         high, low = max(comp, mem), min(comp, mem)
         body = high * (1.0 + (low / high) ** p) ** (1.0 / p) if high > 0 else 0.0
         out[i, 0], out[i, 1], out[i, 2] = fixed + body, fixed, slots[i] / fp32_rate
