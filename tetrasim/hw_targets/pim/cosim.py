@@ -14,8 +14,7 @@ import numpy as np
 
 from tetrasim.hw_targets.common.dram.channel_kernel import (
     OPEN_CYCLES,
-    State,
-    Wires,
+    Place,
     begin,
     finish,
     run_program,
@@ -80,98 +79,127 @@ class Totals(NamedTuple):
 
 
 @jit
+def earliest_start(
+    t: int, now: int, previous: int, plan: Schedule, end: NDArray[np.int64]
+) -> tuple[int, int]:
+    """Start of task t and the task it waited for (-1: the run's start)."""
+    start, why = now, -1
+    for d in range(plan.dep_start[t], plan.dep_start[t + 1]):
+        other = plan.dep_index[d]
+        if end[other] > start:
+            start, why = end[other], other
+    if plan.serial and t > 0 and end[t - 1] > start:
+        start, why = end[t - 1], t - 1
+    if previous >= 0 and end[previous] > start:
+        start, why = end[previous], previous
+    return start, why
+
+
+@jit
+def run_channel_task(
+    t: int,
+    r: int,
+    step: int,
+    steps: Steps,
+    costs: Costs,
+    drain: NDArray[np.int64],
+    m: NDArray[np.int64],
+    saved: NDArray[np.int64],
+    loops: NDArray[np.int64],
+    o: Place,
+    scratch: NDArray[np.int64],
+    out: Totals,
+) -> int:
+    """Run one program from the task's start; its parts, energy and bytes; returns its end."""
+    for c in range(o.commands):
+        scratch[c] = m[o.counts_at + c]
+    for p in range(o.parts):
+        out.task_part[t, p] = -m[o.parts_at + p]
+    opened = m[OPEN_CYCLES]
+    begin(out.task_start[t], m, o)
+    run_program(steps.program, steps.first[step], steps.last[step], m, saved, loops, o)
+    end = finish(drain, m, o)
+    for p in range(o.parts):
+        out.task_part[t, p] += m[o.parts_at + p]
+    weight = steps.weight[step]
+    for c in range(o.commands):
+        n = m[o.counts_at + c] - scratch[c]
+        if n > 0:
+            out.counts[r, c] += n
+            for k in range(costs.energy.shape[1]):
+                out.task_energy[t, k] += n * weight * costs.energy[c, k]
+            for k in range(costs.nbytes.shape[1]):
+                out.task_bytes[t, k] += int(np.rint(n * weight * costs.nbytes[c, k]))
+    out.task_energy[t, costs.background] += (m[OPEN_CYCLES] - opened) * weight * costs.open_pj
+    return end
+
+
+@jit
+def add_task(t: int, r: int, node: int, busy: int, resource: int, macs: int, out: Totals) -> None:
+    """Add a finished task to the sums of its run and its node."""
+    out.busy[r, resource] += busy
+    out.macs[r] += macs
+    out.node_busy[node] += busy
+    for p in range(out.task_part.shape[1]):
+        out.node_part[node, p] += out.task_part[t, p]
+    for k in range(out.task_energy.shape[1]):
+        out.energy[r, k] += out.task_energy[t, k]
+        out.node_energy[node] += out.task_energy[t, k]
+    for k in range(out.task_bytes.shape[1]):
+        out.nbytes[r, k] += out.task_bytes[t, k]
+    out.node_bytes[node] += out.task_bytes[t, out.task_bytes.shape[1] - 1]
+
+
+@jit
+def walk_path(r: int, plan: Schedule, end: NDArray[np.int64], cause: NDArray[np.int32], out: Totals) -> None:
+    """Add the critical path of a run, from its last end back."""
+    last = -1
+    for t in range(len(end)):
+        if last < 0 or end[t] > end[last]:
+            last = t
+    while last >= 0:
+        for p in range(out.task_part.shape[1]):
+            out.part[r, p] += out.task_part[last, p]
+        out.node_path[plan.node[last]] += end[last] - out.task_start[last]
+        last = cause[last]
+
+
+@jit
 def serve(
     plan: Schedule,
     steps: Steps,
     costs: Costs,
     drain: NDArray[np.int64],
-    w: Wires,
-    s: State,
-    saved: State,
+    m: NDArray[np.int64],
+    saved: NDArray[np.int64],
+    loops: NDArray[np.int64],
+    o: Place,
     out: Totals,
 ) -> None:
     """Run all runs; fills `out`."""
-    tasks, parts, commands = len(plan.cls), out.task_part.shape[1], len(s.counts)
-    components, levels = costs.energy.shape[1], costs.nbytes.shape[1]
+    tasks, host_part = len(plan.cls), out.task_part.shape[1] - 1
     end = np.zeros(tasks, np.int64)
     cause = np.zeros(tasks, np.int32)
-    before_counts = np.zeros(commands, np.int64)
-    before_parts = np.zeros(parts, np.int64)
-    host_part = parts - 1
-    now = out.start[0]
+    scratch = np.zeros(o.commands, np.int64)
+    latest = np.zeros(2, np.int64)  # last task of the host and of the channels
     for r in range(plan.value.shape[0]):
-        host_task, channel_task = -1, -1
+        now = out.start[r]
+        latest[:] = -1
+        out.start[r + 1] = now
         for t in range(tasks):
             step = plan.value[r, plan.cls[t]]
-            start, why = now, -1
-            for d in range(plan.dep_start[t], plan.dep_start[t + 1]):
-                other = plan.dep_index[d]
-                if end[other] > start:
-                    start, why = end[other], other
-            if plan.serial and t > 0 and end[t - 1] > start:
-                start, why = end[t - 1], t - 1
-            on_channel = steps.last[step] > steps.first[step]
-            previous = channel_task if on_channel else host_task
-            if previous >= 0 and end[previous] > start:
-                start, why = end[previous], previous
-            cause[t] = why
-            out.task_start[t] = start
-            for p in range(parts):
-                out.task_part[t, p] = 0
-            for k in range(components):
-                out.task_energy[t, k] = 0.0
-            for k in range(levels):
-                out.task_bytes[t, k] = 0
-            if on_channel:
-                channel_task = t
-                before_counts[:] = s.counts
-                opened = s.vector[OPEN_CYCLES]
-                for p in range(parts):
-                    before_parts[p] = s.parts[p]
-                begin(start, w, s)
-                run_program(steps.program, steps.first[step], steps.last[step], w, s, saved)
-                end[t] = finish(drain, s)
-                for p in range(parts):
-                    out.task_part[t, p] = s.parts[p] - before_parts[p]
-                weight = steps.weight[step]
-                for c in range(commands):
-                    n = s.counts[c] - before_counts[c]
-                    if n > 0:
-                        out.counts[r, c] += n
-                        for k in range(components):
-                            out.task_energy[t, k] += n * weight * costs.energy[c, k]
-                        for k in range(levels):
-                            out.task_bytes[t, k] += int(round(n * weight * costs.nbytes[c, k]))
-                out.task_energy[t, costs.background] += (
-                    (s.vector[OPEN_CYCLES] - opened) * weight * costs.open_pj
-                )
+            resource = 1 if steps.last[step] > steps.first[step] else 0
+            out.task_start[t], cause[t] = earliest_start(t, now, latest[resource], plan, end)
+            latest[resource] = t
+            out.task_part[t, :] = 0
+            out.task_energy[t, :] = 0.0
+            out.task_bytes[t, :] = 0
+            if resource == 1:
+                end[t] = run_channel_task(t, r, step, steps, costs, drain, m, saved, loops, o, scratch, out)
             else:
-                host_task = t
-                end[t] = start + steps.host[step]
+                end[t] = out.task_start[t] + steps.host[step]
                 out.task_part[t, host_part] = steps.host[step]
                 out.task_bytes[t, 0] = steps.sram[step]
-            busy = end[t] - start
-            node = plan.node[t]
-            out.busy[r, 1 if on_channel else 0] += busy
-            out.macs[r] += steps.macs[step]
-            out.node_busy[node] += busy
-            for p in range(parts):
-                out.node_part[node, p] += out.task_part[t, p]
-            for k in range(components):
-                out.energy[r, k] += out.task_energy[t, k]
-                out.node_energy[node] += out.task_energy[t, k]
-            for k in range(levels):
-                out.nbytes[r, k] += out.task_bytes[t, k]
-            out.node_bytes[node] += out.task_bytes[t, levels - 1]
-        last = -1
-        for t in range(tasks):
-            if last < 0 or end[t] > end[last]:
-                last = t
-        finished = end[last] if last >= 0 else now
-        while last >= 0:
-            for p in range(parts):
-                out.part[r, p] += out.task_part[last, p]
-            out.node_path[plan.node[last]] += end[last] - out.task_start[last]
-            last = cause[last]
-        now = max(now, finished)
-        out.start[r + 1] = now
+            add_task(t, r, plan.node[t], end[t] - out.task_start[t], resource, steps.macs[step], out)
+            out.start[r + 1] = max(out.start[r + 1], end[t])
+        walk_path(r, plan, end, cause, out)

@@ -9,21 +9,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tetrasim.hw_targets.pim.config import PimConfig
 from tetrasim.hw_targets.pim.items import Placement, item_of, placement_of
-from tetrasim.hw_targets.pim.machine import COMPONENTS, LEVELS, PARTS, PimMachine, machine
+from tetrasim.hw_targets.pim.machine import COMPONENTS, LEVELS, PARTS, machine
 from tetrasim.hw_targets.pim.price_steps import steps_of
 from tetrasim.hw_targets.pim.schedule import build_plan, run_plan
 from tetrasim.hw_targets.pim.steps import Step
+from tetrasim.sim.energy.static import add_static_energy
 from tetrasim.sim.engine.program import PIPELINE_PART, RELEASE_PART
-from tetrasim.sim.engine.runs import add_static_energy
 from tetrasim.sim.engine.timeline import RunTotals
 from tetrasim.sim.ir.family import GraphFamily
 from tetrasim.sim.ir.graph import Graph, Node
 from tetrasim.units import cycles_to_ps
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 def simulate_runs(family: GraphFamily, contexts: Sequence[int], config: PimConfig) -> RunTotals:
@@ -45,7 +49,7 @@ def simulate_runs(family: GraphFamily, contexts: Sequence[int], config: PimConfi
     out = run_plan(plan, on, len(base.nodes))
     hz = on.resources[0].clock_hz
     bounds = [cycles_to_ps(int(c), hz) for c in out.start]
-    total_ps = np.diff(np.array(bounds, dtype=np.int64))
+    total_ps: NDArray[np.int64] = np.diff(bounds).astype(np.int64)
     ps = on.device.tck_ps
     zeros = np.zeros((len(contexts), 2), dtype=np.int64)
     energy = out.energy.copy()
@@ -103,9 +107,7 @@ def _class_steps(
     """Per class and run, the steps of its node at that run's context."""
     moving = [n for n in members if any(v in family.slopes for v in (*n.inputs, *n.outputs) if v is not None)]
     part = _restricted(family, moving)
-    by_context: list[dict[str, Node]] = []
-    for context in contexts:
-        by_context.append({n.name: n for n in part.at(context).nodes} if moving else {})
+    by_context = [{n.name: n for n in part.at(c).nodes} if moving else {} for c in contexts]
     names = {n.name for n in moving}
     out: list[list[tuple[Step, ...]]] = []
     for node in members:
@@ -136,6 +138,3 @@ def _aligned(row: list[tuple[Step, ...]]) -> list[tuple[Step, ...]]:
     """The same number of steps in every run (a longer context may add a partial sum): pad with empty ones."""
     most = max(len(steps) for steps in row)
     return [(*steps, *([_NOTHING] * (most - len(steps)))) for steps in row]
-
-
-__all__ = ["PimMachine", "simulate_runs"]

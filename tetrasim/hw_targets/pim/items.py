@@ -46,7 +46,8 @@ def placement_of(graph: Graph) -> Placement:
         work = work_of(node)
         if work.kind is WorkKind.ATTENTION:
             key, value = node.inputs[1], node.inputs[2]
-            assert key is not None and value is not None
+            assert key is not None
+            assert value is not None
             values.add(_root(graph, value))
             if _root(graph, key) in stored:
                 resident.add(node.name)

@@ -19,7 +19,7 @@ from tetrasim.hw_targets.common.dram.channel import Channel, build_channel
 from tetrasim.hw_targets.common.dram.device import Command, Device
 from tetrasim.hw_targets.common.dram.energy import activation_pj, burst_pj, refresh_pj, standby_w
 from tetrasim.hw_targets.common.dram.program import Dialect as Commands
-from tetrasim.hw_targets.common.dram.tables import Tables, compile_device
+from tetrasim.hw_targets.common.dram.tables import compile_device
 from tetrasim.hw_targets.common.dram.yaml_device import find_device
 from tetrasim.hw_targets.pim.config import Dialect, PimConfig, PowerLimit, check
 from tetrasim.hw_targets.pim.mapping import Layout, layout_of
@@ -47,7 +47,6 @@ class PimMachine:
 
     config: PimConfig
     device: Device
-    tables: Tables
     channel: Channel
     resources: tuple[Resource, ...]  # host, channels
     energy_pj: NDArray[np.float64]  # [C, components] per command of one channel
@@ -109,12 +108,11 @@ def machine(config: PimConfig) -> PimMachine:
     return PimMachine(
         config,
         device,
-        tables,
         channel,
         (Resource("host unit", clock_hz, "host"), Resource("PIM channels", clock_hz, "DRAM")),
-        _energy(device, tables, config, on),
+        _energy(channel, config),
         (device.energy.idd3n_ma - device.energy.idd2n_ma) * device.energy.vdd_v * device.tck_ps * 1e-3,
-        _bytes(tables, on),
+        _bytes(channel, on),
         static,
     )
 
@@ -149,18 +147,18 @@ def _drains(device: Device) -> dict[str, int]:
     return {c.name: known[c.name] for c in names}
 
 
-def _energy(device: Device, tables: Tables, config: PimConfig, on: Layout) -> NDArray[np.float64]:
-    out = np.zeros((len(tables.names), len(COMPONENTS)))
+def _energy(channel: Channel, config: PimConfig) -> NDArray[np.float64]:
+    device = channel.device
+    out = np.zeros((len(channel.names), len(COMPONENTS)))
     units = config.units.per_channel
     io = device.burst_bytes * 8 * device.energy.io_pj_per_bit
     read, write = burst_pj(device, write=False), burst_pj(device, write=True)
-    for c, name in enumerate(tables.names):
+    for c, name in enumerate(channel.names):
         if name in ("ACT", "ACT4", "ACT16", "ACTab"):
             out[c, 0] = activation_pj(device) * _ACTIVATES.get(name, units)
         elif name in ("MAC16", "MACab"):
             out[c, 1] = read * device.energy.array_fraction * units
-            distance = max(1, int(tables.gap[:, c, c].max()))
-            out[c, 2] = config.units.mac_power_w * distance * device.tck_ps
+            out[c, 2] = config.units.mac_power_w * int(channel.stride[c]) * device.tck_ps
         elif name == "MOVab":
             out[c, 1] = write * device.energy.array_fraction * units
         elif name == "REFab":
@@ -174,9 +172,9 @@ def _energy(device: Device, tables: Tables, config: PimConfig, on: Layout) -> ND
     return out
 
 
-def _bytes(tables: Tables, on: Layout) -> NDArray[np.int64]:
-    out = np.zeros((len(tables.names), len(LEVELS)), dtype=np.int64)
-    for c, name in enumerate(tables.names):
+def _bytes(channel: Channel, on: Layout) -> NDArray[np.int64]:
+    out = np.zeros((len(channel.names), len(LEVELS)), dtype=np.int64)
+    for c, name in enumerate(channel.names):
         if name in _IO:
             out[c, 1] = on.burst_bytes
         if name in ("RD", "WR"):

@@ -45,8 +45,7 @@ def build_plan(
     columns: list[list[int]] = []
     for by_run in node_steps:
         class_column.append(len(columns))
-        for j in range(len(by_run[0])):
-            columns.append([ids.setdefault(steps[j], len(ids)) for steps in by_run])
+        columns += [[ids.setdefault(s[j], len(ids)) for s in by_run] for j in range(len(by_run[0]))]
     value = np.array(columns, dtype=np.int32).T if columns else np.zeros((runs, 0), dtype=np.int32)
     cls: list[int] = []
     nodes: list[int] = []
@@ -79,7 +78,7 @@ def compile_steps(steps: Sequence[Step], on: PimMachine) -> Steps:
     rows: list[NDArray[np.int64]] = []
     first, last, at = [], [], 0
     for step in steps:
-        program = encode(step.instructions, on.tables)
+        program = encode(step.instructions, on.channel.index)
         rows.append(program)
         first.append(at)
         at += len(program)
@@ -104,21 +103,33 @@ def run_plan(plan: Plan, on: PimMachine, nodes: int) -> Totals:
     """Simulate all runs of a plan from an idle system at clock 0."""
     runs, tasks = plan.schedule.value.shape[0], len(plan.schedule.cls)
     parts, components, levels = len(PARTS), len(COMPONENTS), len(LEVELS)
-    commands = len(on.tables.names)
+    commands = len(on.channel.names)
 
     def zeros(*shape: int) -> NDArray[np.int64]:
         return np.zeros(shape, dtype=np.int64)
 
     out = Totals(
-        zeros(runs + 1), zeros(runs, parts), np.zeros((runs, components)), zeros(runs, levels), zeros(runs, 2),
-        zeros(runs), zeros(runs, commands), zeros(nodes), zeros(nodes), np.zeros(nodes), zeros(nodes),
-        zeros(nodes, parts), zeros(tasks), zeros(tasks, parts), np.zeros((tasks, components)),
-        zeros(tasks, levels),
-    )  # fmt: skip
+        start=zeros(runs + 1),
+        part=zeros(runs, parts),
+        energy=np.zeros((runs, components)),
+        nbytes=zeros(runs, levels),
+        busy=zeros(runs, 2),
+        macs=zeros(runs),
+        counts=zeros(runs, commands),
+        node_path=zeros(nodes),
+        node_busy=zeros(nodes),
+        node_energy=np.zeros(nodes),
+        node_bytes=zeros(nodes),
+        node_part=zeros(nodes, parts),
+        task_start=zeros(tasks),
+        task_part=zeros(tasks, parts),
+        task_energy=np.zeros((tasks, components)),
+        task_bytes=zeros(tasks, levels),
+    )
     costs = Costs(on.energy_pj, on.open_pj, COMPONENTS.index("background"), on.nbytes)
-    state = on.channel.start()
+    running = on.channel.start()
     serve(
-        plan.schedule, compile_steps(plan.steps, on), costs, on.channel.drain, on.channel.wires, state,
-        on.channel.scratch(), out,
+        plan.schedule, compile_steps(plan.steps, on), costs, on.channel.drain, running.arena, running.saved,
+        running.loops, running.place, out,
     )  # fmt: skip
     return out

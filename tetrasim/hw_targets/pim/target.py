@@ -52,8 +52,8 @@ def resources(_graph: Graph, config: PimConfig) -> tuple[ResourceUse, ...]:
 def peaks(config: PimConfig) -> Peaks:
     """All units every column cycle; in-bank and off-chip bandwidth; the host's adders and SRAM."""
     on = machine(config)
-    mac = on.tables.names.index("MAC16" if "MAC16" in on.tables.names else "MACab")
-    per_second = 1e12 / (on.device.tck_ps * int(on.channel.wires.stride[mac]))
+    mac = on.channel.index("MAC16" if "MAC16" in on.channel.names else "MACab")
+    per_second = 1e12 / (on.device.tck_ps * int(on.channel.stride[mac]))
     units = config.units.per_channel * config.total_channels
     bus = max(on.device.timing.get("nBL", 1), on.device.timing.get("nCCDS", 1), 1)
     return Peaks(

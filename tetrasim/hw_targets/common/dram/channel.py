@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tetrasim.errors import UserError, nearest
 from tetrasim.hw_targets.common.dram import channel_kernel as kernel
-from tetrasim.hw_targets.common.dram.channel_kernel import State, Wires
+from tetrasim.hw_targets.common.dram.channel_kernel import Place
+from tetrasim.hw_targets.common.dram.device import Device
 from tetrasim.hw_targets.common.dram.program import Dialect
-from tetrasim.hw_targets.common.dram.tables import Tables
+from tetrasim.hw_targets.common.dram.tables import NEVER, Tables
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -19,32 +21,84 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Channel:
-    """A compiled dialect; `drain[c]`: cycles from issue of c to the end of its data."""
+    """A compiled dialect, reduced to the commands in use and to the two nodes that programs address (the
+    whole channel and one bank). `drain[c]`: cycles from issue of c to the end of its data; `fixed`: the
+    arena's tables, that follow the state."""
 
-    tables: Tables
+    device: Device
+    names: tuple[str, ...]
     part_names: tuple[str, ...]
-    wires: Wires
+    place: Place
+    fixed: NDArray[np.int64]
     drain: NDArray[np.int64]
+    stride: NDArray[np.int64]
 
-    def start(self, log_size: int = 0) -> State:
+    def index(self, name: str) -> int:
+        """Number of a command.
+
+        Raises:
+            UserError: the dialect does not use it.
+        """
+        if name not in self.names:
+            raise UserError(f"{self.device.name} does not use '{name}' here", hint=nearest(name, self.names))
+        return self.names.index(name)
+
+    def start(self, log_size: int = 0) -> Running:
         """An idle channel at clock 0 (the first command may use clock 1)."""
-        vector = np.zeros(kernel.STATE_SIZE, dtype=np.int64)
-        vector[kernel.DUE] = self.wires.interval if self.wires.refresh >= 0 else 1 << 60
-        vector[kernel.LAST] = vector[kernel.OPEN_ROW] = -1
-        ready, history = self.tables.fresh()
-        return State(
-            vector,
-            ready,
-            history,
-            np.zeros(len(self.tables.names), dtype=np.int64),
-            np.zeros(len(self.part_names) + 1, dtype=np.int64),
-            np.zeros((log_size, 2), dtype=np.int64),
-        )
+        o = self.place._replace(log_size=log_size)
+        arena = np.zeros(o.log_at + 2 * log_size, dtype=np.int64)
+        arena[o.ready_at : o.state_end] = NEVER
+        arena[o.state_end : o.log_at] = self.fixed
+        arena[kernel.DUE] = o.interval if o.refresh >= 0 else 1 << 60
+        arena[kernel.LAST] = arena[kernel.OPEN_ROW] = -1
+        saved = np.zeros((kernel.MAX_DEPTH, o.state_end), dtype=np.int64)
+        return Running(self, o, arena, saved, np.zeros((5, kernel.MAX_DEPTH), dtype=np.int64))
 
-    def scratch(self) -> State:
-        """Room for one saved state per loop depth."""
-        one = self.start()
-        return State(*(np.stack([a] * kernel.MAX_DEPTH) for a in one[:-1]), one.log)
+
+@dataclass(frozen=True, eq=False)
+class Running:
+    """A channel in use: its arena changes as programs run."""
+
+    on: Channel
+    place: Place
+    arena: NDArray[np.int64]
+    saved: NDArray[np.int64]
+    loops: NDArray[np.int64]
+
+    @property
+    def clock(self) -> int:
+        """Issue clock of the last command."""
+        return int(self.arena[kernel.CLOCK])
+
+    @property
+    def row_hits(self) -> int:
+        """Column commands that found their row open."""
+        return int(self.arena[kernel.HITS])
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Issues per command, those that occurred."""
+        counts = self.arena[self.place.counts_at : self.place.parts_at]
+        return {n: int(c) for n, c in zip(self.on.names, counts, strict=True) if c}
+
+    @property
+    def parts(self) -> dict[str, int]:
+        """Cycles per part of the time decomposition."""
+        cycles = self.arena[self.place.parts_at : self.place.parts_at + len(self.on.part_names)]
+        return {n: int(c) for n, c in zip(self.on.part_names, cycles, strict=True)}
+
+    @property
+    def log(self) -> list[tuple[int, str]]:
+        """(clock, command) of the first `log_size` issues; complete only under `exact_slow`."""
+        o = self.place
+        rows = self.arena[o.log_at : o.log_at + 2 * int(self.arena[kernel.LOGGED])].reshape(-1, 2)
+        return [(int(clock), self.on.names[c]) for clock, c in rows]
+
+    def run(self, program: NDArray[np.int64], start: int = 0) -> int:
+        """Run one program from clock `start`; returns the clock at which its last data has arrived."""
+        kernel.begin(start, self.arena, self.place)
+        kernel.run_program(program, 0, len(program), self.arena, self.saved, self.loops, self.place)
+        return int(kernel.finish(self.on.drain, self.arena, self.place))
 
 
 def build_channel(
@@ -59,45 +113,118 @@ def build_channel(
     """Compile a dialect.
 
     Args:
-        parts: command -> part of the time decomposition that the cycles after it belong to.
+        parts: command -> part of the time decomposition that the cycles after it belong to; with the
+            dialect's own, these are the commands that programs may use.
         drain: command -> cycles until its data has arrived (0 where not given).
     """
-    names = tables.names
     device = tables.device
-    modes = np.array([c.mode for c in device.commands], dtype=np.int64)
-    stride = np.ones(len(names), dtype=np.int64)
-    for c in range(len(names)):
-        windowed = bool((tables.window[:, 1] == c).any())
-        stride[c] = 0 if windowed else max(1, int(tables.gap[:, c, c].max()))
-    largest = int(max(tables.gap.max(), tables.window[:, 3].max() if len(tables.window) else 0, 1))
-    wires = Wires(
-        path=tables.path,
-        gap=tables.gap,
-        window=tables.window,
-        window_start=tables.window_start,
-        node=np.array([tables.node(), tables.nodes - device.banks], dtype=np.int64),
-        mode=modes,
-        part=np.array([part_names.index(parts.get(n, part_names[0])) for n in names], dtype=np.int64),
-        stride=stride,
-        column=np.array([n in dialect.columns for n in names], dtype=np.int64),
-        activate=np.array([tables.index(n) for n in (dialect.activate, dialect.bank_activate)]),
+    for name in (*dialect.own_commands, *parts):
+        device.command(name)
+    names = tuple(n for n in tables.names if n in parts or n in dialect.own_commands)
+    kept = [tables.index(n) for n in names]
+    at = {c: i for i, c in enumerate(kept)}
+    gap = tables.gap[:, kept][:, :, kept]
+    window = np.array(
+        sorted(
+            (
+                (w[0], at[w[1]], at[w[2]], w[3], w[4])
+                for w in tables.window.tolist()
+                if {w[1], w[2]} <= at.keys()
+            ),
+            key=lambda w: w[1],
+        ),
+        dtype=np.int64,
+    ).reshape(-1, 5)
+    windowed = sorted(set(window[:, 1].tolist()))
+    stride = np.maximum(1, gap[:, range(len(names)), range(len(names))].max(axis=0))
+    stride[windowed] = 0
+    paths = tables.path[[tables.node(), tables.nodes - device.banks]].tolist()
+    nodes = {n: i for i, n in enumerate(dict.fromkeys(n for row in paths for n in row if n >= 0))}
+    sections = {
+        "path": np.array([[nodes.get(n, -1) for n in row] for row in paths]),
+        "gap": gap,
+        "window": window,
+        "window_start": np.searchsorted(window[:, 1], np.arange(len(names) + 1)),
+        "slot": np.array([windowed.index(c) if c in windowed else 0 for c in range(len(names))]),
+        "mode": np.array([device.command(n).mode for n in names]),
+        "part": np.array([part_names.index(parts.get(n, part_names[0])) for n in names]),
+        "stride": stride,
+        "column": np.array([n in dialect.columns for n in names]),
+    }
+    depth = int(window[:, 4].max()) if len(window) else 1
+    memory = int(max(gap.max(), window[:, 3].max() if len(window) else 0, 1))
+    place = _place(
+        names, tables, dialect, sections, (len(nodes), max(len(windowed), 1), depth), len(part_names)
+    )
+    fixed = np.concatenate([np.asarray(a, dtype=np.int64).ravel() for a in sections.values()])
+    return Channel(
+        device,
+        names,
+        tuple(part_names),
+        place._replace(fast=int(not exact_slow), memory=memory),
+        fixed,
+        np.array([(drain or {}).get(n, 0) for n in names], dtype=np.int64),
+        stride.astype(np.int64),
+    )
+
+
+def _place(
+    names: tuple[str, ...],
+    tables: Tables,
+    dialect: Dialect,
+    sections: Mapping[str, NDArray[np.int64]],
+    sizes: tuple[int, int, int],
+    parts: int,
+) -> Place:
+    """Lay the arena out: state first, then the sections in their order, then the log."""
+    nodes, slots, depth = sizes
+    commands = len(names)
+    counts_at = kernel.STATE_SIZE
+    parts_at = counts_at + commands
+    ready_at = parts_at + parts + 1
+    history_at = ready_at + nodes * commands
+    state_end = history_at + nodes * slots * depth
+    at: dict[str, int] = {}
+    end = state_end
+    for name, section in sections.items():
+        at[name] = end
+        end += section.size
+
+    def index(name: str) -> int:
+        return names.index(name) if name else -1
+
+    return Place(
+        commands=commands,
+        levels=tables.path.shape[1],
+        nodes=nodes,
+        slots=slots,
+        depth=depth,
+        parts=parts,
+        counts_at=counts_at,
+        parts_at=parts_at,
+        ready_at=ready_at,
+        history_at=history_at,
+        state_end=state_end,
+        path_at=at["path"],
+        gap_at=at["gap"],
+        window_at=at["window"],
+        window_start_at=at["window_start"],
+        slot_at=at["slot"],
+        mode_at=at["mode"],
+        part_at=at["part"],
+        stride_at=at["stride"],
+        column_at=at["column"],
+        activate=index(dialect.activate),
+        bank_activate=index(dialect.bank_activate),
+        precharge=index(dialect.precharge),
+        bank_precharge=index(dialect.bank_precharge),
         activates=dialect.activates,
-        precharge=np.array([tables.index(n) for n in (dialect.precharge, dialect.bank_precharge)]),
-        switch=tables.index(dialect.mode) if dialect.mode else -1,
-        refresh=tables.index(dialect.refresh) if dialect.refresh_interval else -1,
+        switch=index(dialect.mode),
+        refresh=index(dialect.refresh) if dialect.refresh_interval else -1,
         interval=dialect.refresh_interval,
         postpone=dialect.postpone,
-        fast=not exact_slow,
-        memory=largest,
+        fast=1,
+        memory=1,
+        log_at=end,
+        log_size=0,
     )
-    drains = np.array([(drain or {}).get(n, 0) for n in names], dtype=np.int64)
-    return Channel(tables, tuple(part_names), wires, drains)
-
-
-def run(
-    program: NDArray[np.int64], on: Channel, state: State, start: int = 0, scratch: State | None = None
-) -> int:
-    """Run one program from clock `start`; returns the clock at which its last data has arrived."""
-    kernel.begin(start, on.wires, state)
-    kernel.run_program(program, 0, len(program), on.wires, state, scratch or on.scratch())
-    return kernel.finish(on.drain, state)

@@ -4,6 +4,10 @@ Two exact shortcuts, both off under `exact_slow`: a run of n equal column comman
 once, and a loop whose relative state repeats (readiness and history relative to the clock, mode, open row)
 jumps over the iterations that end before the next refresh falls due. The jump is exact because everything
 the kernel decides depends on relative state and on "is a refresh due", and neither changes on the way.
+
+All numbers of a channel, tables and state, lie in one int64 array `m`; `Place` says what is where. (A
+compiled function that is handed many arrays spends more time counting references than a command takes to
+issue.) State comes first, so that saving it is one copy.
 """
 
 from __future__ import annotations
@@ -17,7 +21,7 @@ from tetrasim.sim.engine.jit import jit
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-# Fields of the state vector.
+# Places of the state vector, at the start of the arena.
 CLOCK, MODE, OPEN, OPEN_ROW, ROW, DUE, VISIBLE = 0, 1, 2, 3, 4, 5, 6
 SINCE, OPEN_CYCLES, PART, ACCOUNTED, LAST, HITS, LOGGED, FRESH_ROW, BEGUN = 7, 8, 9, 10, 11, 12, 13, 14, 15
 STATE_SIZE = 16
@@ -26,308 +30,330 @@ _COMMAND, _ROW, _LOOP, _END, _WAIT, _CLOSE = 0, 1, 2, 3, 4, 5  # program.Op
 _IDLE = -(1 << 39)  # anything older has no influence
 
 
-class Wires(NamedTuple):
-    """What does not change while a channel runs."""
+class Place(NamedTuple):
+    """Where things are in the arena, and the channel's constants. C commands, L levels, N nodes, H history
+    slots of D issues, P parts. Command properties (`mode` … `column`) are C numbers each."""
 
-    path: NDArray[np.int32]  # [N, L]
-    gap: NDArray[np.int64]  # [L, C, C]
-    window: NDArray[np.int64]  # [W, 5]
-    window_start: NDArray[np.int64]  # [C + 1]
-    node: NDArray[np.int64]  # [2] whole channel, one bank
-    mode: NDArray[np.int64]  # [C] mode a command needs
-    part: NDArray[np.int64]  # [C] part the time after a command belongs to
-    stride: NDArray[np.int64]  # [C] distance of equal column commands, 0: step one by one
-    column: NDArray[np.int64]  # [C] 1: a column command of an open row
-    activate: NDArray[np.int64]  # [2] whole channel, one bank
+    commands: int
+    levels: int
+    nodes: int
+    slots: int
+    depth: int
+    parts: int
+    counts_at: int  # [C] issues; state from 0 to `state_end`
+    parts_at: int  # [P + 1] cycles, the last is time outside programs
+    ready_at: int  # [N, C]
+    history_at: int  # [N, H, D]
+    state_end: int
+    path_at: int  # [2, L] node per level of the whole channel (0) and of one bank (1), -1: below
+    gap_at: int  # [L, C, C]
+    window_at: int  # [W, 5] level, before, after, gap, window
+    window_start_at: int  # [C + 1]
+    slot_at: int  # [C]
+    mode_at: int
+    part_at: int
+    stride_at: int  # distance of equal column commands, 0: step one by one
+    column_at: int
+    activate: int
+    bank_activate: int
+    precharge: int
+    bank_precharge: int
     activates: int
-    precharge: NDArray[np.int64]  # [2]
     switch: int  # mode-switch command, -1 none
     refresh: int  # refresh command, -1 none
     interval: int
     postpone: int
-    fast: bool
+    fast: int
     memory: int  # cycles after which a past command has no influence: the largest gap
-
-
-class State(NamedTuple):
-    """Mutable arrays of a running channel."""
-
-    vector: NDArray[np.int64]  # [STATE_SIZE]
-    ready: NDArray[np.int64]  # [N, C]
-    history: NDArray[np.int64]  # [N, C, D]
-    counts: NDArray[np.int64]  # [C] issues
-    parts: NDArray[np.int64]  # [P + 1] cycles, the last entry is time outside programs
-    log: NDArray[np.int64]  # [M, 2] clock and command, as far as it has room
+    log_at: int  # [log_size, 2] clock, command
+    log_size: int
 
 
 @jit
-def earliest(c: int, at: int, w: Wires, s: State) -> int:
+def earliest(c: int, at: int, m: NDArray[np.int64], o: Place) -> int:
     """First clock at which command `c` may issue at node `at`."""
-    clock = max(s.vector[CLOCK] + 1, s.vector[VISIBLE])
-    for level in range(w.path.shape[1]):
-        n = w.path[at, level]
+    clock = max(m[CLOCK] + 1, m[VISIBLE])
+    for level in range(o.levels):
+        n = m[o.path_at + at * o.levels + level]
         if n < 0:
             break
-        clock = max(clock, s.ready[n, c])
+        clock = max(clock, m[o.ready_at + n * o.commands + c])
     return int(clock)
 
 
 @jit
-def account(clock: int, s: State) -> None:
+def account(clock: int, m: NDArray[np.int64], o: Place) -> None:
     """Time up to `clock` belongs to the last command's part, and before the program began to nobody."""
-    v = s.vector
-    if v[ACCOUNTED] < v[BEGUN]:
-        idle = min(clock, v[BEGUN])
-        s.parts[-1] += idle - v[ACCOUNTED]
-        v[ACCOUNTED] = idle
-    s.parts[v[PART]] += clock - v[ACCOUNTED]
-    v[ACCOUNTED] = clock
+    if m[ACCOUNTED] < m[BEGUN]:
+        idle = min(clock, m[BEGUN])
+        m[o.parts_at + o.parts] += idle - m[ACCOUNTED]
+        m[ACCOUNTED] = idle
+    m[o.parts_at + m[PART]] += clock - m[ACCOUNTED]
+    m[ACCOUNTED] = clock
 
 
 @jit
-def issue_at(c: int, at: int, clock: int, w: Wires, s: State) -> None:
-    """Issue `c` at `clock`: account the time up to it, raise readiness along the path, keep the log."""
-    v = s.vector
-    account(clock, s)
-    v[PART] = w.part[c]
-    v[CLOCK] = clock
-    v[LAST] = c
-    s.counts[c] += 1
-    if v[LOGGED] < len(s.log):
-        s.log[v[LOGGED], 0] = clock
-        s.log[v[LOGGED], 1] = c
-        v[LOGGED] += 1
-    for level in range(w.path.shape[1]):
-        n = w.path[at, level]
+def push_windows(c: int, at: int, clock: int, m: NDArray[np.int64], o: Place) -> None:
+    """Keep the last issues of `c` on the path; raise readiness by the rules with a window above 1."""
+    first, last = m[o.window_start_at + c], m[o.window_start_at + c + 1]
+    if first == last:
+        return
+    slot = m[o.slot_at + c]
+    for level in range(o.levels):
+        n = m[o.path_at + at * o.levels + level]
         if n < 0:
             break
-        for a in range(w.gap.shape[1]):
-            s.ready[n, a] = max(s.ready[n, a], clock + w.gap[level, c, a])
-    first, last = w.window_start[c], w.window_start[c + 1]
-    if first < last:
-        for level in range(w.path.shape[1]):
-            n = w.path[at, level]
-            if n < 0:
-                break
-            for k in range(s.history.shape[2] - 1, 0, -1):
-                s.history[n, c, k] = s.history[n, c, k - 1]
-            s.history[n, c, 0] = clock
-        for r in range(first, last):
-            n = w.path[at, w.window[r, 0]]
-            if n >= 0:
-                a = w.window[r, 2]
-                s.ready[n, a] = max(s.ready[n, a], s.history[n, c, w.window[r, 4] - 1] + w.window[r, 3])
+        h = o.history_at + (n * o.slots + slot) * o.depth
+        for k in range(o.depth - 1, 0, -1):
+            m[h + k] = m[h + k - 1]
+        m[h] = clock
+    for r in range(o.window_at + first * 5, o.window_at + last * 5, 5):
+        n = m[o.path_at + at * o.levels + m[r]]
+        if n >= 0:
+            a = o.ready_at + n * o.commands + m[r + 2]
+            h = o.history_at + (n * o.slots + slot) * o.depth
+            m[a] = max(m[a], m[h + m[r + 4] - 1] + m[r + 3])
 
 
 @jit
-def issue(c: int, at: int, w: Wires, s: State) -> None:
-    """Issue `c` as early as it may; a mode switch goes first, as early as `c` itself would have been legal."""
-    v = s.vector
-    clock = earliest(c, at, w, s)
-    if w.switch >= 0 and w.mode[c] != v[MODE]:
-        issue_at(w.switch, w.node[0], clock, w, s)
-        v[MODE] = w.mode[c]
-        clock = earliest(c, at, w, s)
-    issue_at(c, at, clock, w, s)
+def issue_at(c: int, at: int, clock: int, m: NDArray[np.int64], o: Place) -> None:
+    """Issue `c` at `clock`: account the time up to it, raise readiness along the path, keep the log."""
+    account(clock, m, o)
+    m[PART] = m[o.part_at + c]
+    m[CLOCK] = clock
+    m[LAST] = c
+    m[o.counts_at + c] += 1
+    if m[LOGGED] < o.log_size:
+        m[o.log_at + 2 * m[LOGGED]] = clock
+        m[o.log_at + 2 * m[LOGGED] + 1] = c
+        m[LOGGED] += 1
+    for level in range(o.levels):
+        n = m[o.path_at + at * o.levels + level]
+        if n < 0:
+            break
+        row = o.gap_at + (level * o.commands + c) * o.commands
+        ready = o.ready_at + n * o.commands
+        for a in range(o.commands):
+            m[ready + a] = max(m[ready + a], clock + m[row + a])
+    push_windows(c, at, clock, m, o)
 
 
 @jit
-def close_row(w: Wires, s: State) -> None:
+def issue(c: int, at: int, m: NDArray[np.int64], o: Place) -> None:
+    """Issue `c` as early as it may; a mode switch goes first, when `c` itself would have been legal."""
+    clock = earliest(c, at, m, o)
+    mode = m[o.mode_at + c]
+    if o.switch >= 0 and mode != m[MODE]:
+        issue_at(o.switch, 0, clock, m, o)
+        m[MODE] = mode
+        clock = earliest(c, at, m, o)
+    issue_at(c, at, clock, m, o)
+
+
+@jit
+def close_row(m: NDArray[np.int64], o: Place) -> None:
     """Precharge what is open."""
-    v = s.vector
-    if v[OPEN] > 0:
-        kind = v[OPEN] - 1
-        issue(w.precharge[kind], w.node[kind], w, s)
-        v[OPEN_CYCLES] += v[CLOCK] - v[SINCE]
-        v[OPEN] = 0
+    if m[OPEN] > 0:
+        kind = m[OPEN] - 1
+        issue(o.precharge if kind == 0 else o.bank_precharge, kind, m, o)
+        m[OPEN_CYCLES] += m[CLOCK] - m[SINCE]
+        m[OPEN] = 0
 
 
 @jit
-def refresh_once(not_before: int, w: Wires, s: State) -> None:
+def refresh_once(not_before: int, m: NDArray[np.int64], o: Place) -> None:
     """Close, refresh, and set the next due clock."""
-    v = s.vector
-    v[VISIBLE] = max(v[VISIBLE], not_before)
-    close_row(w, s)
-    issue(w.refresh, w.node[0], w, s)
-    v[DUE] += w.interval
+    m[VISIBLE] = max(m[VISIBLE], not_before)
+    close_row(m, o)
+    issue(o.refresh, 0, m, o)
+    m[DUE] += o.interval
 
 
 @jit
-def open_row(kind: int, w: Wires, s: State) -> None:
+def open_row(kind: int, m: NDArray[np.int64], o: Place) -> None:
     """Make the current row the open one in all banks (0) or in one bank (1); a due refresh goes first."""
-    v = s.vector
-    if v[OPEN] == kind + 1 and v[OPEN_ROW] == v[ROW]:
+    if m[OPEN] == kind + 1 and m[OPEN_ROW] == m[ROW]:
         return
-    close_row(w, s)
-    act = w.activate[kind]
-    if w.refresh >= 0:
-        clock = earliest(act, w.node[kind], w, s)
-        if clock >= v[DUE] + w.postpone:
-            while v[DUE] <= clock:
-                refresh_once(0, w, s)
-                clock = earliest(act, w.node[kind], w, s)
-    for _ in range(w.activates if kind == 0 else 1):
-        issue(act, w.node[kind], w, s)
-    v[OPEN] = kind + 1
-    v[OPEN_ROW] = v[ROW]
-    v[SINCE] = v[CLOCK]
-    v[FRESH_ROW] = 1
+    close_row(m, o)
+    act = o.activate if kind == 0 else o.bank_activate
+    if o.refresh >= 0:
+        clock = earliest(act, kind, m, o)
+        if clock >= m[DUE] + o.postpone:
+            while m[DUE] <= clock:
+                refresh_once(0, m, o)
+                clock = earliest(act, kind, m, o)
+    for _ in range(o.activates if kind == 0 else 1):
+        issue(act, kind, m, o)
+    m[OPEN] = kind + 1
+    m[OPEN_ROW] = m[ROW]
+    m[SINCE] = m[CLOCK]
+    m[FRESH_ROW] = 1
 
 
 @jit
-def columns(c: int, repeats: int, at: int, w: Wires, s: State) -> None:
+def columns(c: int, repeats: int, at: int, m: NDArray[np.int64], o: Place) -> None:
     """`repeats` issues of `c`."""
-    v = s.vector
-    stride = w.stride[c]
-    if w.column[c] == 1:
-        v[HITS] += repeats - v[FRESH_ROW]
-        v[FRESH_ROW] = 0
-    issue(c, at, w, s)
+    if m[o.column_at + c] == 1:
+        m[HITS] += repeats - m[FRESH_ROW]
+        m[FRESH_ROW] = 0
+    issue(c, at, m, o)
     if repeats == 1:
         return
-    if stride > 0 and w.fast:
-        clock = v[CLOCK] + (repeats - 1) * stride
-        s.counts[c] += repeats - 2
-        issue_at(c, at, clock, w, s)
+    stride = m[o.stride_at + c]
+    if stride > 0 and o.fast == 1:
+        m[o.counts_at + c] += repeats - 2
+        issue_at(c, at, m[CLOCK] + (repeats - 1) * stride, m, o)
     else:
         for _ in range(repeats - 1):
-            issue(c, at, w, s)
+            issue(c, at, m, o)
 
 
 @jit
-def same_relative(s: State, saved: State, w: Wires) -> bool:
+def same_relative(m: NDArray[np.int64], saved: NDArray[np.int64], o: Place) -> bool:
     """Is the channel, relative to its clock, where it was when `saved` was taken?"""
-    v, o = s.vector, saved.vector
-    now, then = v[CLOCK], o[CLOCK]
-    if v[MODE] != o[MODE] or v[OPEN] != o[OPEN] or v[DUE] != o[DUE] or v[PART] != o[PART]:
+    now, then = m[CLOCK], saved[CLOCK]
+    for i in (MODE, OPEN, DUE, PART, FRESH_ROW):
+        if m[i] != saved[i]:
+            return False
+    if m[OPEN_ROW] - m[ROW] != saved[OPEN_ROW] - saved[ROW] or m[ACCOUNTED] - now != saved[ACCOUNTED] - then:
         return False
-    if v[OPEN_ROW] - v[ROW] != o[OPEN_ROW] - o[ROW] or v[FRESH_ROW] != o[FRESH_ROW]:
+    if max(m[VISIBLE] - now, 0) != max(saved[VISIBLE] - then, 0):
         return False
-    if v[ACCOUNTED] - now != o[ACCOUNTED] - then or max(v[VISIBLE] - now, 0) != max(o[VISIBLE] - then, 0):
-        return False
-    for n in range(s.ready.shape[0]):
-        for c in range(s.ready.shape[1]):
-            if max(s.ready[n, c] - now, 0) != max(saved.ready[n, c] - then, 0):
-                return False
-            for k in range(s.history.shape[2]):
-                if max(s.history[n, c, k] - now, -w.memory) != max(saved.history[n, c, k] - then, -w.memory):
-                    return False
+    for i in range(o.ready_at, o.history_at):
+        if max(m[i] - now, 0) != max(saved[i] - then, 0):
+            return False
+    for i in range(o.history_at, o.state_end):
+        if max(m[i] - now, -o.memory) != max(saved[i] - then, -o.memory):
+            return False
     return True
 
 
 @jit
-def keep(s: State, saved: State) -> None:
-    """Copy the state."""
-    saved.vector[:] = s.vector
-    saved.ready[:] = s.ready
-    saved.history[:] = s.history
-    saved.counts[:] = s.counts
-    saved.parts[:] = s.parts
-
-
-@jit
-def jump(s: State, saved: State, times: int) -> None:
+def jump(times: int, m: NDArray[np.int64], saved: NDArray[np.int64], o: Place) -> None:
     """Advance by `times` copies of what happened since `saved`."""
-    v, o = s.vector, saved.vector
-    delta = (v[CLOCK] - o[CLOCK]) * times
-    for n in range(s.ready.shape[0]):
-        for c in range(s.ready.shape[1]):
-            if s.ready[n, c] > v[CLOCK]:
-                s.ready[n, c] += delta
-            for k in range(s.history.shape[2]):
-                if s.history[n, c, k] > _IDLE:
-                    s.history[n, c, k] += delta
-    for c in range(len(s.counts)):
-        s.counts[c] += (s.counts[c] - saved.counts[c]) * times
-    for p in range(len(s.parts)):
-        s.parts[p] += (s.parts[p] - saved.parts[p]) * times
-    if v[SINCE] > o[CLOCK]:
-        v[SINCE] += delta
-    v[OPEN_CYCLES] += (v[OPEN_CYCLES] - o[OPEN_CYCLES]) * times
-    v[HITS] += (v[HITS] - o[HITS]) * times
-    v[VISIBLE] += delta
-    v[CLOCK] += delta
-    v[ACCOUNTED] += delta
+    delta = (m[CLOCK] - saved[CLOCK]) * times
+    for i in range(o.ready_at, o.history_at):
+        if m[i] > m[CLOCK]:
+            m[i] += delta
+    for i in range(o.history_at, o.state_end):
+        if m[i] > _IDLE:
+            m[i] += delta
+    for i in range(o.counts_at, o.ready_at):
+        m[i] += (m[i] - saved[i]) * times
+    if m[SINCE] > saved[CLOCK]:
+        m[SINCE] += delta
+    m[OPEN_CYCLES] += (m[OPEN_CYCLES] - saved[OPEN_CYCLES]) * times
+    m[HITS] += (m[HITS] - saved[HITS]) * times
+    m[VISIBLE] += delta
+    m[CLOCK] += delta
+    m[ACCOUNTED] += delta
 
 
 @jit
-def begin(start: int, w: Wires, s: State) -> None:
+def begin(start: int, m: NDArray[np.int64], o: Place) -> None:
     """The channel idles until `start`; refreshes that fall due before go on time."""
-    v = s.vector
-    v[BEGUN] = start
-    if w.refresh >= 0:
-        while v[DUE] <= start:
-            refresh_once(v[DUE], w, s)
-    v[VISIBLE] = max(v[VISIBLE], start)
+    m[BEGUN] = start
+    if o.refresh >= 0:
+        while m[DUE] <= start:
+            refresh_once(m[DUE], m, o)
+    m[VISIBLE] = max(m[VISIBLE], start)
 
 
 @jit
-def finish(drain: NDArray[np.int64], s: State) -> int:
+def finish(drain: NDArray[np.int64], m: NDArray[np.int64], o: Place) -> int:
     """The clock at which the last command's data has arrived (`drain` cycles after it): the program's end."""
-    v = s.vector
-    end = max(v[BEGUN], v[ACCOUNTED])
-    if v[LAST] >= 0:
-        end = max(end, v[CLOCK] + drain[v[LAST]])
-    account(end, s)
+    end = max(m[BEGUN], m[ACCOUNTED])
+    if m[LAST] >= 0:
+        end = max(end, m[CLOCK] + drain[m[LAST]])
+    account(end, m, o)
     return int(end)
 
 
+# Rows of the loop stack: program row of the LOOP, iterations left, row register at the start of the
+# iteration and before the loop, and whether the state at the end of the last iteration is saved.
+_AT, _LEFT, _BASE, _OUTER, _KNOWN = 0, 1, 2, 3, 4
+
+
 @jit
-def run_program(program: NDArray[np.int64], first: int, last: int, w: Wires, s: State, saved: State) -> None:
-    """Execute rows `first:last` of `program`. `saved` is scratch: State arrays with a leading depth axis."""
-    v = s.vector
-    at = np.zeros(MAX_DEPTH, np.int64)  # row index of the LOOP
-    left = np.zeros(MAX_DEPTH, np.int64)
-    base = np.zeros(MAX_DEPTH, np.int64)  # row register at the start of the iteration
-    outer = np.zeros(MAX_DEPTH, np.int64)
-    known = np.zeros(MAX_DEPTH, np.bool_)
+def skip_iterations(
+    d: int, step: int, loops: NDArray[np.int64], m: NDArray[np.int64], saved: NDArray[np.int64], o: Place
+) -> None:
+    """At the end of an iteration: jump as far as the relative state repeats, else remember the state."""
+    mark = saved[d]
+    if loops[_KNOWN, d] == 1 and same_relative(m, mark, o):
+        times = loops[_LEFT, d]
+        delta = m[CLOCK] - mark[CLOCK]
+        if o.refresh >= 0 and delta > 0:
+            times = min(times, (m[DUE] - 1 - m[CLOCK]) // delta)
+        if times > 0:
+            jump(times, m, mark, o)
+            loops[_LEFT, d] -= times
+            loops[_BASE, d] += step * times
+            if m[OPEN_ROW] >= 0:
+                m[OPEN_ROW] += step * times
+            m[ROW] = loops[_BASE, d]
+        loops[_KNOWN, d] = 0
+    if loops[_LEFT, d] > 1:
+        mark[: o.state_end] = m[: o.state_end]
+        loops[_KNOWN, d] = 1
+
+
+@jit
+def end_iteration(
+    d: int,
+    program: NDArray[np.int64],
+    here: int,
+    loops: NDArray[np.int64],
+    m: NDArray[np.int64],
+    saved: NDArray[np.int64],
+    o: Place,
+) -> int:
+    """Row to go on from: the loop's start while iterations are left, this END otherwise."""
+    begun = loops[_AT, d]
+    step = program[begun, 2]
+    loops[_LEFT, d] -= 1
+    loops[_BASE, d] += step
+    m[ROW] = loops[_BASE, d]
+    if o.fast == 1 and loops[_LEFT, d] > 1:
+        skip_iterations(d, step, loops, m, saved, o)
+    if loops[_LEFT, d] > 0:
+        return int(begun)
+    if program[begun, 3] == 1:
+        m[ROW] = loops[_OUTER, d]
+    return here
+
+
+@jit
+def run_program(
+    program: NDArray[np.int64],
+    first: int,
+    last: int,
+    m: NDArray[np.int64],
+    saved: NDArray[np.int64],
+    loops: NDArray[np.int64],
+    o: Place,
+) -> None:
+    """Execute rows `first:last` of `program`; `saved` [MAX_DEPTH, state] and `loops` are scratch."""
     depth = 0
     i = first
     while i < last:
         op, a, b, c = program[i, 0], program[i, 1], program[i, 2], program[i, 3]
         if op == _COMMAND:
-            columns(a, b, w.node[c], w, s)
+            columns(a, b, c, m, o)
         elif op == _ROW:
-            v[ROW] += a
-            open_row(b, w, s)
+            m[ROW] += a
+            open_row(b, m, o)
         elif op == _WAIT:
-            v[VISIBLE] = max(v[VISIBLE], v[CLOCK] + a)
+            m[VISIBLE] = max(m[VISIBLE], m[CLOCK] + a)
         elif op == _CLOSE:
-            close_row(w, s)
+            close_row(m, o)
         elif op == _LOOP:
-            at[depth], left[depth], base[depth], outer[depth], known[depth] = i, a, v[ROW], v[ROW], False
+            loops[_AT, depth], loops[_LEFT, depth], loops[_KNOWN, depth] = i, a, 0
+            loops[_BASE, depth] = loops[_OUTER, depth] = m[ROW]
             depth += 1
         elif op == _END:
-            d = depth - 1
-            left[d] -= 1
-            begun = at[d]
-            step = program[begun, 2]
-            base[d] += step
-            v[ROW] = base[d]
-            if w.fast and left[d] > 1:
-                mark = State(
-                    saved.vector[d], saved.ready[d], saved.history[d], saved.counts[d], saved.parts[d], s.log
-                )
-                if known[d] and same_relative(s, mark, w):
-                    times = left[d]
-                    delta = v[CLOCK] - mark.vector[CLOCK]
-                    if w.refresh >= 0 and delta > 0:
-                        times = min(times, (v[DUE] - 1 - v[CLOCK]) // delta)
-                    if times > 0:
-                        jump(s, mark, times)
-                        left[d] -= times
-                        base[d] += step * times
-                        if v[OPEN_ROW] >= 0:
-                            v[OPEN_ROW] += step * times
-                        v[ROW] = base[d]
-                    known[d] = False
-                if left[d] > 1:
-                    keep(s, mark)
-                    known[d] = True
-            if left[d] > 0:
-                i = begun
-            else:
-                if program[begun, 3] == 1:
-                    v[ROW] = outer[d]
-                depth = d
+            target = end_iteration(depth - 1, program, i, loops, m, saved, o)
+            if target == i:
+                depth -= 1
+            i = target
         i += 1

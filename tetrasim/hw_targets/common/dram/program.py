@@ -1,22 +1,20 @@
 """PIM channel programs: instructions with loops, mode switches and refresh, issued cycle-exactly in order.
 
-A program is a list of rows `(op, a, b, c)` for one channel (channels that run the same stream are simulated
-once). Rows are opened by `ROW`, which precharges, serves a due refresh, and activates; so refresh happens only
-where all banks are closed, and at the latest `postpone` cycles after it fell due.
+A program is a list of rows `(op, a, b, c)` for one channel (channels that run the same stream are
+simulated once). Rows of memory are opened by `ROW`, which precharges, serves a due refresh, and activates; so
+refresh happens only where all banks are closed, and at the latest `postpone` cycles after it fell due.
 
 `channel.py` runs programs; this file is their form.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
 import numpy as np
-
-from tetrasim.hw_targets.common.dram.tables import Tables
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -85,17 +83,24 @@ class Dialect:
     columns: tuple[str, ...]
     activates: int = 1
     bank_activate: str = "ACT"
-    bank_precharge: str = "PREA"
+    bank_precharge: str = "PREpb"
     mode: str = ""
     refresh: str = ""
     refresh_interval: int = 0  # cycles, 0: never
     postpone: int = 0  # cycles a due refresh may wait inside a program
 
+    @property
+    def own_commands(self) -> tuple[str, ...]:
+        """Commands that the engine may issue by itself, and the column commands."""
+        inserted = (self.activate, self.precharge, self.bank_activate, self.bank_precharge)
+        refresh = self.refresh if self.refresh_interval else ""
+        return tuple(n for n in (*inserted, *self.columns, self.mode, refresh) if n)
 
-def encode(instructions: Iterable[Instruction], tables: Tables) -> NDArray[np.int64]:
-    """Program rows [K, 4] of an instruction list."""
+
+def encode(instructions: Iterable[Instruction], index: Callable[[str], int]) -> NDArray[np.int64]:
+    """Program rows [K, 4] of an instruction list; `index` numbers the commands (`Channel.index`)."""
     rows: list[tuple[int, int, int, int]] = []
-    _encode(instructions, tables, rows)
+    _encode(instructions, index, rows)
     return np.array(rows, dtype=np.int64).reshape(len(rows), 4)
 
 
@@ -112,13 +117,13 @@ def rows_advanced(instructions: Iterable[Instruction]) -> int:
 
 
 def _encode(
-    instructions: Iterable[Instruction], tables: Tables, rows: list[tuple[int, int, int, int]]
+    instructions: Iterable[Instruction], index: Callable[[str], int], rows: list[tuple[int, int, int, int]]
 ) -> None:
     for instruction in instructions:
         match instruction:
             case Command(name, repeats, bank):
                 if repeats > 0:
-                    rows.append((Op.COMMAND, tables.index(name), repeats, int(bank)))
+                    rows.append((Op.COMMAND, index(name), repeats, int(bank)))
             case Row(advance, bank):
                 rows.append((Op.ROW, advance, int(bank), 0))
             case Wait(cycles):
@@ -129,5 +134,5 @@ def _encode(
                 if count > 0:
                     step = rows_advanced(body) if row_step is None else row_step
                     rows.append((Op.LOOP, count, step, int(restore)))
-                    _encode(body, tables, rows)
+                    _encode(body, index, rows)
                     rows.append((Op.END, 0, 0, 0))

@@ -119,6 +119,32 @@ def _open_page(
 
 
 @jit
+def _push_windows(
+    c: int,
+    at: int,
+    clock: int,
+    path: NDArray[np.int32],
+    window: NDArray[np.int64],
+    rules: tuple[int, int],
+    ready: NDArray[np.int64],
+    history: NDArray[np.int64],
+) -> None:
+    """Keep the last issues of `c` on the path and raise readiness by the rules with a window above 1."""
+    for level in range(path.shape[1]):
+        n = path[at, level]
+        if n < 0:
+            break
+        for k in range(history.shape[2] - 1, 0, -1):
+            history[n, c, k] = history[n, c, k - 1]
+        history[n, c, 0] = clock
+    for r in range(rules[0], rules[1]):
+        n = path[at, window[r, 0]]
+        if n >= 0:
+            a = window[r, 2]
+            ready[n, a] = max(ready[n, a], history[n, c, window[r, 4] - 1] + window[r, 3])
+
+
+@jit
 def _issue(
     command: NDArray[np.int32],
     node: NDArray[np.int32],
@@ -132,7 +158,6 @@ def _issue(
 ) -> NDArray[np.int64]:
     out = np.empty(len(command), np.int64)
     levels, width = path.shape[1], gap.shape[1]
-    depth = history.shape[2]
     for i in range(len(command)):
         c, at = command[i], node[i]
         clock += 1
@@ -150,18 +175,7 @@ def _issue(
                 ready[n, a] = max(ready[n, a], clock + gap[level, c, a])
         first, last = window_start[c], window_start[c + 1]
         if first < last:
-            for level in range(levels):
-                n = path[at, level]
-                if n < 0:
-                    break
-                for k in range(depth - 1, 0, -1):
-                    history[n, c, k] = history[n, c, k - 1]
-                history[n, c, 0] = clock
-            for w in range(first, last):
-                n = path[at, window[w, 0]]
-                if n >= 0:
-                    a = window[w, 2]
-                    ready[n, a] = max(ready[n, a], history[n, c, window[w, 4] - 1] + window[w, 3])
+            _push_windows(c, at, clock, path, window, (first, last), ready, history)
     return out
 
 
