@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tetrasim.errors import UnsupportedOpError
+from tetrasim.errors import UnsupportedOpError, nearest
 from tetrasim.sim.ir.attributes import constant_array, tensor_attr, tensor_type_code
 from tetrasim.sim.ir.builder import Builder
 from tetrasim.sim.ir.graph import Attr, Source, Value
 from tetrasim.sim.ir.onnx_file import carried
+from tetrasim.sim.ir.rules_attention import attention, rotary
 from tetrasim.sim.ops.dtypes import onnx_type
 
 if TYPE_CHECKING:
@@ -77,9 +78,17 @@ def canonical(
         UserError: unsupported op or form.
     """
     from tetrasim.sim.ir.contrib import CONTRIB
+    from tetrasim.sim.ir.rules_quantised import QUANTISED
 
     call = Call(builder, proto, inputs, attrs, source, opset)
-    rule = CONTRIB.get(proto.op_type) if proto.domain == "com.microsoft" else RULES.get(proto.op_type)
+    if proto.domain == "com.microsoft":
+        if proto.op_type not in CONTRIB:
+            raise call.refuse(
+                "this com.microsoft op has no rule",
+                f"{nearest(proto.op_type, CONTRIB)} Or export unoptimised",
+            )
+        return CONTRIB[proto.op_type](call)
+    rule = RULES.get(proto.op_type) or QUANTISED.get(proto.op_type)
     if rule is not None:
         return rule(call)
     return call.emit(proto.op_type, inputs, attrs)
@@ -160,8 +169,10 @@ def _cast(call: Call) -> tuple[Value, ...]:
     return call.emit("Cast", call.inputs, {"to": call.attrs["to"]})
 
 
-def _reduce(call: Call) -> tuple[Value, ...]:
-    return call.emit(call.proto.op_type, call.inputs, dict(call.attrs))
+def _rms(call: Call) -> tuple[Value, ...]:
+    """ORT's optimiser writes this op in the standard domain."""
+    attrs = {k: v for k, v in call.attrs.items() if k in ("axis", "epsilon")}
+    return call.emit("RMSNormalization", call.inputs[:2], attrs, [call.proto.output[0]])
 
 
 def _global_pool(call: Call) -> tuple[Value, ...]:
@@ -199,6 +210,9 @@ RULES: dict[str, Rule] = {
     "Cast": _cast,
     "CastLike": _cast_like,
     "BatchNormalization": _only_first,
+    "Attention": attention,
+    "RotaryEmbedding": rotary,
+    "SimplifiedLayerNormalization": _rms,
     "GlobalAveragePool": _global_pool,
     "GlobalMaxPool": _global_pool,
     "Loop": _refuse(_LOOP, _LOOP_HINT),

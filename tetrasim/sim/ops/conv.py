@@ -96,6 +96,11 @@ def _conv_type(types: Types, attrs: Attrs) -> tuple[TensorType, ...]:
 
 def _conv(arrays: Arrays, attrs: Attrs, arith: Arithmetic) -> tuple[Arr, ...]:
     x, w = as_float(have(arrays, 0)), as_float(have(arrays, 1))
+    return (convolve(x, w, maybe(arrays, 2), attrs, arith),)
+
+
+def convolve(x: Arr, w: Arr, bias: Arr | None, attrs: Attrs, arith: Arithmetic) -> Arr:
+    """x [batch, channels, ...] with kernels w [out, channels / groups, ...]."""
     groups, rank = int_attr(attrs, "group", 1), w.ndim - 2
     view = _windows(x, w.shape[2:], attrs, 0.0)
     out = view.shape[2 : 2 + rank]
@@ -107,26 +112,23 @@ def _conv(arrays: Arrays, attrs: Attrs, arith: Arithmetic) -> tuple[Arr, ...]:
     kernel = w.reshape(groups, w.shape[0] // groups, taps).transpose(0, 2, 1)
     y = np.asarray(arith.matmul(rows, kernel))
     y = y.transpose(0, 1, 3, 2).reshape(x.shape[0], w.shape[0], *out)
-    bias = maybe(arrays, 2)
-    return (y if bias is None else y + bias.reshape(1, -1, *(1,) * rank).astype(y.dtype),)
+    return y if bias is None else y + bias.reshape(1, -1, *(1,) * rank).astype(y.dtype)
+
+
+def conv_gemm(x: Shape, w: Shape, out: Shape, attrs: Attrs) -> Gemm:
+    """GEMM dimensions of a convolution."""
+    groups = int_attr(attrs, "group", 1)
+    strides = _geometry(x[2:], w[2:], attrs)[0]
+    overlap = math.prod(-(-k // s) for k, s in zip(w[2:], strides, strict=True))
+    m = out[0] * math.prod(out[2:])
+    return Gemm(groups, m, out[1] // groups, math.prod(w[1:]), taps=overlap)
 
 
 def _conv_work(node: Node) -> Work:
     x, w = node.inputs[0], node.inputs[1]
     assert x is not None
     assert w is not None
-    groups = int_attr(node.attrs, "group", 1)
-    kernel = w.type.shape[2:]
-    strides = _geometry(x.type.shape[2:], kernel, node.attrs)[0]
-    overlap = math.prod(-(-k // s) for k, s in zip(kernel, strides, strict=True))
-    out = node.outputs[0].type.shape
-    gemm = Gemm(
-        batch=groups,
-        m=out[0] * math.prod(out[2:]),
-        n=out[1] // groups,
-        k=math.prod(w.type.shape[1:]),
-        taps=overlap,
-    )
+    gemm = conv_gemm(x.type.shape, w.type.shape, node.outputs[0].type.shape, node.attrs)
     return Work(node.op, WorkKind.GEMM, reads(node), writes(node), gemm=gemm)
 
 

@@ -1,0 +1,41 @@
+"""Quantised weights. DequantizeLinear of a constant is not arithmetic but a weight in a narrow format: it
+becomes a value of that format whose numbers are the dequantised ones (rounded, not repacked)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from tetrasim.sim.ir.builder import Folded
+from tetrasim.sim.ir.graph import Quant, Role, Value
+from tetrasim.sim.ops.opdef import axis_of, int_attr
+
+if TYPE_CHECKING:
+    from tetrasim.sim.ir.canonical import Call, Rule
+
+
+def _dequantise(call: Call) -> tuple[Value, ...]:
+    x, scale = call.need(0), call.need(1)
+    zero = call.inputs[2] if len(call.inputs) > 2 else None
+    params = [v for v in (scale, zero) if v is not None]
+    if x.role not in (Role.WEIGHT, Role.CONSTANT) or any(v.role not in _KNOWN for v in params):
+        return call.emit("DequantizeLinear", call.inputs, call.attrs)
+    sources = [v.data for v in (x, *params)]
+    known = tuple(s for s in sources if s is not None)
+    data = Folded("DequantizeLinear", known, call.attrs, 0) if len(known) == len(sources) else None
+    quant = Quant()
+    if not int_attr(call.attrs, "block_size", 0) and scale.data is not None:
+        per_axis = scale.type.elements > 1
+        axis = axis_of(int_attr(call.attrs, "axis", 1), len(x.type.shape)) if per_axis else None
+        points = (
+            () if zero is None or zero.data is None else tuple(int(z) for z in zero.data.load().reshape(-1))
+        )
+        quant = Quant(tuple(float(s) for s in scale.data.load().reshape(-1)), points, axis)
+    type = replace(x.type, quant=quant)
+    return (Value(call.builder.fresh(call.proto.output[0]), type, Role.WEIGHT, data),)
+
+
+_KNOWN = (Role.WEIGHT, Role.CONSTANT)
+
+
+QUANTISED: dict[str, Rule] = {"DequantizeLinear": _dequantise}
