@@ -109,7 +109,9 @@ def _weights_mode(config: ModelConfig, weights: Weights) -> str:
     if weights == "auto":
         return "random" if count_parameters(config).total <= AUTO_LIMIT else "none"
     if weights not in ("random", "none"):
-        raise UserError(f"unknown weights '{weights}'", hint="known: auto, random, none, or a mapping of arrays")
+        raise UserError(
+            f"unknown weights '{weights}'", hint="known: auto, random, none, or a mapping of arrays"
+        )
     return weights
 
 
@@ -120,7 +122,9 @@ def _hash_arrays(config: ModelConfig, arrays: Mapping[str, NDArray[np.float32]])
     wanted = parameter_shapes(config)
     for name, shape in wanted.items():
         if name not in arrays:
-            raise UserError(f"weights for '{config.name}' lack '{name}'", hint=f"it needs {len(wanted)} arrays")
+            raise UserError(
+                f"weights for '{config.name}' lack '{name}'", hint=f"it needs {len(wanted)} arrays"
+            )
         if tuple(arrays[name].shape) != shape:
             raise UserError(
                 f"weight '{name}' has shape {tuple(arrays[name].shape)}, not {shape}",
@@ -140,7 +144,9 @@ def parameter_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     return {name: tuple(value.shape) for name, value in build(config).named_parameters()}
 
 
-def _write_graphs(config: ModelConfig, mode: str, folder: Path) -> tuple[tuple[Slot, ...], tuple[PhaseFile, ...]]:
+def _write_graphs(
+    config: ModelConfig, mode: str, folder: Path
+) -> tuple[tuple[Slot, ...], tuple[PhaseFile, ...]]:
     import onnx_ir as ir
 
     from tetrasim.export import weight_file

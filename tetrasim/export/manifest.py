@@ -108,10 +108,14 @@ def read_manifest(folder: Path) -> Manifest:
     try:
         return _ADAPTER.validate_json(path.read_bytes())
     except FileNotFoundError:
-        raise UserError(f"no {MANIFEST} in '{folder}'", hint="give a folder that `tetrasim export` wrote") from None
+        raise UserError(
+            f"no {MANIFEST} in '{folder}'", hint="give a folder that `tetrasim export` wrote"
+        ) from None
     except ValidationError as err:
         raise UserError(
-            f"not a manifest of this version: {err.errors()[0]['msg']}", where=str(path), hint="export it again"
+            f"not a manifest of this version: {err.errors()[0]['msg']}",
+            where=str(path),
+            hint="export it again",
         ) from None
 
 

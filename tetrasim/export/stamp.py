@@ -83,28 +83,38 @@ def _match(model: ir.Model) -> _Template | None:
     first, second = of_layer[1], of_layer[2]
     if len(first) != len(second) or not first:
         return None
-    same: dict[ir.Value, ir.Value] = {}
-    hidden: set[tuple[ir.Value, ir.Value]] = set()
+    same: dict[ir.Value | None, ir.Value | None] = {None: None}
+    hidden: set[tuple[ir.Value | None, ir.Value | None]] = set()
     for a, b in zip(first, second, strict=True):
-        if (a.domain, a.op_type) != (b.domain, b.op_type) or a.attributes != b.attributes:
+        if not _same_op(a, b):
             return None
-        if len(a.inputs) != len(b.inputs) or len(a.outputs) != len(b.outputs):
-            return None
-        for x, y in zip(a.inputs, b.inputs, strict=True):
-            if x is y:
-                continue
-            if x is None or y is None:
-                return None
-            if same.get(x) is y or (x.producer() is None and _renamed(x.name, 2) == y.name):
-                continue
-            hidden.add((x, y))
+        hidden |= {(x, y) for x, y in zip(a.inputs, b.inputs, strict=True) if not _corresponds(x, y, same)}
         same.update(zip(a.outputs, b.outputs, strict=True))
     if len(hidden) != 1:
         return None
     ((before, between),) = hidden
-    if between not in same or before in same:
+    after = same.get(between)
+    if before in same or between is None or after is None:
         return None
-    return _Template(tuple(second), between, same[between])
+    return _Template(tuple(second), between, after)
+
+
+def _same_op(a: ir.Node, b: ir.Node) -> bool:
+    return (
+        (a.domain, a.op_type) == (b.domain, b.op_type)
+        and a.attributes == b.attributes
+        and len(a.inputs) == len(b.inputs)
+        and len(a.outputs) == len(b.outputs)
+    )
+
+
+def _corresponds(
+    x: ir.Value | None, y: ir.Value | None, same: Mapping[ir.Value | None, ir.Value | None]
+) -> bool:
+    """Whether `y` of layer 2 is what `x` is in layer 1: shared, computed alike, or renamed."""
+    if x is y or (x in same and same[x] is y):
+        return True
+    return x is not None and y is not None and x.producer() is None and _renamed(x.name, 2) == y.name
 
 
 def _renamed(name: str | None, layer: int) -> str:
@@ -117,7 +127,9 @@ def _clone(graph: ir.Graph, node: ir.Node, layer: int, mapping: dict[ir.Value, i
     import onnx_ir as ir
 
     inputs = [None if value is None else _operand(graph, value, layer, mapping) for value in node.inputs]
-    props: Mapping[str, str] = {key: _LAYER.sub(f"blocks.{layer}", v) for key, v in node.metadata_props.items()}
+    props: Mapping[str, str] = {
+        key: _LAYER.sub(f"blocks.{layer}", v) for key, v in node.metadata_props.items()
+    }
     clone = ir.Node(
         node.domain,
         node.op_type,

@@ -56,8 +56,8 @@ def foldable_transposes(models: Sequence[ir.Model]) -> set[str]:
     for model in models:
         for name, value in model.graph.initializers.items():
             for use in value.uses():
-                is_transpose = use.node.op_type == "Transpose" and value.shape is not None
-                (turned if is_transpose and len(value.shape) == 2 else plain).add(name)
+                matrix = value.shape is not None and len(value.shape) == 2
+                (turned if matrix and use.node.op_type == "Transpose" else plain).add(name)
     return turned - plain
 
 
@@ -72,7 +72,13 @@ def attach(model: ir.Model, slots: Sequence[Slot], folder: Path) -> None:
         value.shape = ir.Shape(slot.stored_shape)
         value.type = ir.TensorType(ir.DataType.FLOAT)
         value.const_value = ir.ExternalTensor(
-            FILE, slot.offset, slot.nbytes, ir.DataType.FLOAT, shape=value.shape, name=slot.name, base_dir=folder
+            FILE,
+            slot.offset,
+            slot.nbytes,
+            ir.DataType.FLOAT,
+            shape=value.shape,
+            name=slot.name,
+            base_dir=folder,
         )
         if slot.transposed:
             for use in tuple(value.uses()):
@@ -105,7 +111,7 @@ def read(path: Path, slots: Sequence[Slot]) -> dict[str, NDArray[np.float32]]:
 
 def random_weight(name: str, shape: tuple[int, ...], seed: int) -> NDArray[np.float32]:
     """Seeded normal values that depend on the parameter's name only: norms around 1, embeddings and biases
-    with deviation 0.02 (GPT-2), matrices with 1 / sqrt(inputs) so that every width gives outputs of order 1."""
+    with deviation 0.02 (GPT-2), matrices with 1 / sqrt(inputs) so that any width gives outputs of order 1."""
     generator = np.random.Generator(np.random.SFC64([seed, zlib.crc32(name.encode())]))
     values = generator.standard_normal(shape, dtype=np.float32)
     if len(shape) == 1:

@@ -135,7 +135,7 @@ class ModelConfig(_Frozen):
             raise ValueError(f"rotary positions need an even head_dim, not {self.head_dim}")
         if isinstance(self.input, Features) and not self.input.project and self.input.features != self.width:
             raise ValueError(
-                f"input.project is false, so width {self.width} must equal input.features {self.input.features}"
+                f"without input.project, width {self.width} must be input.features {self.input.features}"
             )
         if isinstance(self.input, Patches) and self.input.image % self.input.patch:
             raise ValueError(f"image {self.input.image} is not a multiple of patch {self.input.patch}")

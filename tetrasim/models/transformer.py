@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from tetrasim.models.blocks.attention import Attention, KeyValue
-from tetrasim.models.blocks.embedding import make_embedding
+from tetrasim.models.blocks.embedding import TokenEmbedding, make_embedding
 from tetrasim.models.blocks.ffn import FeedForward
 from tetrasim.models.blocks.head import ClassifierHead, PoolerHead
 from tetrasim.models.blocks.norm import make_norm
@@ -51,13 +51,18 @@ class Decoder(nn.Module):
         assert isinstance(config.input, Tokens)
         assert isinstance(config.head, LmHead)
         self.config = config
-        self.embedding = make_embedding(config)
+        self.embedding = TokenEmbedding(config, config.input)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
         self.norm = make_norm(config) if config.final_norm else None
         self.head = nn.Linear(config.width, config.input.vocab, bias=False)
-        if config.head.tied:
-            self.head.weight = self.embedding.token.weight
+        self.tied = config.head.tied
+        self.tie()
         self.last_only = True
+
+    def tie(self) -> None:
+        """Let the head share the embedding table, where the model does; again after loading weights."""
+        if self.tied:
+            self.head.weight = self.embedding.token.weight
 
     def forward(
         self, input_ids: Tensor, position: Tensor, past: list[Tensor] | None = None
@@ -112,7 +117,8 @@ class Encoder(nn.Module):
             rotary = rotary_table(position, self.config.head_dim, self.config.rope_theta)
         for block in self.blocks:
             x, _ = block(x, None, None, rotary)
-        return self.head(x if self.norm is None else self.norm(x))
+        out: Tensor | tuple[Tensor, Tensor] = self.head(x if self.norm is None else self.norm(x))
+        return out
 
 
 def build(config: ModelConfig, *, device: str = "meta") -> Decoder | Encoder:

@@ -57,5 +57,7 @@ def _read(path: Path, name: str) -> ModelConfig:
     except (yaml.YAMLError, UnicodeDecodeError) as err:
         raise UserError(f"not a YAML file: {err}", where=str(path), hint="see docs/models.md") from None
     if not isinstance(data, dict):
-        raise UserError("a model file is a mapping of keys to values", where=str(path), hint="see docs/models.md")
+        raise UserError(
+            "a model file is a mapping of keys to values", where=str(path), hint="see docs/models.md"
+        )
     return parse_config({"name": name, **data}, where=path.name if path.parent == _PRESETS else str(path))

@@ -36,7 +36,9 @@ class Attention(nn.Module):
     ) -> tuple[Tensor, KeyValue]:
         """`mask` [seq, seq] is True where a key may be seen; None sees all (also the one-token step)."""
         batch, seq, _ = x.shape
-        q, k, v = self.qkv(x).split(self.widths, -1) if self.fused else (self.query(x), self.key(x), self.value(x))
+        q, k, v = (
+            self.qkv(x).split(self.widths, -1) if self.fused else (self.query(x), self.key(x), self.value(x))
+        )
         q = q.reshape(batch, seq, self.heads, self.head_dim).transpose(1, 2)
         k = k.reshape(batch, seq, self.kv_heads, self.head_dim).transpose(1, 2)
         v = v.reshape(batch, seq, self.kv_heads, self.head_dim).transpose(1, 2)

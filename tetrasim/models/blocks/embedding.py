@@ -1,4 +1,4 @@
-"""Embeddings of tokens, image patches and feature vectors, with learned positions where the model has them."""
+"""Embeddings of tokens, image patches and feature vectors, with learned positions if the model has them."""
 
 from __future__ import annotations
 
@@ -20,16 +20,18 @@ class TokenEmbedding(nn.Module):
         self.norm = make_norm(config) if config.embedding_norm else None
 
     def forward(self, input_ids: Tensor, position: Tensor, segment_ids: Tensor | None = None) -> Tensor:
-        x = self.token(input_ids)
+        x: Tensor = self.token(input_ids)
         if self.segment is not None:
             x = x + self.segment(segment_ids)
         if self.position is not None:
             x = x + self.position(position)
-        return x if self.norm is None else self.norm(x)
+        if self.norm is not None:
+            x = self.norm(x)
+        return x
 
 
 class PatchEmbedding(nn.Module):
-    """pixels [batch, channels, image, image] -> [batch, tokens, width] (Dosovitskiy et al., arXiv:2010.11929)."""
+    """pixels [batch, channels, image, image] -> [batch, tokens, width] (arXiv:2010.11929)."""
 
     def __init__(self, config: ModelConfig, source: Patches) -> None:
         super().__init__()
@@ -38,7 +40,7 @@ class PatchEmbedding(nn.Module):
         self.position = _table(config)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        x = self.patch(pixels).flatten(2).transpose(1, 2)
+        x: Tensor = self.patch(pixels).flatten(2).transpose(1, 2)
         if self.class_token is not None:
             x = torch.cat((self.class_token.expand(x.shape[0], -1, -1), x), 1)
         return x if self.position is None else x + self.position

@@ -30,5 +30,8 @@ class FeedForward(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if self.gate is None:
-            return self.down(activate(self.activation, self.up(x)))
-        return self.down(activate(self.activation, self.gate(x)) * self.up(x))
+            hidden = activate(self.activation, self.up(x))
+        else:
+            hidden = activate(self.activation, self.gate(x)) * self.up(x)
+        out: Tensor = self.down(hidden)
+        return out

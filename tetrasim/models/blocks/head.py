@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from itertools import pairwise
+
 from torch import Tensor, nn
 
 from tetrasim.models.blocks.ffn import activate
 from tetrasim.models.config import Classifier, ModelConfig
+
+_POOL: dict[str, Callable[[Tensor], Tensor]] = {
+    "cls": lambda x: x[:, 0],
+    "mean": lambda x: x.mean(1),
+    "flatten": lambda x: x.flatten(1),
+}
 
 
 class ClassifierHead(nn.Module):
@@ -18,16 +27,13 @@ class ClassifierHead(nn.Module):
         if head.pool == "flatten":
             features *= config.tokens
         widths = (features, *head.hidden, head.classes)
-        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in zip(widths[:-1], widths[1:], strict=True))
+        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(widths))
         self.head = head
 
     def forward(self, x: Tensor) -> Tensor:
         if self.token is not None:
             x = activate(self.head.activation, self.token(x))
-        if self.head.pool == "cls":
-            x = x[:, 0]
-        else:
-            x = x.mean(1) if self.head.pool == "mean" else x.flatten(1)
+        x = _POOL[self.head.pool](x)
         for layer in self.layers[:-1]:
             x = activate(self.head.activation, layer(x))
         x = self.layers[-1](x)
