@@ -149,11 +149,13 @@ def import_file(path: Path, dims: Mapping[str, int]) -> tuple[Graph, Graph, tupl
         UserError: as `load_model`.
     """
     from tetrasim.sim.ir.importer import import_onnx
+    from tetrasim.sim.passes.pipeline import standard
 
     if not path.is_file():
         raise UserError(f"there is no file '{path}'", hint=_neighbour(path))
-    graph = import_onnx(path, dims)
-    return graph, graph, ()
+    raw = import_onnx(path, dims, rewrites=False)
+    graph, notes = standard(raw)
+    return raw, graph, tuple(str(note) for note in notes)
 
 
 def _onnx_file(path: Path) -> ModelFiles:
