@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tetrasim.hw_targets.gpu.device import Device
 from tetrasim.sim.engine.jit import jit
 
 if TYPE_CHECKING:
@@ -39,22 +40,15 @@ KERNELS = ("decode", "prefill", "encoder")
 SPLIT_RULES = {"hopper": (1, 32, 4, 192), "other": (2, 128, 0, 128)}
 
 
-def kernel_of(q_len: int, causal: bool) -> int:
-    """Which of `KERNELS` runs."""
-    if q_len == 1:
-        return DECODE
-    return PREFILL if causal else ENCODER
-
-
 @dataclass(frozen=True, slots=True)
 class AttentionFit:
     """Fitted per device and kernel (decode, causal prefill, bidirectional encoder); times in us.
 
-    `start_us`, `batch_us`: kernel start with the library's metadata kernels, fixed and per sequence.
+    `start_us`, `batch_us`: kernel start with the library's metadata kernels, and per sequence.
     `block_us`, `row_us`, `tile_us`: on one SM per block, per query row in it (head dim 128) and per key tile
-    of 128 x 128 half-precision keys and values. `softmax_us`: of a 128 x 128 tile of scores, not hidden behind
-    the tensor cores. `tail`: share of the longest block that ends after all others. `combine_us`,
-    `combine_split_us`: the kernel that joins splits, fixed and per split. `regroup_us`: copies that bring
+    of 128 x 128 half-precision keys and values. `softmax_us`: of a 128 x 128 tile of scores, as far as it is
+    not hidden behind the tensor cores. `tail`: share of the longest block that ends after all others.
+    `combine_us`, `combine_split_us`: the kernel that joins splits, fixed and per split. `regroup_us`: copies that bring
     grouped queries together (batch and key heads above one). `append_passes`: passes over the new keys and
     values at the DRAM rate before the attention itself (the library copies them into its cache).
     `compute_efficiency` of the peak, then fractions of the L2 and DRAM rates. `overlap`: the p of the p-norm.
@@ -80,6 +74,54 @@ class AttentionFit:
 
     def row(self) -> tuple[float, ...]:
         return astuple(self)
+
+
+@dataclass(frozen=True, eq=False)
+class AttentionRows:
+    """R attentions as columns."""
+
+    shape: NDArray[np.int64]  # [R, len(SHAPE)]
+    bits: NDArray[np.int64]  # [R] of a key element
+    format: NDArray[np.int64]  # [R] index into `device.FORMATS`
+
+    @property
+    def new_bytes(self) -> NDArray[np.float64]:
+        """New keys and values: as many rows as queries."""
+        batch, q_len, _, kv_heads, head_dim, v_dim, kv_len = self.shape[:, :7].T.astype(np.float64)
+        return np.asarray(batch * np.minimum(q_len, kv_len) * kv_heads * (head_dim + v_dim) * self.bits / 8)
+
+    @property
+    def kernel(self) -> NDArray[np.int64]:
+        """[R] index into `KERNELS`."""
+        causal = np.where(self.shape[:, 7] != 0, PREFILL, ENCODER)
+        return np.where(self.shape[:, 1] == 1, DECODE, causal)
+
+
+def time_attentions(
+    rows: AttentionRows,
+    dram_bytes: NDArray[np.float64],
+    schedules: tuple[int, ...],
+    device: Device,
+    fits: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """Time of each attention at full clock: [R, len(OUT)]. `fits` has one `AttentionFit` row per kernel."""
+    out = np.zeros((len(rows.bits), len(OUT)))
+    rule = SPLIT_RULES["hopper" if device.architecture == "hopper" else "other"]
+    price_attentions(
+        rows.shape,
+        rows.bits,
+        dram_bytes,
+        rows.new_bytes,
+        device.peaks[rows.format],
+        np.array(schedules, dtype=np.int64),
+        fits,
+        device.sm_count,
+        np.array(rule[:3], dtype=np.int64),
+        rule[3],
+        device.rates,
+        out,
+    )
+    return out
 
 
 @jit

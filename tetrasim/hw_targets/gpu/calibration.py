@@ -15,12 +15,12 @@ import yaml
 
 from tetrasim.errors import UserError, nearest
 from tetrasim.hw_targets.gpu.attention import KERNELS, AttentionFit
+from tetrasim.hw_targets.gpu.device import FORMATS
 from tetrasim.hw_targets.gpu.gemm import GemmFit
 from tetrasim.hw_targets.gpu.power import PowerFit
 from tetrasim.hw_targets.gpu.vector import VectorFit
 
 FILE = Path(__file__).with_name("calibration.yaml")
-FORMATS = ("float32", "tfloat32", "half", "float8", "int8")  # half: float16 and bfloat16 run at one rate
 
 Fit = TypeVar("Fit", GemmFit, AttentionFit, VectorFit, PowerFit)
 

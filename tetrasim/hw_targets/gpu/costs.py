@@ -13,19 +13,23 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tetrasim.errors import UserError
 from tetrasim.hw_targets.gpu import attention as att
 from tetrasim.hw_targets.gpu import gemm, vector
-from tetrasim.hw_targets.gpu.calibration import FORMATS, calibration
+from tetrasim.hw_targets.gpu.calibration import Calibration, calibration
 from tetrasim.hw_targets.gpu.config import AttentionSchedule, GpuConfig, Number
+from tetrasim.hw_targets.gpu.device import FLOAT8, FLOAT32, HALF, INT8, TFLOAT32, Device, device_of, peak_of
 from tetrasim.hw_targets.gpu.power import stretched_us
-from tetrasim.hw_targets.gpu.residency import Traffic, traffic_of
-from tetrasim.hw_targets.gpu.tiles import TENSOR_TILES, simt_tiles
+from tetrasim.hw_targets.gpu.residency import Operands, dram_traffic, operands_of
 from tetrasim.sim.ir.graph import Kind, Role
 from tetrasim.sim.ops.work import Operand, Work, WorkKind
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    # kernel columns, DRAM bytes, tensor-core pJ, CUDA-core pJ
+    _Priced = tuple[
+        NDArray[np.float64], NDArray[np.float64], NDArray[np.float64] | float, NDArray[np.float64] | float
+    ]
 
 PARTS = (
     "kernel start",
@@ -44,7 +48,6 @@ SCHEDULES = {
     AttentionSchedule.LEAN: (att.LEAN,),
     AttentionSchedule.UNFUSED: (att.FLASH2, att.FLASH_DECODING),
 }
-_US = 1e-6
 _EIGHT_BIT_ENERGY = 0.5  # an 8-bit product against a 16-bit one (half the operand bits), an assumption
 
 
@@ -69,28 +72,25 @@ def kernel_costs(works: Sequence[Work], config: GpuConfig, resident_bytes: int |
     Raises:
         UserError: the device has no unit for a format.
     """
-    rows = len(works)
-    raw = np.zeros((rows, 5))  # time, fixed, ideal, compute, memory
-    level = np.zeros((rows, len(LEVELS)))
-    energy = np.zeros((rows, len(COMPONENTS)))
-    traffic = [traffic_of(w, config.l2.bytes, _l2_share(w, config), resident_bytes) for w in works]
-    for i, t in enumerate(traffic):
-        level[i] = t.total_bytes, t.dram_read_bytes + t.dram_write_bytes
-    of_kind: dict[WorkKind, list[int]] = {}
-    for i, work in enumerate(works):
-        of_kind.setdefault(work.kind, []).append(i)
-    streaming = [i for k in (WorkKind.VECTOR, WorkKind.GATHER, WorkKind.MOVE) for i in of_kind.get(k, [])]
-    _gemms(works, traffic, of_kind.get(WorkKind.GEMM, []), config, raw, energy)
-    _attentions(
-        works, of_kind.get(WorkKind.ATTENTION, []), config, level, raw, energy, resident_bytes is not None
-    )
-    _vectors(works, streaming, config, level, raw, energy)
-    fit = calibration(config.calibration).power
-    energy[:, 2] = level[:, 1] * fit.dram_pj_per_byte
-    headroom_w = config.power.cap_w - config.power.idle_w
-    time = stretched_us(raw[:, 0], energy.sum(axis=1), headroom_w, fit, resident_bytes is not None)
+    alone = resident_bytes is None
+    device, fit = device_of(config), calibration(config.calibration)
+    raw = np.zeros((len(works), 5))  # time, fixed, ideal, compute, memory
+    energy = np.zeros((len(works), len(COMPONENTS)))
+    operands = operands_of(works, alone)
+    dram = np.zeros(len(works))
+    for kinds, price_kind in _PRICERS:
+        at = np.array([i for i, w in enumerate(works) if w.kind in kinds], dtype=np.int64)
+        if len(at):
+            chosen = [works[i] for i in at]
+            mine = Operands(operands.near[at], operands.far[at], operands.written[at])
+            out, dram[at], energy[at, 0], energy[at, 1] = price_kind(
+                chosen, mine, config, device, fit, resident_bytes
+            )
+            raw[at] = out[:, :5]
+    energy[:, 2] = dram * fit.power.dram_pj_per_byte
+    time = stretched_us(raw[:, 0], energy.sum(axis=1), device.headroom_w, fit.power, not alone)
     part = _parts(raw, time)
-    return Costs(part.sum(axis=1), part, level, energy)
+    return Costs(part.sum(axis=1), part, np.stack([operands.total, dram], axis=1), energy)
 
 
 def _parts(raw: NDArray[np.float64], stretched: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -108,163 +108,108 @@ def _parts(raw: NDArray[np.float64], stretched: NDArray[np.float64]) -> NDArray[
     return part
 
 
-def _l2_share(work: Work, config: GpuConfig) -> float:
-    fit = calibration(config.calibration)
-    if work.kind is WorkKind.GEMM:
-        return fit.gemm[gemm_format(work.reads, config)].l2_share
-    if work.attention is not None:
-        return fit.attention[att.kernel_of(work.attention.q_len, work.attention.causal)].l2_share
-    return fit.vector.l2_share
-
-
 def _gemms(
     works: Sequence[Work],
-    traffic: Sequence[Traffic],
-    index: list[int],
+    operands: Operands,
     config: GpuConfig,
-    raw: NDArray[np.float64],
-    energy: NDArray[np.float64],
-) -> None:
-    if not index:
-        return
-    shape = np.empty((len(index), 4), dtype=np.int64)
-    peak = np.empty(len(index))
-    fit_of = np.empty(len(index), dtype=np.int64)
-    bits = np.empty((len(index), 2), dtype=np.int64)
-    moved = np.empty((len(index), 3))
-    for row, i in enumerate(index):
-        g = works[i].gemm
-        assert g is not None
-        shape[row] = g.batch, g.m, g.n, g.k
-        fit_of[row] = gemm_format(works[i].reads, config)
-        peak[row] = peak_of(int(fit_of[row]), config) * _US
-        bits[row] = _operand_bits(works[i].reads)
-        t = traffic[i]
-        moved[row] = t.dram_read_bytes, t.dram_write_bytes, t.second_miss
-    fits = np.array([f.row() for f in calibration(config.calibration).gemm])
-    out = np.zeros((len(index), len(gemm.OUT)))
-    on_cuda = fit_of == FORMATS.index("float32")
-    constant_b = np.array([g.weight_is_b for i in index if (g := works[i].gemm) is not None])
-    rates = np.array([config.l2.bandwidth_bytes_per_s, config.dram.bandwidth_bytes_per_s]) * _US
-    for rows, tiles in (
-        (on_cuda & constant_b, simt_tiles(config.architecture, batched=False)),
-        (on_cuda & ~constant_b, simt_tiles(config.architecture, batched=True)),
-        (~on_cuda, TENSOR_TILES),
-    ):
-        part = np.zeros((int(rows.sum()), len(gemm.OUT)))
-        gemm.price_gemms(
-            shape[rows],
-            bits[rows],
-            moved[rows, 0],
-            moved[rows, 1],
-            moved[rows, 2],
-            peak[rows],
-            fit_of[rows],
-            fits,
-            config.sm_count,
-            float(config.sm.shared_bytes),
-            rates,
-            tiles,
-            gemm.SPLITS,
-            part,
-        )
-        out[rows] = part
-    raw[index] = out[:, :5]
-    executed = 2.0 * out[:, 8] * out[:, 5] * out[:, 6] * shape[:, 3] / np.maximum(out[:, 7], 1.0)
-    narrow = fit_of >= FORMATS.index("float8")
-    power = calibration(config.calibration).power
-    per_flop = np.where(narrow, _EIGHT_BIT_ENERGY, 1.0) * power.tensor_pj_per_flop
-    energy[index, 0] = np.where(on_cuda, 0.0, executed * per_flop)
-    energy[index, 1] = np.where(on_cuda, executed * power.fp32_pj_per_flop, 0.0)
+    device: Device,
+    fit: Calibration,
+    resident_bytes: int | None,
+) -> _Priced:
+    gemms = [w.gemm for w in works if w.gemm is not None]
+    rows = gemm.GemmRows(
+        np.array([(g.batch, g.m, g.n, g.k) for g in gemms], dtype=np.int64),
+        np.array([_operand_bits(w.reads) for w in works], dtype=np.int64),
+        np.array([gemm_format(w.reads, config) for w in works], dtype=np.int64),
+        np.array([g.weight_is_b for g in gemms]),
+    )
+    for used in np.unique(rows.format):
+        peak_of(int(used), config)
+    share = np.array([f.l2_share for f in fit.gemm])[rows.format]
+    traffic = dram_traffic(operands, device.l2_bytes, share, resident_bytes)
+    out = gemm.time_gemms(rows, traffic, device, np.array([f.row() for f in fit.gemm]))
+    flops = gemm.executed_flops(rows, out)
+    simt = rows.format == FLOAT32
+    width = np.where(rows.format >= FLOAT8, _EIGHT_BIT_ENERGY, 1.0)
+    tensor_pj = np.where(simt, 0.0, flops * width * fit.power.tensor_pj_per_flop)
+    return (
+        out,
+        traffic.read + traffic.written,
+        tensor_pj,
+        np.where(simt, flops * fit.power.fp32_pj_per_flop, 0.0),
+    )
 
 
 def _attentions(
     works: Sequence[Work],
-    index: list[int],
+    operands: Operands,
     config: GpuConfig,
-    level: NDArray[np.float64],
-    raw: NDArray[np.float64],
-    energy: NDArray[np.float64],
-    in_model: bool,
-) -> None:
-    if not index:
-        return
-    shape = np.empty((len(index), len(att.SHAPE)), dtype=np.int64)
-    peak = np.empty(len(index))
-    bits = np.empty(len(index), dtype=np.int64)
-    new_bytes = np.zeros(len(index))
-    for row, i in enumerate(index):
-        a = works[i].attention
-        assert a is not None
-        shape[row] = (
-            a.batch, a.q_len, a.heads, a.kv_heads, a.head_dim, a.v_head_dim, a.kv_len, a.causal, a.window
-        )  # fmt: skip
-        peak[row] = peak_of(gemm_format(works[i].reads, config), config) * _US
-        bits[row] = works[i].reads[1].bits
-        new_bytes[row] = (
-            a.batch * min(a.q_len, a.kv_len) * a.kv_heads * (a.head_dim + a.v_head_dim) * bits[row] / 8
-        )
-    fit = calibration(config.calibration)
+    device: Device,
+    fit: Calibration,
+    resident_bytes: int | None,
+) -> _Priced:
+    shapes = [w.attention for w in works if w.attention is not None]
+    rows = att.AttentionRows(
+        np.array(
+            [
+                (
+                    a.batch,
+                    a.q_len,
+                    a.heads,
+                    a.kv_heads,
+                    a.head_dim,
+                    a.v_head_dim,
+                    a.kv_len,
+                    a.causal,
+                    a.window,
+                )
+                for a in shapes
+            ],
+            dtype=np.int64,
+        ),
+        np.array([w.reads[1].bits for w in works], dtype=np.int64),
+        np.array([gemm_format(w.reads, config) for w in works], dtype=np.int64),
+    )
+    for used in np.unique(rows.format):
+        peak_of(int(used), config)
     kernels = fit.attention
-    if in_model:  # the cache append is a node of its own, and the schedule is prepared once per run
-        kernels = tuple(
-            replace(k, start_us=fit.vector.start_us, batch_us=0.0, append_passes=0.0) for k in kernels
-        )
-    out = np.zeros((len(index), len(att.OUT)))
-    schedules = np.array(SCHEDULES[config.attention], dtype=np.int64)
-    rule = att.SPLIT_RULES["hopper" if config.architecture == "hopper" else "other"]
-    att.price_attentions(
-        shape,
-        bits,
-        level[index, 1],
-        new_bytes,
-        peak,
-        schedules,
-        np.array([k.row() for k in kernels]),
-        config.sm_count,
-        np.array(rule[:3], dtype=np.int64),
-        rule[3],
-        np.array([config.l2.bandwidth_bytes_per_s, config.dram.bandwidth_bytes_per_s]) * _US,
-        out,
-    )
-    raw[index] = out[:, :5]
-    flops = np.array([2.0 * works[i].macs for i in index])
-    energy[index, 0] = flops * fit.power.tensor_pj_per_flop
+    if resident_bytes is not None:  # a cache append is its own node; schedules are prepared once per run
+        start = fit.vector.start_us
+        kernels = tuple(replace(k, start_us=start, batch_us=0.0, append_passes=0.0) for k in kernels)
+    share = np.array([k.l2_share for k in kernels])[rows.kernel]
+    traffic = dram_traffic(operands, device.l2_bytes, share, resident_bytes)
+    dram = traffic.read + traffic.written
+    table = np.array([k.row() for k in kernels])
+    out = att.time_attentions(rows, dram, SCHEDULES[config.attention], device, table)
+    flops = np.array([2.0 * w.macs for w in works])
+    return out, dram, flops * fit.power.tensor_pj_per_flop, 0.0
 
 
-def _vectors(
+def _streams(
     works: Sequence[Work],
-    index: list[int],
-    config: GpuConfig,
-    level: NDArray[np.float64],
-    raw: NDArray[np.float64],
-    energy: NDArray[np.float64],
-) -> None:
-    if not index:
-        return
-    slots = np.zeros(len(index))
-    rows = np.zeros(len(index))
-    for row, i in enumerate(index):
-        v = works[i].vector
-        if v is not None:
-            slots[row] = sum(vector.SLOTS[kind] * count for kind, count in v.ops)
-            rows[row] = v.rows if v.reduces else 0
-    out = np.zeros((len(index), len(vector.OUT)))
-    dram = level[index, 1]
-    vector.price_vectors(
-        dram,
-        level[index, 0] - dram,
-        slots,
-        rows,
-        np.array(calibration(config.calibration).vector.row()),
-        config.sm_count,
-        config.compute.fp32_flops_per_s / 2 * _US,
-        config.dram.bandwidth_bytes_per_s * _US,
-        config.l2.bandwidth_bytes_per_s * _US,
-        out,
+    operands: Operands,
+    _config: GpuConfig,
+    device: Device,
+    fit: Calibration,
+    resident_bytes: int | None,
+) -> _Priced:
+    vectors = [w.vector for w in works]
+    rows = vector.VectorRows(
+        operands.total,
+        np.array([0.0 if v is None else sum(vector.SLOTS[kind] * n for kind, n in v.ops) for v in vectors]),
+        np.array([float(v.rows) if v is not None and v.reduces else 0.0 for v in vectors]),
     )
-    raw[index] = out
-    energy[index, 1] = slots * calibration(config.calibration).power.fp32_pj_per_flop
+    traffic = dram_traffic(operands, device.l2_bytes, fit.vector.l2_share, resident_bytes)
+    dram = traffic.read + traffic.written
+    out = vector.time_vectors(rows, dram, device, fit.vector)
+    return out, dram, 0.0, rows.slots * fit.power.fp32_pj_per_flop
+
+
+_PRICERS = (
+    ((WorkKind.GEMM,), _gemms),
+    ((WorkKind.ATTENTION,), _attentions),
+    ((WorkKind.VECTOR, WorkKind.GATHER, WorkKind.MOVE), _streams),
+)
 
 
 def _operand_bits(reads: Sequence[Operand]) -> tuple[int, int]:
@@ -281,23 +226,9 @@ def gemm_format(reads: Sequence[Operand], config: GpuConfig) -> int:
     """
     pair = [o for o in reads if o.kind in (Kind.FLOAT, Kind.BFLOAT, Kind.INT, Kind.UINT)][:2]
     if any(o.bits == 8 and o.kind is Kind.FLOAT for o in pair) and config.compute.fp8_flops_per_s:
-        return FORMATS.index("float8")
+        return FLOAT8
     if any(o.bits == 8 and o.kind in (Kind.INT, Kind.UINT) for o in pair) and config.compute.int8_ops_per_s:
-        return FORMATS.index("int8")
+        return INT8
     if any(o.bits >= 32 and o.role is not Role.CONSTANT for o in pair):
-        return FORMATS.index("tfloat32" if config.precision is Number.TFLOAT32 else "float32")
-    return FORMATS.index("half")
-
-
-def peak_of(format_index: int, config: GpuConfig) -> float:
-    """Dense peak, operations per second."""
-    c = config.compute
-    rates = (c.fp32_flops_per_s, c.tf32_flops_per_s, c.fp16_flops_per_s, c.fp8_flops_per_s, c.int8_ops_per_s)
-    rate = rates[format_index]
-    if rate <= 0:
-        raise UserError(
-            f"this GPU has no unit for {FORMATS[format_index]}",
-            where="precision",
-            hint=f"choose {Number.FLOAT16} or {Number.FLOAT32}",
-        )
-    return rate
+        return TFLOAT32 if config.precision is Number.TFLOAT32 else FLOAT32
+    return HALF

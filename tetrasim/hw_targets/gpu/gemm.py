@@ -23,6 +23,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tetrasim.hw_targets.gpu.device import FLOAT32, Device
+from tetrasim.hw_targets.gpu.residency import Traffic
+from tetrasim.hw_targets.gpu.tiles import TENSOR_TILES, simt_tiles
 from tetrasim.sim.engine.jit import jit
 
 if TYPE_CHECKING:
@@ -67,6 +70,57 @@ class GemmFit:
 
     def row(self) -> tuple[float, ...]:
         return astuple(self)
+
+
+@dataclass(frozen=True, eq=False)
+class GemmRows:
+    """R GEMMs as columns."""
+
+    shape: NDArray[np.int64]  # [R, 4] batch, m, n, k
+    bits: NDArray[np.int64]  # [R, 2] of an element of A and of B
+    format: NDArray[np.int64]  # [R] index into `device.FORMATS`
+    constant_b: NDArray[np.bool_]  # [R] B is a weight
+
+
+def time_gemms(
+    rows: GemmRows, traffic: Traffic, device: Device, fits: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Time of each GEMM at full clock: [R, len(OUT)]. `fits` has one `GemmFit` row per format."""
+    out = np.zeros((len(rows.format), len(OUT)))
+    simt = rows.format == FLOAT32
+    groups = (
+        (simt & rows.constant_b, simt_tiles(device.architecture, batched=False)),
+        (simt & ~rows.constant_b, simt_tiles(device.architecture, batched=True)),
+        (~simt, TENSOR_TILES),
+    )
+    for of_group, tiles in groups:
+        at = np.flatnonzero(of_group)
+        if not len(at):
+            continue
+        part = np.zeros((len(at), len(OUT)))
+        price_gemms(
+            rows.shape[at],
+            rows.bits[at],
+            traffic.read[at],
+            traffic.written[at],
+            np.where(rows.constant_b, traffic.far_miss, traffic.near_miss)[at],
+            device.peaks[rows.format[at]],
+            rows.format[at],
+            fits,
+            device.sm_count,
+            device.shared_bytes,
+            device.rates,
+            tiles,
+            SPLITS,
+            part,
+        )
+        out[at] = part
+    return out
+
+
+def executed_flops(rows: GemmRows, out: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Flops that the chosen tiles execute, padding included."""
+    return np.asarray(2.0 * out[:, 8] * out[:, 5] * out[:, 6] * rows.shape[:, 3] / np.maximum(out[:, 7], 1.0))
 
 
 @jit

@@ -10,43 +10,70 @@ back, its weights rotating over five copies, its activations in place.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from tetrasim.sim.ir.graph import Role
 from tetrasim.sim.ops.work import Operand, Work, WorkKind
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
 COPIES = 5  # weight copies of the measurement protocol (aiconfigurator's collector)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False)
+class Operands:
+    """Bytes of each kernel: read and used again soon (`near`), read once per run (`far`), written."""
+
+    near: NDArray[np.float64]  # [R]
+    far: NDArray[np.float64]  # [R]
+    written: NDArray[np.float64]  # [R]
+
+    @property
+    def total(self) -> NDArray[np.float64]:
+        return self.near + self.far + self.written
+
+
+@dataclass(frozen=True, eq=False)
 class Traffic:
-    """Bytes of one kernel: what its operands occupy, what comes from and goes to DRAM, and the share of its
-    second operand (a weight) that misses L2."""
+    """Bytes between L2 and DRAM, and the shares of near and far tensors that miss."""
 
-    total_bytes: int
-    dram_read_bytes: float
-    dram_write_bytes: float
-    second_miss: float
-
-
-def miss_fraction(distance_bytes: float, l2_bytes: float, share: float) -> float:
-    """Part of a tensor that L2 no longer holds after `distance_bytes` of traffic."""
-    return min(distance_bytes / (l2_bytes * share), 1.0)
+    read: NDArray[np.float64]
+    written: NDArray[np.float64]
+    near_miss: NDArray[np.float64]
+    far_miss: NDArray[np.float64]
 
 
-def traffic_of(work: Work, l2_bytes: int, share: float, resident_bytes: int | None) -> Traffic:
-    """DRAM traffic of `work`; `resident_bytes`: all weights and state of the model, None for a single op."""
-    own = work.nbytes
-    alone = resident_bytes is None
-    weights = sum(o.nbytes for o in work.reads if _comes_round(work, o, alone))
-    far = own + (COPIES - 1) * weights if resident_bytes is None else max(own, resident_bytes)
-    near_miss, far_miss = (miss_fraction(d, l2_bytes, share) for d in (own, far))
-    read, second = 0.0, 0.0
-    for position, operand in enumerate(work.reads):
-        miss = far_miss if _comes_round(work, operand, alone) else near_miss
-        read += operand.nbytes * miss
-        if position == 1:
-            second = miss
-    return Traffic(own, read, work.write_bytes * near_miss, second)
+def operands_of(works: Sequence[Work], alone: bool) -> Operands:
+    """Bytes by reuse; `alone`: each op is timed by itself, not inside a model."""
+    table = np.zeros((len(works), 3))
+    for i, work in enumerate(works):
+        far = sum(o.nbytes for o in work.reads if _comes_round(work, o, alone))
+        table[i] = work.read_bytes - far, far, work.write_bytes
+    return Operands(table[:, 0], table[:, 1], table[:, 2])
+
+
+def dram_traffic(
+    operands: Operands, l2_bytes: float, share: NDArray[np.float64] | float, resident_bytes: int | None
+) -> Traffic:
+    """Traffic of each kernel.
+
+    Args:
+        operands: bytes by reuse.
+        l2_bytes: size of L2.
+        share: reuse distance, in units of L2, beyond which everything misses.
+        resident_bytes: all weights and state of the model, None for ops timed alone.
+    """
+    own = operands.total
+    far = own + (COPIES - 1) * operands.far if resident_bytes is None else np.maximum(own, resident_bytes)
+    near_miss = np.minimum(own / (l2_bytes * share), 1.0)
+    far_miss = np.minimum(far / (l2_bytes * share), 1.0)
+    read = operands.near * near_miss + operands.far * far_miss
+    return Traffic(read, operands.written * near_miss, near_miss, far_miss)
 
 
 def _comes_round(work: Work, operand: Operand, alone: bool) -> bool:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from tetrasim.hw_targets.common.target import Peaks, ResourceUse, Target
-from tetrasim.hw_targets.gpu.calibration import FORMATS
 from tetrasim.hw_targets.gpu.capacity import capacity
 from tetrasim.hw_targets.gpu.config import GpuConfig, Number, precision_of
-from tetrasim.hw_targets.gpu.costs import peak_of
+from tetrasim.hw_targets.gpu.device import FORMATS, peak_of
 from tetrasim.hw_targets.gpu.errors import error_range
 from tetrasim.hw_targets.gpu.lower import lower
 from tetrasim.hw_targets.gpu.numerics import arithmetic_of

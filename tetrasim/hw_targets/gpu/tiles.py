@@ -1,9 +1,9 @@
 """Which tiles the libraries have kernels for.
 
 Tensor-core tiles are those of the CUTLASS and cuBLAS kernel lists. SIMT (float32) tiles are the cuBLAS
-kernels that NeuSight's profiles name, per architecture, for constant weights ("tn" layouts) and for batched products
-of activations ("nn" layouts): `ampere_sgemm_128x64_tn` computes 128 output columns of 64 rows, since cuBLAS
-is column-major. Source: sitar-lab/NeuSight (MIT), kernel column of the matmul data set.
+kernels that NeuSight's profiles name, per architecture, for constant weights ("tn" layouts) and for batched
+products of activations ("nn" layouts): `ampere_sgemm_128x64_tn` computes 128 output columns of 64 rows,
+since cuBLAS is column-major. Source: sitar-lab/NeuSight (MIT), kernel column of the matmul data set.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tetrasim.hw_targets.gpu.device import FLOAT32, Device
 from tetrasim.sim.engine.jit import jit
 
 if TYPE_CHECKING:
@@ -41,9 +42,12 @@ SLOTS = {
 
 @dataclass(frozen=True, slots=True)
 class VectorFit:
-    """Fitted per device, times in us. `start_us`: kernel start; for kernels that reduce rows `reduce_us` on top,
-    `row_us` per row on an SM (one block per row), and `reduce_passes` over the data; fractions of the DRAM,
-    L2 and fp32 rates; `overlap`: the p of the p-norm; `l2_share`: as in `GemmFit`."""
+    """Fitted per device, times in us.
+
+    `start_us`: kernel start. Kernels that reduce rows take `reduce_us` more, `row_us` per row on an SM (one
+    block per row), and `reduce_passes` over the data. Then fractions of the DRAM, L2 and fp32 rates.
+    `overlap`: the p of the p-norm. `l2_share`: reuse distance, in units of L2, beyond which everything misses.
+    """
 
     start_us: float
     reduce_us: float
@@ -57,6 +61,35 @@ class VectorFit:
 
     def row(self) -> tuple[float, ...]:
         return astuple(self)
+
+
+@dataclass(frozen=True, eq=False)
+class VectorRows:
+    """R streaming kernels as columns."""
+
+    bytes: NDArray[np.float64]  # [R] read and written
+    slots: NDArray[np.float64]  # [R] fp32 pipe slots
+    reduced_rows: NDArray[np.float64]  # [R] rows that are reduced, 0 for other kernels
+
+
+def time_vectors(
+    rows: VectorRows, dram_bytes: NDArray[np.float64], device: Device, fit: VectorFit
+) -> NDArray[np.float64]:
+    """Time of each kernel at full clock: [R, len(OUT)]."""
+    out = np.zeros((len(rows.bytes), len(OUT)))
+    price_vectors(
+        dram_bytes,
+        rows.bytes - dram_bytes,
+        rows.slots,
+        rows.reduced_rows,
+        np.array(fit.row()),
+        device.sm_count,
+        float(device.peaks[FLOAT32]) / 2,
+        float(device.rates[1]),
+        float(device.rates[0]),
+        out,
+    )
+    return out
 
 
 @jit
