@@ -7,13 +7,14 @@ layers) is stored transposed, which leaves plain MatMul nodes in the graphs.
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from tetrasim.models.weights import random_weight
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -107,18 +108,3 @@ def read(path: Path, slots: Sequence[Slot]) -> dict[str, NDArray[np.float32]]:
         raw = data[slot.offset : slot.offset + slot.nbytes].view("<f4").reshape(slot.stored_shape)
         out[slot.name] = raw.T if slot.transposed else raw
     return out
-
-
-def random_weight(name: str, shape: tuple[int, ...], seed: int) -> NDArray[np.float32]:
-    """Seeded normal values that depend on the parameter's name only: norms around 1, embeddings and biases
-    with deviation 0.02 (GPT-2), matrices with 1 / sqrt(inputs) so that any width gives outputs of order 1."""
-    generator = np.random.Generator(np.random.SFC64([seed, zlib.crc32(name.encode())]))
-    values = generator.standard_normal(shape, dtype=np.float32)
-    if len(shape) == 1:
-        values *= np.float32(0.02)
-        if "norm" in name and name.endswith("weight"):
-            values += np.float32(1)
-        return values
-    is_table = "embedding" in name and not name.endswith(("project.weight", "patch.weight"))
-    values *= np.float32(0.02 if is_table else 1 / np.sqrt(np.prod(shape[1:])))
-    return values
