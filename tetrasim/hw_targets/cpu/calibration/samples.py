@@ -94,24 +94,27 @@ def gemm_case(m: int, k: int, n: int, constant: bool) -> OpCase:
     return OpCase("MatMul", (("a", a), ("b", b)), frozenset("b") if constant else frozenset())
 
 
-def measure_gemms(threads: int, l3_bytes: int, empty_s: float) -> tuple[GemmSample, ...]:
-    """Hot, packed and cold products."""
+def measure_gemms(
+    threads: int, weights: tuple[NDArray[np.float32], ...], empty_s: float
+) -> tuple[GemmSample, ...]:
+    """Hot, packed and cold products; `weights` from `cold_weights`."""
     found = []
     for shapes, constant in ((HOT, True), (PACKED, False)):
         for m, k, n in shapes:
             seconds = op_seconds(gemm_case(m, k, n, constant), threads, at_least_s=0.1) - empty_s
             found.append(GemmSample(Gemm(1, m, n, k, constant), False, max(seconds, 1e-9)))
-    weights = cold_weights(l3_bytes)
     for m in COLD_ROWS:
         found.extend(_cold(m, weights, threads))
     return tuple(found)
 
 
-def cold_weights(l3_bytes: int) -> tuple[NDArray[np.float32], ...]:
-    """Alternating 768 x 3072 and 3072 x 768, together at least three times the last cache (and 64 MB), at
-    most 450 MB. All differ: onnxruntime keeps one packed copy of equal weights."""
+def cold_weights(l3_bytes: int, memory_bytes: int) -> tuple[NDArray[np.float32], ...]:
+    """Alternating 768 x 3072 and 3072 x 768, together twelve times the last cache (a sweep still finds a
+    part of a smaller set there), at least 128 MB, at most 450 MB and an eighth of the memory. All differ:
+    onnxruntime keeps one packed copy of equal weights."""
     rng = np.random.default_rng(1)
-    pairs = min(max(3 * l3_bytes, 64 << 20) // (2 * 4 * 768 * 3072) + 1, 24)
+    wanted = min(max(12 * l3_bytes, 128 << 20), 450 << 20, memory_bytes // 8)
+    pairs = wanted // (2 * 4 * 768 * 3072) + 1
     shapes = ((768, 3072), (3072, 768)) * pairs
     return tuple(rng.random(s, np.float32) * np.float32(1e-3) for s in shapes)
 
@@ -125,6 +128,16 @@ def _cold(m: int, weights: tuple[NDArray[np.float32], ...], threads: int) -> tup
         GemmSample(Gemm(1, m, 3072, 768), True, seconds),
         GemmSample(Gemm(1, m, 768, 3072), True, seconds),
     )
+
+
+def best_vectors(passes: Sequence[Sequence[VectorSample]]) -> tuple[VectorSample, ...]:
+    """The best of several passes, op by op: load comes and goes in longer spans than one op takes."""
+    return tuple(min(group, key=lambda s: s.seconds) for group in zip(*passes, strict=True))
+
+
+def best_gemms(passes: Sequence[Sequence[GemmSample]]) -> tuple[GemmSample, ...]:
+    """The best of several passes, product by product."""
+    return tuple(min(group, key=lambda s: s.seconds) for group in zip(*passes, strict=True))
 
 
 def empty_run_seconds(threads: int) -> float:
