@@ -231,7 +231,8 @@ def split_params(
 def pin(op: str, types: Sequence[TensorType], attrs: Mapping[str, Attr]) -> Mapping[str, Attr]:
     """Attributes without wildcards: the shape of a Reshape is the shape it has."""
     if op in ("Reshape", "Expand"):
-        return {"shape": types[0].shape}
+        shape = types[0].shape
+        return {"shape": shape, "allowzero": 1} if 0 in shape else {"shape": shape}
     return attrs
 
 

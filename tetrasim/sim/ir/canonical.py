@@ -14,7 +14,7 @@ import numpy as np
 
 from tetrasim.errors import UnsupportedOpError, nearest
 from tetrasim.sim.ir.attributes import constant_array, tensor_attr, tensor_type_code
-from tetrasim.sim.ir.builder import Builder
+from tetrasim.sim.ir.builder import Builder, scalar_of
 from tetrasim.sim.ir.graph import Attr, Source, Value
 from tetrasim.sim.ir.onnx_file import carried
 from tetrasim.sim.ir.rules_attention import attention, rotary
@@ -108,7 +108,14 @@ def _constant_of_shape(call: Call) -> tuple[Value, ...]:
 
 
 def _dropout(call: Call) -> tuple[Value | None, ...]:
-    return (call.inputs[0], None)
+    """Inference: the input itself, and a mask that keeps everything."""
+    x = call.need(0)
+    training = call.inputs[2] if len(call.inputs) > 2 else None
+    if training is not None and scalar_of(training) != 0:
+        raise call.refuse("training mode", _RANDOM_HINT)
+    if len(call.proto.output) < 2 or not call.proto.output[1]:
+        return (x,)
+    return x, call.builder.constant(call.proto.output[1], np.ones(x.type.shape, dtype=bool))
 
 
 def _view(call: Call) -> tuple[Value, ...]:
@@ -147,6 +154,8 @@ def _gemm(call: Call) -> tuple[Value, ...]:
 
 def _only_first(call: Call) -> tuple[Value, ...]:
     """Training outputs that nobody reads are dropped."""
+    if call.attrs.get("training_mode"):
+        raise call.refuse("training mode", _RANDOM_HINT)
     return call.emit(call.proto.op_type, call.inputs, call.attrs, [call.proto.output[0]])
 
 

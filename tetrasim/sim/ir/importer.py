@@ -221,7 +221,8 @@ class _Walker:
             self.env[init.name] = self.builder.constant(init.name, proto_array(init), initializer_type(init))
         self.run(taken)
         results = [self.env[v.name] for v in taken.output]
-        self.env = outer
+        self.env.clear()  # names of a branch are local to it
+        self.env.update(outer)
         self.env.update(zip(proto.output, results, strict=True))
 
 

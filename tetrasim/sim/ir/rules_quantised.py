@@ -38,4 +38,15 @@ def _dequantise(call: Call) -> tuple[Value, ...]:
 _KNOWN = (Role.WEIGHT, Role.CONSTANT)
 
 
-QUANTISED: dict[str, Rule] = {"DequantizeLinear": _dequantise}
+def _quantise(call: Call) -> tuple[Value, ...]:
+    """The integer format is the zero point's; it is kept as an attribute."""
+    zero = call.inputs[2] if len(call.inputs) > 2 else None
+    attrs = {k: v for k, v in call.attrs.items() if k in ("axis", "block_size")}
+    if call.attrs.get("output_dtype"):
+        attrs["output_dtype"] = call.attrs["output_dtype"]
+    if zero is not None:
+        attrs["output_dtype"] = zero.type.dtype
+    return call.emit("QuantizeLinear", call.inputs, attrs)
+
+
+QUANTISED: dict[str, Rule] = {"DequantizeLinear": _dequantise, "QuantizeLinear": _quantise}

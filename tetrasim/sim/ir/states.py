@@ -78,7 +78,12 @@ def finish(
             new_name = wanted if value.name == wanted else builder.fresh(wanted)
             renamed[value] = replace(value, name=new_name, role=role)
             final.append(renamed[value])
+        elif value.name == wanted and value in inputs:
+            final.append(value)
         else:  # an input, a constant, or a second name for a value
+            if value.name == wanted:  # a constant: the output takes the name
+                renamed[value] = replace(value, name=builder.fresh(f"{wanted}/value"))
+                builder.names.discard(wanted)
             copy = Value(builder.fresh(wanted), value.type, role)
             builder.nodes.append(
                 Node(f"copy to {copy.name}", "Identity", (renamed.get(value, value),), (copy,))

@@ -80,6 +80,12 @@ def _elu(x: Arr, attrs: Attrs, arith: Arithmetic) -> Arr:
     return np.where(x > 0, x, alpha * (np.asarray(arith.function("exp", np.minimum(x, 0))) - 1))
 
 
+def _celu(x: Arr, attrs: Attrs, arith: Arithmetic) -> Arr:
+    alpha = float_attr(attrs, "alpha", 1.0)
+    bent = np.asarray(arith.function("exp", np.minimum(x / alpha, 0))) - 1
+    return np.asarray(np.maximum(x, 0) + np.minimum(alpha * bent, 0))
+
+
 def _selu(x: Arr, attrs: Attrs, arith: Arithmetic) -> Arr:
     alpha = float_attr(attrs, "alpha", 1.67326319217681884765625)
     gamma = float_attr(attrs, "gamma", 1.05070102214813232421875)
@@ -117,11 +123,7 @@ _define(
 )
 _define("HardSwish", lambda x, _a, _m: x * np.clip(x / 6 + 0.5, 0, 1), {"mul": 2, "add": 1, "max": 2})
 _define("Elu", _elu, {"exp": 1, "add": 1, "mul": 1, "select": 1})
-_define(
-    "Celu",
-    lambda x, a, m: _elu(x / float_attr(a, "alpha", 1.0), a, m),
-    {"exp": 1, "add": 1, "mul": 2, "select": 1},
-)
+_define("Celu", _celu, {"exp": 1, "add": 1, "mul": 2, "select": 1})
 _define("Selu", _selu, {"exp": 1, "add": 1, "mul": 2, "select": 1})
 
 

@@ -67,21 +67,27 @@ def _geometry(spatial: Shape, kernel: Shape, attrs: Attrs) -> tuple[Shape, Shape
 
 def _windows(x: Arr, kernel: Shape, attrs: Attrs, fill: float) -> Arr:
     """View [batch, channels, *out, *kernel] of the padded input."""
-    spatial = x.shape[2:]
-    strides, dilations, pads, out = _geometry(spatial, kernel, attrs)
-    # ceil_mode may need more room on the right than the pads give
+    _, _, pads, out = _geometry(x.shape[2:], kernel, attrs)
+    return _windows_of(np.pad(x, ((0, 0), (0, 0), *pads), constant_values=fill), kernel, attrs, out, fill)
+
+
+def _windows_of(x: Arr, kernel: Shape, attrs: Attrs, out: Shape, fill: float = 0.0) -> Arr:
+    """The same view of an input that is padded already; ceil_mode may need more room on the right."""
+    rank = len(kernel)
+    strides = ints_attr(attrs, "strides", (1,) * rank)
+    dilations = ints_attr(attrs, "dilations", (1,) * rank)
     room = [
-        (a, max(b, (n - 1) * s + d * (k - 1) + 1 - size - a))
-        for (a, b), n, s, d, k, size in zip(pads, out, strides, dilations, kernel, spatial, strict=True)
+        (0, max(0, (n - 1) * s + d * (k - 1) + 1 - size))
+        for n, s, d, k, size in zip(out, strides, dilations, kernel, x.shape[2:], strict=True)
     ]
     x = np.pad(x, ((0, 0), (0, 0), *room), constant_values=fill)
     steps = x.strides
-    shape = (*x.shape[:2], *out, *kernel)
     moves = (
         *steps[:2],
         *(s * t for s, t in zip(strides, steps[2:], strict=True)),
         *(d * t for d, t in zip(dilations, steps[2:], strict=True)),
     )
+    shape = (*x.shape[:2], *out, *kernel)
     return np.lib.stride_tricks.as_strided(x, shape, moves, writeable=False)
 
 
@@ -134,33 +140,52 @@ def _conv_work(node: Node) -> Work:
 
 def _transposed_type(types: Types, attrs: Attrs) -> tuple[TensorType, ...]:
     x, w = need(types, 0), need(types, 1)
-    groups, rank = int_attr(attrs, "group", 1), len(x.shape) - 2
-    if x.shape[1] != w.shape[0] or str_attr(attrs, "auto_pad", "NOTSET") != "NOTSET":
-        raise ShapeError(f"ConvTranspose of {x.shape} by {w.shape} (auto_pad is not supported)")
-    strides, dilations, pads, extra = _transposed_geometry(rank, attrs)
-    out = tuple(
-        (size - 1) * s + d * (k - 1) + 1 - a - b + more
-        for size, s, d, k, (a, b), more in zip(
-            x.shape[2:], strides, dilations, w.shape[2:], pads, extra, strict=True
-        )
-    )
-    return (reshaped(x, (x.shape[0], w.shape[1] * groups, *out)),)
+    if len(x.shape) != len(w.shape) or x.shape[1] != w.shape[0]:
+        raise ShapeError(f"input {x.shape} and kernel {w.shape} do not fit")
+    out = _transposed_geometry(x.shape[2:], w.shape[2:], attrs)[4]
+    return (reshaped(x, (x.shape[0], w.shape[1] * int_attr(attrs, "group", 1), *out)),)
 
 
-def _transposed_geometry(rank: int, attrs: Attrs) -> tuple[Shape, Shape, Pads, Shape]:
-    flat = ints_attr(attrs, "pads", (0,) * (2 * rank))
-    pads = tuple((flat[i], flat[i + rank]) for i in range(rank))
+def _transposed_geometry(
+    spatial: Shape, kernel: Shape, attrs: Attrs
+) -> tuple[Shape, Shape, Pads, Shape, Shape]:
+    """Strides, dilations, pads, output padding, output size (ONNX ConvTranspose: `output_shape` and SAME
+    modes choose the pads)."""
+    rank = len(spatial)
     ones = (1,) * rank
     strides, dilations = ints_attr(attrs, "strides", ones), ints_attr(attrs, "dilations", ones)
-    return strides, dilations, pads, ints_attr(attrs, "output_padding", (0,) * rank)
+    extra = ints_attr(attrs, "output_padding", (0,) * rank)
+    full = tuple(
+        (n - 1) * s + d * (k - 1) + 1 + e
+        for n, s, d, k, e in zip(spatial, strides, dilations, kernel, extra, strict=True)
+    )
+    mode = str_attr(attrs, "auto_pad", "NOTSET")
+    wanted = ints_attr(attrs, "output_shape", ())
+    if mode in ("SAME_UPPER", "SAME_LOWER"):
+        wanted = tuple(n * s for n, s in zip(spatial, strides, strict=True))
+    if wanted:
+        totals = [size - want for size, want in zip(full, wanted, strict=True)]
+        # a negative total grows the output at its end
+        more = tuple(max(-t, 0) for t in totals)
+        extra = tuple(e + m for e, m in zip(extra, more, strict=True))
+        halves = [(max(t, 0) // 2, max(t, 0) - max(t, 0) // 2) for t in totals]
+        pads = tuple(half if mode == "SAME_UPPER" else half[::-1] for half in halves)
+    else:
+        flat = ints_attr(attrs, "pads", (0,) * (2 * rank))
+        pads = tuple((flat[i], flat[i + rank]) for i in range(rank))
+    out = tuple(
+        (n - 1) * s + d * (k - 1) + 1 + e - a - b
+        for n, s, d, k, e, (a, b) in zip(spatial, strides, dilations, kernel, extra, pads, strict=True)
+    )
+    return strides, dilations, pads, extra, out
 
 
 def _transposed(arrays: Arrays, attrs: Attrs, arith: Arithmetic) -> tuple[Arr, ...]:
     """Every input position adds its kernel-shaped product to the output."""
     x, w = as_float(have(arrays, 0)), as_float(have(arrays, 1))
     groups, rank = int_attr(attrs, "group", 1), w.ndim - 2
-    strides, dilations, pads, extra = _transposed_geometry(rank, attrs)
     batch, spatial, kernel = x.shape[0], x.shape[2:], w.shape[2:]
+    strides, dilations, pads, extra, _ = _transposed_geometry(spatial, kernel, attrs)
     full = tuple(
         (n - 1) * s + d * (k - 1) + 1 + e
         for n, s, d, k, e in zip(spatial, strides, dilations, kernel, extra, strict=True)
@@ -210,10 +235,13 @@ def _average_pool(arrays: Arrays, attrs: Attrs, _: Arithmetic) -> tuple[Arr, ...
     total = _windows(x, kernel, attrs, 0.0).sum(axis=axes, dtype=x.dtype)
     ones = np.ones((1, 1, *x.shape[2:]), dtype=x.dtype)
     if int_attr(attrs, "count_include_pad", 0):
-        pads = _geometry(x.shape[2:], kernel, attrs)[2]
+        # pads count as elements, the extra room of ceil_mode does not
+        pads, out = _geometry(x.shape[2:], kernel, attrs)[2:]
         ones = np.pad(ones, ((0, 0), (0, 0), *pads), constant_values=1)
-        attrs = {k: v for k, v in attrs.items() if k not in ("pads", "auto_pad")}
-    return (total / _windows(ones, kernel, attrs, 0.0).sum(axis=axes, dtype=x.dtype),)
+        counts = _windows_of(ones, kernel, attrs, out)
+    else:
+        counts = _windows(ones, kernel, attrs, 0.0)
+    return (total / counts.sum(axis=axes, dtype=x.dtype),)
 
 
 def _pool_work(node: Node) -> Work:

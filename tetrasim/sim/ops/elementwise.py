@@ -168,7 +168,16 @@ _unary("Round", np.rint, {"cast": 1})
 _unary("Not", np.logical_not, {"cmp": 1}, boolean=True)
 _unary("BitwiseNot", np.invert, {"cmp": 1})
 _unary("IsNaN", np.isnan, {"cmp": 1}, boolean=True)
-_unary("IsInf", np.isinf, {"cmp": 1}, boolean=True)
+
+
+def _is_inf(arrays: Arrays, attrs: Attrs, _arith: Arithmetic) -> tuple[Arr, ...]:
+    x = have(arrays, 0)
+    up = np.isposinf(x) if int_attr(attrs, "detect_positive", 1) else np.zeros(x.shape, bool)
+    down = np.isneginf(x) if int_attr(attrs, "detect_negative", 1) else np.zeros(x.shape, bool)
+    return (up | down,)
+
+
+OPS["IsInf"] = OpDef(OPS["IsNaN"].infer, _is_inf, _work({"cmp": 1}))
 
 
 def _function(name: str, machine: str, counts: Mapping[str, int]) -> None:
@@ -241,6 +250,9 @@ def _cast(arrays: Arrays, attrs: Attrs, _arith: Arithmetic) -> tuple[Arr, ...]:
         # interpreted floats are carried in float32 or wider; `Arithmetic.store` rounds them
         return (x.astype(np.float64 if to.bits == 64 else np.float32),)
     with np.errstate(invalid="ignore"):
+        if to.bits == 4 and to.kind in (Kind.INT, Kind.UINT):  # carried in 8 bits: wrap as 4 would
+            low = -8 if to.kind is Kind.INT else 0
+            return (((x.astype(np.int64) - low) % 16 + low).astype(numpy_dtype(to)),)
         return (x.astype(numpy_dtype(to)),)
 
 

@@ -145,7 +145,7 @@ def _scatter_nd(arrays: Arrays, attrs: Attrs, _: Arithmetic) -> tuple[Arr, ...]:
 
 
 def _one_hot_type(types: Types, attrs: Attrs) -> tuple[TensorType, ...]:
-    index, values = need(types, 0), need(types, 2)
+    index, values = need(types, 0), need(types, 1)
     rank = len(index.shape) + 1
     axis = axis_of(int_attr(attrs, "axis", -1), rank)
     shape = (*index.shape[:axis], int_attr(attrs, "depth"), *index.shape[axis:])
@@ -153,7 +153,7 @@ def _one_hot_type(types: Types, attrs: Attrs) -> tuple[TensorType, ...]:
 
 
 def _one_hot(arrays: Arrays, attrs: Attrs, _: Arithmetic) -> tuple[Arr, ...]:
-    index, values = have(arrays, 0).astype(np.int64), have(arrays, 2)
+    index, values = have(arrays, 0).astype(np.int64), have(arrays, 1)
     depth = int_attr(attrs, "depth")
     axis = axis_of(int_attr(attrs, "axis", -1), index.ndim + 1)
     classes = np.arange(depth).reshape(-1, *(1,) * (index.ndim - axis))

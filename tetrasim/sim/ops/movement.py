@@ -316,7 +316,7 @@ def _pad(arrays: Arrays, attrs: Attrs, _: Arithmetic) -> tuple[Arr, ...]:
     grow = [(max(a, 0), max(b, 0)) for a, b in widths]
     mode = str_attr(attrs, "mode", "constant")
     if mode == "constant":
-        fill = maybe(arrays, 2)
+        fill = maybe(arrays, 1)
         value = float_attr(attrs, "value", 0.0) if fill is None or not fill.size else fill.reshape(-1)[0]
         return (np.pad(x[crop], grow, constant_values=value),)
     modes = {"reflect": "reflect", "edge": "edge", "wrap": "wrap"}

@@ -9,6 +9,7 @@ import numpy as np
 
 from tetrasim.sim.ir.graph import Node, TensorType
 from tetrasim.sim.ops.arithmetic import Arithmetic
+from tetrasim.sim.ops.dtypes import type_of
 from tetrasim.sim.ops.opdef import (
     INT64,
     Arr,
@@ -49,6 +50,19 @@ def _infer(types: Types, attrs: Attrs) -> tuple[TensorType, ...]:
     return (reshaped(x, shape),)
 
 
+_IDENTITY = ("ReduceMax", "ReduceMin")
+
+
+def _identity(name: str, x: Arr) -> float:
+    """What the maximum or minimum of nothing is."""
+    if np.issubdtype(x.dtype, np.floating):
+        return -np.inf if name == "ReduceMax" else np.inf
+    if x.dtype == bool:
+        return float(name == "ReduceMin")
+    info = np.iinfo(x.dtype)
+    return float(info.min if name == "ReduceMax" else info.max)
+
+
 def _row_work(node: Node, cols: int, counts: Mapping[str, int], per_row: Mapping[str, int]) -> Work:
     first = node.inputs[0]
     assert first is not None
@@ -67,6 +81,9 @@ def _define(
         x = have(arrays, 0)
         axes = reduced_axes(attrs, x.ndim)
         keep = bool(int_attr(attrs, "keepdims", 1))
+        if name in _IDENTITY and x.size == 0:
+            shape = _infer([type_of(x)], attrs)[0].shape
+            return (np.full(shape, _identity(name, x), dtype=x.dtype),)
         out = np.asarray(fn(x, axis=axes, keepdims=keep))
         if name in ("ReduceL2",):
             out = np.asarray(arith.function("sqrt", out))
@@ -151,7 +168,9 @@ def _topk_type(types: Types, attrs: Attrs) -> tuple[TensorType, ...]:
 def _topk(arrays: Arrays, attrs: Attrs, _arith: Arithmetic) -> tuple[Arr, ...]:
     x = have(arrays, 0)
     axis, k = axis_of(int_attr(attrs, "axis", -1), x.ndim), int_attr(attrs, "k")
-    keys = -x if int_attr(attrs, "largest", 1) else x
+    keys = x
+    if int_attr(attrs, "largest", 1):  # -x and ~x both turn the order round; -x would wrap for integers
+        keys = np.invert(x) if np.issubdtype(x.dtype, np.integer) else -x
     order = np.argsort(keys, axis=axis, kind="stable")
     picked = np.take(order, np.arange(k), axis=axis)
     return np.take_along_axis(x, picked, axis), picked.astype(np.int64)
