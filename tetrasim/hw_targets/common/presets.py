@@ -27,6 +27,8 @@ from tetrasim.hw_targets.common.target import ConfigT
 
 MAX_YAML_BYTES = 1 << 20
 MARKS = ("memory", "inferred", "uncalibrated", "assumed")
+# The safe loader in C where libyaml is there: ten times faster, the same documents.
+_LOADER: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _LEAF_KEYS = {"value", "source", "mark"}
 Scalar = str | int | float | bool | None
 Plain = Scalar | list["Plain"] | dict[str, "Plain"]
@@ -132,17 +134,21 @@ def read_yaml(file: Path) -> tuple[dict[str, Plain], dict[str, int]]:
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as failure:
         reason = getattr(failure, "strerror", None) or "not UTF-8 text"
-        raise UserError(f"cannot read: {reason}", where=str(file), hint="check the path of the file") from None
+        raise UserError(
+            f"cannot read: {reason}", where=str(file), hint="check the path of the file"
+        ) from None
     try:
-        if any(isinstance(t, yaml.AliasToken) for t in yaml.scan(text, Loader=yaml.SafeLoader)):
+        if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text, Loader=_LOADER)):
             raise UserError("YAML aliases are not accepted", where=str(file), hint="write the values out")
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        tree = yaml.safe_load(text)
+        loader = _LOADER(text)
+        node = loader.get_single_node()
+        tree = None if node is None else loader.construct_document(node)
     except yaml.YAMLError as failure:
         mark = getattr(failure, "problem_mark", None)
         where = f"{file}:{mark.line + 1}" if mark else str(file)
-        problem = getattr(failure, "problem", None) or "it cannot be parsed"
-        raise UserError(f"not valid YAML: {problem}", where=where, hint="close brackets and quotes") from None
+        raise UserError(
+            "not valid YAML", where=where, hint="check brackets, quotes and indentation"
+        ) from None
     if not isinstance(tree, dict):
         raise UserError("expected `key: value` lines", where=str(file))
     return tree, dict(_lines(node, "", file))
