@@ -24,10 +24,10 @@ class Maker:
         return Value(f"w{next(self.count)}", TensorType(shape), Role.WEIGHT, Array(data))
 
     def op(
-        self, op: str, inputs: list[Value], shape: tuple[int, ...], name: str = "", **attrs: object
+        self, op: str, inputs: list[Value], out_shape: tuple[int, ...], name: str = "", **attrs: object
     ) -> Value:
         label = name or f"{op.lower()}_{next(self.count)}"
-        out = Value(f"{label}.out", TensorType(shape))
+        out = Value(f"{label}.out", TensorType(out_shape))
         self.nodes.append(Node(label, op, tuple(inputs), (out,), attrs))  # type: ignore[arg-type]
         return out
 
@@ -54,15 +54,16 @@ def encoder(
         qkv = []
         for n in "qkv":
             y = m.linear(x, heads * head_dim, f"block{b}.{n}")
-            qkv.append(m.op("Reshape", [y], split, f"block{b}.{n}.heads"))
+            qkv.append(m.op("Reshape", [y], split, f"block{b}.{n}.heads", shape=split))
         layouts = {f"{n}_layout": "bshd" for n in "qkvo"}
         a = m.op("Attention", qkv, split, f"block{b}.attention", **layouts)
-        a = m.op("Reshape", [a], wide, f"block{b}.merge")
+        a = m.op("Reshape", [a], wide, f"block{b}.merge", shape=wide)
         x = m.op("Add", [x, m.linear(a, features, f"block{b}.out")], x.type.shape, f"block{b}.residual1")
         h = m.linear(x, ffn, f"block{b}.up")
         h = m.op("Relu", [h], h.type.shape, f"block{b}.relu")
         x = m.op("Add", [x, m.linear(h, features, f"block{b}.down")], x.type.shape, f"block{b}.residual2")
-    x = m.op("Reshape", [x], (1, tokens * features), "flatten")
+    flat = (1, tokens * features)
+    x = m.op("Reshape", [x], flat, "flatten", shape=flat)
     for i, n in enumerate(head):
         x = m.linear(x, n, f"head{i}")
         if i + 1 < len(head):

@@ -1,0 +1,100 @@
+"""Fixed-point types from sample inputs: integer bits by range plus a guard bit, every accumulator exact.
+
+Saturation is on everywhere, so a value beyond the calibrated range costs accuracy, not sanity. Accumulators
+keep all
+fractional bits of their products and enough integer bits for the largest possible sum: hls4ml's defaults do
+neither.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from math import ceil, log2, sqrt
+
+import numpy as np
+
+from tetrasim.hw_targets.fpga.hls import plan as p
+from tetrasim.hw_targets.fpga.hls.emulate import run_real, scores_real
+from tetrasim.hw_targets.fpga.hls.plan import Fixed, Floats, Layer, Plan, Types
+
+SCORE_INTEGER_LIMIT = 12
+DEVIATION_BITS = 22
+
+
+@dataclass(frozen=True, slots=True)
+class Widths:
+    """`bits` for every tensor and weight unless `by_layer` says otherwise; `guard` integer bits above the
+    range."""
+
+    bits: int = 16
+    guard: int = 1
+    by_layer: tuple[tuple[str, int], ...] = ()
+
+    def of(self, layer: Layer) -> int:
+        """Width of one layer's result and weights."""
+        return dict(self.by_layer).get(layer.name, self.bits)
+
+
+def integer_bits(largest: float, guard: int) -> int:
+    """Integer bits, sign included, that hold +-`largest`."""
+    return (ceil(log2(largest)) if largest > 0 else 0) + 1 + guard
+
+
+def _type(x: Floats, bits: int, guard: int) -> Fixed:
+    largest = float(np.abs(x).max(initial=0.0)) or 2.0**-bits
+    return Fixed(bits, min(max(integer_bits(largest, guard), 2 - bits), bits))
+
+
+def calibrate(plan: Plan, feeds: Mapping[str, Floats], widths: Widths) -> Plan:
+    """`plan` with types from its values on `feeds` ([N, …] per input)."""
+    values = run_real(plan, feeds)
+    types: dict[str, Types] = {}
+    for layer in plan.layers:
+        bits = widths.of(layer)
+        result = _type(values[layer.name], bits, widths.guard)
+        if isinstance(layer, p.Input) and layer.integers:
+            largest = int(values[layer.name].max(initial=1))
+            result = Fixed(largest.bit_length() + 2, largest.bit_length() + 2)
+        known = Types(result)
+        sources = [types[i].result for i in layer.inputs]
+        types[layer.name] = _constants(
+            layer, known, bits, widths.guard, sources, [values[i] for i in layer.inputs]
+        )
+    return replace(plan, types=types)
+
+
+def _constants(layer: Layer, known: Types, bits: int, guard: int, of: list[Fixed], xs: list[Floats]) -> Types:
+    """Types of weights, accumulators and inner values."""
+    match layer:
+        case p.Dense():
+            weight = _type(layer.weight, bits, 0)
+            bias = _below(_type(layer.bias, bits, 0), of[0].fraction + weight.fraction)
+            reach = float(np.abs(weight.quantise(layer.weight)).sum(0).max()) * 2.0 ** (of[0].integer - 1)
+            whole = integer_bits(reach + float(np.abs(layer.bias).max()), 1)
+            fraction = of[0].fraction + weight.fraction
+            return replace(known, weight=weight, bias=bias, accum=Fixed(whole + fraction, whole))
+        case p.Affine():
+            return replace(known, weight=_type(layer.scale, bits, 0))
+        case p.Attention():
+            score = _type(scores_real(layer, xs), bits, guard)
+            whole = min(score.integer, SCORE_INTEGER_LIMIT)
+            return replace(known, score=Fixed(bits, whole), inner=Fixed(bits, 1, signed=False))
+        case p.Softmax():
+            return replace(known, result=Fixed(bits, 1, signed=False))
+        case p.Norm():
+            rows = xs[0].reshape(len(xs[0]), -1, layer.cols)
+            rows = rows - rows.mean(-1, keepdims=True) if layer.centred else rows
+            unit = Fixed(bits + 2, 2)
+            weight = _type(layer.scale * sqrt(layer.cols), bits, 0)
+            bias = _below(_type(layer.offset, bits, 0), unit.fraction + weight.fraction)
+            deviation = _type(rows, min(bits + 4, DEVIATION_BITS), guard)
+            return replace(known, inner=deviation, score=unit, weight=weight, bias=bias)
+        case _:
+            return known
+
+
+def _below(wanted: Fixed, fraction: int) -> Fixed:
+    """`wanted` with at most `fraction` fractional bits, so that it adds to a sum without rounding."""
+    drop = max(wanted.fraction - fraction, 0)
+    return Fixed(max(wanted.bits - drop, wanted.integer, 2), wanted.integer) if drop else wanted

@@ -1,0 +1,155 @@
+"""Graph -> plan: which nodes become which HLS layers, and which nodes cannot.
+
+Every node is looked at before anything is written; if some have no HLS layer, one error lists all of them
+with the
+reason. Index-moving ops (Transpose, Slice, Split, Gather by constants, Pad, Expand, …) become `Select`
+layers whose
+index is found by running the op's own reference semantics on element numbers, so no op is described twice.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from tetrasim.errors import UserError
+from tetrasim.hw_targets.fpga.hls import plan as p
+from tetrasim.hw_targets.fpga.hls.names import Namer
+from tetrasim.hw_targets.fpga.hls.plan import Floats, Ints, Layer, Plan, Shape
+from tetrasim.sim.ir.graph import Graph, Kind, Node, Value
+
+TABLE_ENTRIES = 2048
+
+
+class RefusalError(Exception):
+    """Why one node has no HLS layer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """A run-time array: the layer that computes it, and its shape without the batch axis."""
+
+    layer: str
+    shape: Shape
+
+
+def convert(graph: Graph, entries: int = TABLE_ENTRIES) -> Plan:
+    """The plan of `graph`, without types.
+
+    Raises:
+        UserError: some nodes have no HLS layer (all are listed), or the batch is not 1.
+    """
+    maker = Converter(graph, entries)
+    for value in graph.inputs:
+        maker.add_input(value)
+    for node in graph.nodes:
+        maker.node(node)
+    if maker.refused:
+        listed = "\n".join(f"  - {node.name} ({node.op}): {why}" for node, why in maker.refused)
+        raise UserError(
+            f"{len(maker.refused)} of {len(graph.nodes)} nodes have no HLS layer:\n{listed}",
+            where=graph.name,
+            hint="nothing was written; `tetrasim run … --on fpga/…` still simulates the model on the overlay",
+        )
+    outputs = tuple(maker.streams[v].layer for v in graph.outputs)
+    return Plan(graph.name, _used(maker.layers, outputs), outputs, {})
+
+
+def _used(layers: list[Layer], outputs: tuple[str, ...]) -> tuple[Layer, ...]:
+    """Layers that reach an output; inputs stay, so that the interface does not change."""
+    needed = set(outputs)
+    for layer in reversed(layers):
+        if layer.name in needed:
+            needed.update(layer.inputs)
+    return tuple(x for x in layers if x.name in needed or isinstance(x, p.Input))
+
+
+class Converter:
+    """Layers so far, and which one computes each value of the graph."""
+
+    def __init__(self, graph: Graph, entries: int) -> None:
+        self.graph = graph
+        self.entries = entries
+        self.name = Namer()
+        self.layers: list[Layer] = []
+        self.streams: dict[Value, Stream] = {}
+        self.refused: list[tuple[Node, str]] = []
+        self.broken: set[Value] = set()
+
+    def add_input(self, value: Value) -> None:
+        """A graph input; raises UserError for a batch."""
+        if value.type.shape[:1] not in ((), (1,)):
+            raise UserError(
+                f"input '{value.name}' has batch {value.type.shape[0]}",
+                where=self.graph.name,
+                hint="HLS projects handle one inference at a time: --dim batch=1",
+            )
+        shape = value.type.shape[1:] or (1,)
+        ints = value.type.kind in (Kind.INT, Kind.UINT)
+        layer = p.Input(p.Head(self.name(value.name), (), shape, "", "Input"), ints)
+        self.layers.append(layer)
+        self.streams[value] = Stream(layer.name, shape)
+
+    def node(self, node: Node) -> None:
+        """Convert one node, or note why not."""
+        from tetrasim.hw_targets.fpga.hls.handlers import handler
+
+        if any(v in self.broken for v in node.inputs if v is not None):
+            self.broken.update(node.outputs)  # follows from an earlier refusal: not listed again
+            return
+        try:
+            handler(node.op)(self, node)
+        except RefusalError as why:
+            self.refused.append((node, str(why)))
+            self.broken.update(node.outputs)
+
+    # ---- helpers for handlers ----
+
+    def stream(self, node: Node, index: int) -> Stream:
+        """Input `index` as a run-time array."""
+        value = node.inputs[index] if index < len(node.inputs) else None
+        if value is None or value not in self.streams:
+            raise RefusalError(f"input {index} must be computed at run time")
+        return self.streams[value]
+
+    def constant(self, node: Node, index: int) -> Floats | None:
+        """Input `index` as numbers, None when it is absent or a stream."""
+        value = node.inputs[index] if index < len(node.inputs) else None
+        if value is None or value in self.streams:
+            return None
+        if value.data is None:
+            raise RefusalError(
+                f"weight '{value.name}' has no numbers: the model was exported without weights"
+            )
+        return np.asarray(value.data.load(), np.float64)
+
+    def shape(self, node: Node, output: int = 0) -> Shape:
+        """The output shape without the batch axis."""
+        shape = node.outputs[output].type.shape
+        if shape[:1] not in ((), (1,)):
+            raise RefusalError(f"the first axis of its result is {shape[0]}, not a batch of 1")
+        return shape[1:] or (1,)
+
+    def emit(self, node: Node, layer: Layer, output: int = 0) -> None:
+        """Add a layer and make it the node's result."""
+        self.layers.append(layer)
+        self.streams[node.outputs[output]] = Stream(layer.name, layer.shape)
+
+    def head(self, node: Node, inputs: tuple[str, ...], shape: Shape, suffix: str = "") -> p.Head:
+        """The common fields of a new layer."""
+        return p.Head(self.name(node.name + suffix), inputs, shape, node.name, node.op)
+
+    def select(self, node: Node, source: str, index: Ints, shape: Shape, suffix: str = "") -> p.Select:
+        """Add a `Select` that is not the node's last layer."""
+        layer = p.Select(self.head(node, (source,), shape, suffix), index.reshape(-1).astype(np.int64))
+        self.layers.append(layer)
+        return layer
+
+    def find(self, name: str) -> Layer:
+        """The layer called `name`."""
+        return next(x for x in self.layers if x.name == name)
+
+    def users(self, value: Value) -> int:
+        """How many nodes and outputs read `value`."""
+        return len(self.graph.consumers.get(value, ())) + (value in self.graph.outputs)

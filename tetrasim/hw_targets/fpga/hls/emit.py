@@ -1,0 +1,214 @@
+"""Plan -> hls4ml `ModelGraph`, through hls4ml's layer list and its Extension API.
+
+hls4ml's own layers do the products (EinsumDense: io_parallel, Latency or distributed arithmetic; Dense
+turned into
+PointwiseConv1D where a reuse factor shares multipliers) and ReLU; everything else is one extension layer
+class whose
+configuration struct `cpp.py` writes. hls4ml is imported here and in `worker.py` only.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tetrasim.hw_targets.fpga.hls import plan as p
+from tetrasim.hw_targets.fpga.hls.cpp import extension
+from tetrasim.hw_targets.fpga.hls.options import HlsOptions
+from tetrasim.hw_targets.fpga.hls.plan import Plan
+
+HEADER = Path(__file__).parent / "firmware" / "tetrasim_nnet.h"
+PROJECT = "tetrasim_top"
+LayerDict = dict[str, Any]  # hls4ml's own interface: plain dictionaries
+
+
+def layer_list(plan: Plan, options: HlsOptions) -> tuple[list[LayerDict], dict[str, LayerDict]]:
+    """hls4ml's layer list and the per-layer configuration."""
+    layers: list[LayerDict] = []
+    settings: dict[str, LayerDict] = {}
+    shapes: dict[str, tuple[int, ...]] = {}
+    for layer in plan.layers:
+        t = plan.types[layer.name]
+        common: LayerDict = {"name": layer.name, "inputs": list(layer.inputs), "outputs": [layer.name]}
+        precision: LayerDict = {"result": t.result.hls4ml}
+        shape = layer.shape
+        reuse = reuse_of(layer, options)
+        if isinstance(layer, p.Input):
+            new: LayerDict = {
+                "class_name": "InputLayer",
+                "name": layer.name,
+                "input_shape": list(layer.shape),
+                "data_format": "channels_last",
+            }
+        elif isinstance(layer, p.Dense):
+            k, n = layer.weight.shape
+            shape = (layer.rows, n)
+            source = layer.inputs[0]
+            if shapes[source] != (layer.rows, k) and options.strategy == "resource":
+                source = _reshaped(layers, settings, layer, (layer.rows, k), plan)
+            new = {**common, "inputs": [source], **_dense(layer, t, options)}
+            assert t.weight is not None
+            assert t.bias is not None
+            assert t.accum is not None
+            precision |= {"weight": t.weight.hls4ml, "bias": t.bias.hls4ml, "accum": _plain(t.accum)}
+        elif isinstance(layer, p.Relu):
+            shape = shapes[layer.inputs[0]]
+            new = {**common, "class_name": "Activation", "activation": "relu", "n_in": layer.size}
+        else:
+            found = extension(plan, layer, reuse)
+            assert found is not None
+            new = {
+                **common,
+                "class_name": "TetrasimLayer",
+                "ts_function": found[0],
+                "ts_body": found[1],
+                "ts_shape": list(shape),
+            }
+        layers.append(new)
+        shapes[layer.name] = shape
+        settings[layer.name] = {"Precision": precision, "ReuseFactor": reuse, "Strategy": _strategy(options)}
+    return layers, settings
+
+
+def _dense(layer: p.Dense, t: p.Types, options: HlsOptions) -> LayerDict:
+    assert t.weight is not None
+    assert t.bias is not None
+    k, n = layer.weight.shape
+    weight, bias = t.weight.quantise(layer.weight), t.bias.quantise(layer.bias)
+    if options.strategy == "resource":
+        return {"class_name": "Dense", "n_in": k, "n_out": n, "weight_data": weight, "bias_data": bias}
+    shape = (layer.rows, n)
+    return {
+        "class_name": "EinsumDense",
+        "equation": "ab,bc->ac",
+        "inp_shape": (layer.rows, k),
+        "out_shape": shape,
+        "weight_data": weight,
+        "bias_data": np.broadcast_to(bias, shape),
+    }
+
+
+def _reshaped(
+    layers: list[LayerDict],
+    settings: dict[str, LayerDict],
+    layer: p.Dense,
+    shape: tuple[int, int],
+    plan: Plan,
+) -> str:
+    """A Reshape before a Dense, which hls4ml types by the shape of its input."""
+    name, source = f"{layer.name}_rows", layer.inputs[0]
+    target = list(shape) if shape[0] > 1 else [shape[1]]
+    layers.append(
+        {"class_name": "Reshape", "name": name, "inputs": [source], "outputs": [name], "target_shape": target}
+    )
+    settings[name] = {"Precision": {"result": plan.types[source].result.hls4ml}}
+    return name
+
+
+def _plain(of: p.Fixed) -> str:
+    """An exact accumulator needs neither rounding nor saturation."""
+    return f"fixed<{of.bits},{of.integer}>"
+
+
+def _strategy(options: HlsOptions) -> str:
+    return {"latency": "Latency", "resource": "Resource", "distributed_arithmetic": "distributed_arithmetic"}[
+        options.strategy
+    ]
+
+
+def reuse_of(layer: p.Layer, options: HlsOptions) -> int:
+    """The reuse factor of a layer: hls4ml's Resource kernel takes only some, and aborts on the others."""
+    if not isinstance(layer, p.Dense) or options.strategy != "resource":
+        return options.reuse
+    return nearest_reuse(layer.weight.shape[0], layer.weight.shape[1], options.reuse)
+
+
+def nearest_reuse(n_in: int, n_out: int, wanted: int) -> int:
+    """The valid factor nearest to `wanted` (ties: the smaller); below n_in, because hls4ml 1.3 lacks the
+    other kernel."""
+    valid = [r for r in range(1, n_in) if valid_resource_reuse(n_in, n_out, r)] or [1]
+    return min(valid, key=lambda r: (abs(r - wanted), r))
+
+
+def valid_resource_reuse(n_in: int, n_out: int, reuse: int) -> bool:
+    """hls4ml's rule (FPGABackend._validate_reuse_factor): the block of multipliers tiles inputs and
+    outputs."""
+    multipliers = -(-(n_in * n_out) // min(n_in, reuse))
+    fits = (multipliers % n_out == 0) or (reuse >= n_in)
+    fits = fits and (reuse % n_in == 0 or reuse < n_in)
+    return fits and (n_in * n_out) % reuse == 0
+
+
+def model_graph(plan: Plan, options: HlsOptions, folder: Path) -> Any:
+    """The hls4ml model, written nowhere yet."""
+    from hls4ml.backends import get_backend
+    from hls4ml.model.graph import ModelGraph
+
+    _register(options.backend)
+    backend = get_backend(options.backend)
+    config = backend.create_initial_config(
+        part=options.part, clock_period=options.clock_ns, io_type=options.io_type
+    )
+    layers, settings = layer_list(plan, options)
+    bits = max(t.result.bits for t in plan.types.values())
+    config |= {"OutputDir": str(folder), "ProjectName": PROJECT, "Backend": options.backend}
+    config["HLSConfig"] = {
+        "Model": {
+            "Precision": f"fixed<{bits},{bits // 2}>",
+            "ReuseFactor": options.reuse,
+            "Strategy": _strategy(options),
+        },
+        "LayerName": settings,
+    }
+    return ModelGraph.from_layer_list(config, layers, [x.name for x in plan.inputs], list(plan.outputs))
+
+
+@cache
+def _register(backend_name: str) -> None:
+    """Make the extension layer known to hls4ml, once per process and backend."""
+    from hls4ml.backends import get_backend
+    from hls4ml.backends.template import FunctionCallTemplate, LayerConfigTemplate
+    from hls4ml.model.layers import Layer, layer_map, register_layer
+
+    if "TetrasimLayer" in layer_map:
+        layer_class = layer_map["TetrasimLayer"]
+    else:
+
+        class TetrasimLayer(Layer):  # type: ignore[misc]
+            """One of tetrasim's kernels: `ts_function` called with the struct `ts_body`."""
+
+            def initialize(self) -> None:
+                self.add_output_variable(list(self.get_attr("ts_shape")))
+
+        layer_class = TetrasimLayer
+        register_layer("TetrasimLayer", layer_class)
+
+    class Config(LayerConfigTemplate):  # type: ignore[misc]
+        """The struct."""
+
+        def __init__(self) -> None:
+            super().__init__(layer_class)
+
+        def format(self, node: Any) -> str:
+            return f"struct config{node.index} {{\n{node.get_attr('ts_body')}\n}};\n"
+
+    class Call(FunctionCallTemplate):  # type: ignore[misc]
+        """The function call."""
+
+        def __init__(self) -> None:
+            super().__init__(layer_class, include_header=["nnet_utils/tetrasim_nnet.h"])
+
+        def format(self, node: Any) -> str:
+            ins = [node.get_input_variable(name) for name in node.inputs]
+            out = node.get_output_variable()
+            types = ", ".join([*(v.type.name for v in ins), out.type.name, f"config{node.index}"])
+            arrays = ", ".join([*(v.name for v in ins), out.name])
+            return f"nnet::{node.get_attr('ts_function')}<{types}>({arrays});"
+
+    backend = get_backend(backend_name)
+    backend.register_template(Config)
+    backend.register_template(Call)
+    backend.register_source(HEADER)

@@ -1,0 +1,367 @@
+"""One function per op family: which HLS layers a node becomes, or why none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from math import prod
+
+import numpy as np
+
+from tetrasim.hw_targets.fpga.hls import plan as p
+from tetrasim.hw_targets.fpga.hls.convert import Converter, RefusalError, Stream
+from tetrasim.hw_targets.fpga.hls.plan import Floats, Shape
+from tetrasim.hw_targets.fpga.hls.windows import window_index
+from tetrasim.sim.ir.graph import Node
+from tetrasim.sim.ops.opdef import float_attr, int_attr, ints_attr
+from tetrasim.sim.ops.registry import find_op
+from tetrasim.sim.ops.rounding import EXACT
+
+TABLE_REACH = 8.0
+MAX_VOCABULARY = 65536
+
+
+def _alias(c: Converter, node: Node) -> None:
+    """A new shape on the same elements."""
+    c.streams[node.outputs[0]] = Stream(c.stream(node, 0).layer, c.shape(node))
+
+
+def _move(c: Converter, node: Node) -> None:
+    """Ops that only pick and repeat elements: the index comes from the op's own semantics."""
+    if node.op not in MOVING:
+        raise RefusalError("there is no HLS layer for this op")
+    x = c.stream(node, 0)
+    value = node.inputs[0]
+    assert value is not None
+    numbers = np.arange(1, prod(x.shape) + 1, dtype=np.float64).reshape(value.type.shape)
+    arrays = [numbers, *(_numbers(c, node, i) for i in range(1, len(node.inputs)))]
+    results = find_op(node.op, node.name).reference(arrays, node.attrs, EXACT)
+    for i, result in enumerate(results):
+        shape = c.shape(node, i)
+        index = np.asarray(result, np.int64).reshape(-1) - 1  # padding is 0 in the numbers, so -1 here
+        c.emit(node, p.Select(c.head(node, (x.layer,), shape, f"_{i}" if i else ""), index), i)
+
+
+def _numbers(c: Converter, node: Node, i: int) -> Floats | None:
+    value = node.inputs[i]
+    if value is None:
+        return None
+    if value in c.streams:
+        raise RefusalError("its indices or shape are computed at run time")
+    return None if value.data is None else np.asarray(value.data.load())
+
+
+def _matmul(c: Converter, node: Node) -> None:
+    x = c.stream(node, 0)
+    weight = c.constant(node, 1)
+    if weight is None:
+        _product(c, node, x, c.stream(node, 1))
+        return
+    weight = weight.reshape(weight.shape[-2:]) if prod(weight.shape[:-2]) == 1 else weight
+    if weight.ndim != 2:
+        raise RefusalError(f"its weight has {weight.ndim} axes, not 2")
+    _dense(c, node, x, weight, np.zeros(weight.shape[1]))
+
+
+def _dense(c: Converter, node: Node, x: Stream, weight: Floats, bias: Floats) -> None:
+    c.emit(node, p.Dense(c.head(node, (x.layer,), c.shape(node)), weight, bias))
+
+
+def _product(c: Converter, node: Node, a: Stream, b: Stream) -> None:
+    m, k = a.shape[-2:] if len(a.shape) > 1 else (1, a.shape[-1])
+    if len(b.shape) < 2 or a.shape[:-2] != b.shape[:-2]:
+        raise RefusalError(f"its operands {a.shape} and {b.shape} have different batches")
+    c.emit(
+        node,
+        p.Product(c.head(node, (a.layer, b.layer), c.shape(node)), prod(a.shape[:-2]), m, k, b.shape[-1]),
+    )
+
+
+def _gemm(c: Converter, node: Node) -> None:
+    x, weight = c.stream(node, 0), c.constant(node, 1)
+    if weight is None or node.attrs.get("transA", 0):
+        raise RefusalError("only constant weights and untransposed inputs are supported")
+    weight = weight.T if node.attrs.get("transB", 0) else weight
+    bias = c.constant(node, 2)
+    beta = float_attr(node.attrs, "beta", 1.0)
+    offset = (
+        np.zeros(weight.shape[1])
+        if bias is None
+        else np.broadcast_to(bias.reshape(-1), weight.shape[1]) * beta
+    )
+    _dense(c, node, x, weight * float_attr(node.attrs, "alpha", 1.0), offset)
+
+
+def _binary(c: Converter, node: Node) -> None:
+    """Two streams; or a stream and a constant, which joins the bias of the product before it where it can."""
+    numbers = [c.constant(node, i) for i in range(2)]
+    if all(n is None for n in numbers):
+        _two_streams(c, node)
+        return
+    at = 0 if numbers[0] is None else 1
+    number, x = numbers[1 - at], c.stream(node, at)
+    assert number is not None
+    shape = c.shape(node)
+    if prod(shape) != prod(x.shape):
+        raise RefusalError("the constant is larger than the stream")
+    value = np.broadcast_to(number, node.outputs[0].type.shape).reshape(-1)
+    one, zero = np.ones(1), np.zeros(1)
+    if node.op == "Add":
+        if _join_bias(c, node, at, x, value):
+            return
+        scale, offset = one, value
+    elif node.op == "Sub":
+        scale, offset = (one, -value) if at == 0 else (-one, value)
+    elif node.op == "Mul":
+        scale, offset = value, zero
+    elif at == 0:
+        scale, offset = 1.0 / value, zero
+    else:
+        raise RefusalError("division by a run-time value has no HLS layer")
+    full = prod(shape)
+    both = (np.broadcast_to(scale, full), np.broadcast_to(offset, full))
+    c.emit(node, p.Affine(c.head(node, (x.layer,), shape), *both))
+
+
+def _join_bias(c: Converter, node: Node, at: int, x: Stream, value: Floats) -> bool:
+    before, layer = node.inputs[at], c.find(x.layer)
+    if not isinstance(layer, p.Dense) or before is None or c.users(before) > 1:
+        return False
+    rows = value.reshape(-1, layer.weight.shape[1])
+    if (rows != rows[0]).any() or layer.size != value.size:
+        return False
+    joined = replace(layer, bias=layer.bias + rows[0])
+    c.layers[c.layers.index(layer)] = joined
+    c.streams[node.outputs[0]] = Stream(joined.name, c.shape(node))
+    return True
+
+
+def _two_streams(c: Converter, node: Node) -> None:
+    if node.op == "Div":
+        raise RefusalError("division by a run-time value has no HLS layer")
+    shape = c.shape(node)
+    names = []
+    for i in range(2):
+        x, value = c.stream(node, i), node.inputs[i]
+        assert value is not None
+        if prod(x.shape) != prod(shape):
+            numbers = np.arange(prod(x.shape)).reshape(value.type.shape)
+            index = np.broadcast_to(numbers, node.outputs[0].type.shape)
+            names.append(c.select(node, x.layer, index, shape, f"_expand{i}").name)
+        else:
+            names.append(x.layer)
+    c.emit(node, p.Binary(c.head(node, tuple(names), shape), node.op.lower()))
+
+
+def _relu(c: Converter, node: Node) -> None:
+    c.emit(node, p.Relu(c.head(node, (c.stream(node, 0).layer,), c.shape(node))))
+
+
+LOOKUPS: dict[str, tuple[str, float, float | None]] = {  # function, value below, value above (None: x)
+    "Gelu": ("gelu", 0.0, None),
+    "Swish": ("silu", 0.0, None),
+    "Softplus": ("softplus", 0.0, None),
+    "Sigmoid": ("sigmoid", 0.0, 1.0),
+    "Tanh": ("tanh", -1.0, 1.0),
+    "Erf": ("erf", -1.0, 1.0),
+}
+
+
+def _lookup(c: Converter, node: Node) -> None:
+    function, below, above = LOOKUPS[node.op]
+    if node.op == "Gelu" and node.attrs.get("approximate") == "tanh":
+        function = "gelu_tanh"
+    if node.op == "Swish" and node.attrs.get("alpha", 1.0) != 1.0:
+        raise RefusalError("only alpha = 1 is supported")
+    extra = (function, c.entries, TABLE_REACH, below, above)
+    c.emit(node, p.Lookup(c.head(node, (c.stream(node, 0).layer,), c.shape(node)), *extra))
+
+
+def _softmax(c: Converter, node: Node) -> None:
+    rank = len(node.outputs[0].type.shape)
+    if node.attrs.get("axis", -1) not in (-1, rank - 1):
+        raise RefusalError("softmax is supported over the last axis only")
+    c.emit(node, p.Softmax(c.head(node, (c.stream(node, 0).layer,), c.shape(node)), c.entries))
+
+
+def _attention(c: Converter, node: Node) -> None:
+    if len(node.inputs) > 3 and node.inputs[3] is not None:
+        raise RefusalError("an attention mask or bias tensor is not supported (a causal mask is)")
+    if node.attrs.get("softcap", 0.0) or node.attrs.get("window", 0):
+        raise RefusalError("soft-capped and windowed attention are not supported")
+    q, k, v = (c.stream(node, i) for i in range(3))
+    dims: list[dict[str, int]] = []
+    strides: list[Shape] = []
+    for n, s in zip("qkvo", (q, k, v, Stream("", c.shape(node))), strict=True):
+        layout = str(node.attrs.get(f"{n}_layout", "bhsd"))
+        full = (1, *s.shape)
+        if len(full) != 4 or layout[0] != "b":
+            raise RefusalError(f"its {n} has layout '{layout}' and shape {full}")
+        step = {a: prod(full[i + 1 :]) for i, a in enumerate(layout)}
+        dims.append({a: full[i] for i, a in enumerate(layout)})
+        strides.append((step["h"], step["s"], step["d"]))
+    qd, kd, vd = dims[0], dims[1], dims[2]
+    scale = float_attr(node.attrs, "scale", qd["d"] ** -0.5)
+    sizes = (qd["h"], kd["h"], qd["s"], kd["s"], qd["d"], vd["d"])
+    causal = bool(node.attrs.get("causal", 0)) and qd["s"] > 1
+    head = c.head(node, (q.layer, k.layer, v.layer), c.shape(node))
+    steps = (strides[0], strides[1], strides[2], strides[3])
+    layer = p.Attention(head, *sizes, scale, causal, steps, c.entries)
+    c.emit(node, layer)
+
+
+def _norm(c: Converter, node: Node) -> None:
+    x = c.stream(node, 0)
+    axis = node.attrs.get("axis", -1)
+    if axis not in (-1, len(x.shape)):
+        raise RefusalError("normalisation is supported over the last axis only")
+    cols = x.shape[-1]
+    scale, offset = c.constant(node, 1), c.constant(node, 2)
+    gamma = np.ones(cols) if scale is None else np.broadcast_to(scale.reshape(-1), cols)
+    beta = np.zeros(cols) if offset is None else np.broadcast_to(offset.reshape(-1), cols)
+    epsilon = float_attr(node.attrs, "epsilon", 1e-5)
+    extra = (cols, gamma, beta, epsilon, node.op == "LayerNormalization", 1024)
+    c.emit(node, p.Norm(c.head(node, (x.layer,), c.shape(node)), *extra))
+
+
+def _batch_norm(c: Converter, node: Node) -> None:
+    x = c.stream(node, 0)
+    numbers = [c.constant(node, i) for i in range(1, 5)]
+    if any(n is None for n in numbers):
+        raise RefusalError("its statistics must be constant")
+    gamma, beta, mean, var = (np.asarray(n) for n in numbers)
+    scale = gamma / np.sqrt(var + float_attr(node.attrs, "epsilon", 1e-5))
+    inner = prod(x.shape[1:])
+    both = (np.repeat(scale, inner), np.repeat(beta - mean * scale, inner))
+    c.emit(node, p.Affine(c.head(node, (x.layer,), c.shape(node)), *both))
+
+
+def _reduce(c: Converter, node: Node) -> None:
+    x, value = c.stream(node, 0), node.inputs[0]
+    assert value is not None
+    rank = len(value.type.shape)
+    given = ints_attr(node.attrs, "axes", ())
+    axes = sorted(a % rank for a in given) or list(range(1, rank))
+    if 0 in axes or axes != list(range(axes[0], axes[-1] + 1)):
+        raise RefusalError(f"it reduces axes {tuple(axes)}: they must be neighbours and leave out the batch")
+    full = value.type.shape
+    parts = (prod(full[: axes[0]]), prod(full[axes[0] : axes[-1] + 1]), prod(full[axes[-1] + 1 :]))
+    _reduced(c, node, x.layer, {"ReduceMean": "mean", "ReduceSum": "sum", "ReduceMax": "max"}[node.op], parts)
+
+
+def _reduced(c: Converter, node: Node, source: str, kind: str, parts: tuple[int, int, int]) -> None:
+    c.emit(node, p.Reduce(c.head(node, (source,), c.shape(node)), kind, *parts))
+
+
+def _global_pool(c: Converter, node: Node) -> None:
+    x = c.stream(node, 0)
+    kind = "mean" if node.op == "GlobalAveragePool" else "max"
+    _reduced(c, node, x.layer, kind, (x.shape[0], prod(x.shape[1:]), 1))
+
+
+def _pool(c: Converter, node: Node) -> None:
+    x, value = c.stream(node, 0), node.inputs[0]
+    assert value is not None
+    index, padded = window_index(value.type.shape[1:], node, depthwise=True)
+    if padded:
+        raise RefusalError("padded pooling is not supported")
+    shape = c.shape(node)
+    taps = index.shape[-1]
+    windows = c.select(node, x.layer, index, (prod(shape), taps), "_windows")
+    _reduced(c, node, windows.name, "mean" if node.op == "AveragePool" else "max", (prod(shape), taps, 1))
+
+
+def _conv(c: Converter, node: Node) -> None:
+    """im2col by a `Select`, one dense layer, and channels back in front."""
+    x, weight, value = c.stream(node, 0), c.constant(node, 1), node.inputs[0]
+    assert value is not None
+    if weight is None or node.attrs.get("group", 1) != 1:
+        raise RefusalError("only ungrouped convolutions with constant weights are supported")
+    index, _ = window_index(value.type.shape[1:], node, kernel=weight.shape[2:])
+    rows, taps = index.shape
+    windows = c.select(node, x.layer, index, (rows, taps), "_windows")
+    bias = c.constant(node, 2)
+    channels = weight.shape[0]
+    offset = np.zeros(channels) if bias is None else bias.reshape(-1)
+    dense = p.Dense(
+        c.head(node, (windows.name,), (rows, channels), "_product"), weight.reshape(channels, taps).T, offset
+    )
+    c.layers.append(dense)
+    back = np.arange(rows * channels).reshape(rows, channels).T
+    c.emit(node, p.Select(c.head(node, (dense.name,), c.shape(node)), back.reshape(-1).astype(np.int64)))
+
+
+def _gather(c: Converter, node: Node) -> None:
+    table = c.constant(node, 0)
+    if table is None:
+        _move(c, node)
+        return
+    ids = c.stream(node, 1)
+    if table.ndim != 2 or node.attrs.get("axis", 0) != 0:
+        raise RefusalError("only rows of a two-dimensional constant can be looked up")
+    if len(table) > MAX_VOCABULARY:
+        raise RefusalError(f"its table has {len(table):,} rows: too many for on-chip memory")
+    c.emit(node, p.Embed(c.head(node, (ids.layer,), c.shape(node)), table))
+
+
+def _concat(c: Converter, node: Node) -> None:
+    """Streams are joined two at a time; constant parts are added where the streams leave zeros."""
+    shape, full = c.shape(node), node.outputs[0].type.shape
+    axis = int_attr(node.attrs, "axis") % len(full)
+    parts = [v for v in node.inputs if v is not None]
+    count = np.cumsum([0, *(v.type.elements for v in parts)])
+    numbered = [
+        np.arange(a, b).reshape(v.type.shape) for a, b, v in zip(count, count[1:], parts, strict=True)
+    ]
+    order = np.concatenate(numbered, axis=axis).reshape(-1)
+    offset = np.zeros(int(count[-1]))
+    position, names, sizes = np.full(int(count[-1]), -1), [], 0
+    for i, v in enumerate(parts):
+        numbers = c.constant(node, i)
+        if numbers is not None:
+            offset[count[i] : count[i + 1]] = numbers.reshape(-1)
+            continue
+        position[count[i] : count[i + 1]] = np.arange(sizes, sizes + v.type.elements)
+        sizes += v.type.elements
+        names.append(c.streams[v].layer)
+    whole = names[0]
+    done = c.find(whole).size
+    for i, other in enumerate(names[1:]):
+        done += c.find(other).size
+        c.layers.append(p.Concat(c.head(node, (whole, other), (done,), f"_join{i}"), np.arange(done)))
+        whole = c.layers[-1].name
+    picked = c.select(node, whole, position[order], shape, "_order")
+    both = (np.ones(len(order)), offset[order])
+    if offset.any():
+        c.emit(node, p.Affine(c.head(node, (picked.name,), shape), *both))
+    else:
+        c.streams[node.outputs[0]] = Stream(picked.name, shape)
+
+
+MOVING = frozenset(
+    {"Transpose", "Slice", "Split", "Expand", "Tile", "Pad", "Gather", "DepthToSpace", "SpaceToDepth"}
+)
+HANDLERS: dict[str, Callable[[Converter, Node], None]] = {
+    **dict.fromkeys(("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Cast"), _alias),
+    **dict.fromkeys(("Add", "Sub", "Mul", "Div"), _binary),
+    **dict.fromkeys(LOOKUPS, _lookup),
+    **dict.fromkeys(("LayerNormalization", "RMSNormalization"), _norm),
+    **dict.fromkeys(("ReduceMean", "ReduceSum", "ReduceMax"), _reduce),
+    **dict.fromkeys(("GlobalAveragePool", "GlobalMaxPool"), _global_pool),
+    **dict.fromkeys(("AveragePool", "MaxPool"), _pool),
+    "MatMul": _matmul,
+    "Gemm": _gemm,
+    "Relu": _relu,
+    "Softmax": _softmax,
+    "Attention": _attention,
+    "BatchNormalization": _batch_norm,
+    "Conv": _conv,
+    "Gather": _gather,
+    "Concat": _concat,
+}
+SUPPORTED = tuple(sorted({*HANDLERS, *MOVING}))
+
+
+def handler(op: str) -> Callable[[Converter, Node], None]:
+    """The function that converts `op`; unknown ops are refused by it."""
+    return HANDLERS.get(op, _move)

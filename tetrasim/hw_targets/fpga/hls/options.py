@@ -1,0 +1,61 @@
+"""What a user chooses about an HLS project; checked before hls4ml is imported."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from tetrasim.errors import UserError, nearest
+
+STRATEGIES = ("latency", "resource", "distributed_arithmetic")
+BACKENDS = ("Vitis", "Vivado")
+IO_TYPES = ("io_parallel", "io_stream")
+_PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{3,60}")
+
+
+@dataclass(frozen=True, slots=True)
+class HlsOptions:
+    """`bits` 0: the smallest width that meets the error budget; `samples` inputs check the numerics."""
+
+    part: str = "xcvu13p-flga2577-2-e"
+    clock_ns: float = 5.0
+    reuse: int = 1
+    strategy: str = "latency"
+    backend: str = "Vitis"
+    io_type: str = "io_parallel"
+    bits: int = 16
+    guard_bits: int = 1
+    budget: float = 0.02  # largest error over the output range
+    samples: int = 200
+    calibration: int = 200
+    seed: int = 0
+    timeout_s: int = 600
+    memory_bytes: int = 8 * 2**30
+
+    def check(self) -> None:
+        """Raises UserError for the first option that makes no sense."""
+        for name, value, known in (
+            ("--strategy", self.strategy, STRATEGIES),
+            ("--backend", self.backend, BACKENDS),
+            ("--io-type", self.io_type, IO_TYPES),
+        ):
+            if value not in known:
+                raise UserError(f"unknown {name} '{value}'", hint=nearest(value, known))
+        if not _PART.fullmatch(self.part):
+            raise UserError(f"'{self.part}' is not a part number", hint="for example xcvu13p-flga2577-2-e")
+        if not 0.5 <= self.clock_ns <= 1000:
+            raise UserError(f"--clock-ns {self.clock_ns} is out of range", hint="between 0.5 and 1000")
+        if not 1 <= self.reuse <= 1 << 16:
+            raise UserError(f"--reuse {self.reuse} is out of range", hint="at least 1")
+        if self.bits and not 4 <= self.bits <= 20:
+            raise UserError(
+                f"--bits {self.bits} is out of range",
+                hint="4 to 20 (0 searches): wider products are not exact in the emulation",
+            )
+        if self.io_type == "io_stream":
+            raise UserError(
+                "io_stream is not supported by the attention, softmax and normalisation layers",
+                hint="use --io-type io_parallel",
+            )
+        if self.strategy == "distributed_arithmetic" and self.reuse != 1:
+            raise UserError("distributed arithmetic needs --reuse 1", hint="hls4ml unrolls it completely")
