@@ -22,6 +22,7 @@ from tetrasim.sim.ops.registry import find_op
 from tetrasim.sim.ops.rounding import EXACT
 
 _NOWHERE = Source()
+_TABLE_ELEMENTS = 1 << 16  # a table computed from small weights (rotary angles) may be larger than they are
 EAGER_ELEMENTS = 1 << 22  # larger constants are evaluated when asked for
 _KEEP_ON_WEIGHTS = ("Gather", "GatherElements", "GatherND", "Identity")
 
@@ -49,6 +50,7 @@ class Builder:
     turned: dict[Value, tuple[Value, tuple[int, ...]]] = field(default_factory=dict)  # folded transposes
     names: set[str] = field(default_factory=set)
     taken: set[str] = field(default_factory=set)
+    sequences: dict[str, tuple[Value, ...]] = field(default_factory=dict)  # ONNX sequences, unrolled
 
     def fresh(self, name: str) -> str:
         """A value name that is not in use, near `name`."""
@@ -158,7 +160,8 @@ class Builder:
         present = [v for v in data if v is not None]
         types = definition.infer([v.type for v in present], attrs)
         role = Role.WEIGHT if any(v.role is Role.WEIGHT for v in present) else Role.CONSTANT
-        if role is Role.WEIGHT and sum(t.elements for t in types) > sum(v.type.elements for v in present):
+        size = sum(t.elements for t in types)
+        if role is Role.WEIGHT and size > max(_TABLE_ELEMENTS, sum(v.type.elements for v in present)):
             return None
         sources = [v.data for v in present]
         made = []

@@ -17,9 +17,12 @@ import numpy as np
 
 from tetrasim.sim.ir.graph import Array, Attr, Graph, Kind, Node, Role, TensorType, Value
 from tetrasim.sim.ops.attention import CANONICAL
+from tetrasim.sim.ops.opdef import ShapeError, float_attr, int_attr, str_attr
+from tetrasim.sim.ops.registry import infer
 from tetrasim.sim.passes.contract import (
     Match,
     Miss,
+    Note,
     Outcome,
     Pass,
     fresh,
@@ -272,13 +275,7 @@ def _finish(
     node: Node, inputs: Sequence[Value | None], attrs: dict[str, Attr], parts: Sequence[Node], rank: int
 ) -> list[Node]:
     """Attention writes the root's output, through a reshape when the root had fewer than four axes."""
-    from tetrasim.sim.ops.opdef import ShapeError
-    from tetrasim.sim.ops.registry import infer
-
-    try:
-        (type,) = infer("Attention", [None if v is None else v.type for v in inputs], attrs)
-    except ShapeError as error:
-        raise Miss(error.what) from error
+    type = _result_type(inputs, attrs)
     out = node.outputs[0]
     if rank == 4:
         if type.shape != out.type.shape:
@@ -287,6 +284,13 @@ def _finish(
     inner = fresh(node, "attention", type)
     core = replace(fused(node, "Attention", inputs, attrs, parts, (inner,)), name=f"{node.name}/attention")
     return [core, fused(node, "Reshape", (inner,), {"shape": out.type.shape}, ())]
+
+
+def _result_type(inputs: Sequence[Value | None], attrs: dict[str, Attr]) -> TensorType:
+    try:
+        return infer("Attention", [None if v is None else v.type for v in inputs], attrs)[0]
+    except ShapeError as error:
+        raise Miss(error.what) from error
 
 
 def _four_axes(node: Node, name: str, side: _Side) -> tuple[_Side, list[Node]]:
@@ -350,11 +354,48 @@ def _absorb_output(match: Match, node: Node) -> Sequence[Node] | None:
     return (fused(node, "Attention", attention.inputs, attrs, (attention,)),)
 
 
+def _absorb_inputs(match: Match, node: Node) -> Sequence[Node] | None:
+    """Attention that the file has as one op: absorb scales, transposes, repeated heads and causal masks."""
+    if node.op != "Attention":
+        return None
+    found = _Found(scale=float_attr(node.attrs, "scale", 1.0))
+    sides = []
+    for i, name in enumerate("qkv"):
+        value = node.inputs[i]
+        assert value is not None
+        layout = str_attr(node.attrs, f"{name}_layout", CANONICAL)
+        sides.append(_peel(match, value, layout, found, name != "v"))
+    causal, window = bool(node.attrs.get("causal")), int_attr(node.attrs, "window", 0)
+    value = node.inputs[3] if len(node.inputs) > 3 else None
+    mask = Mask(causal, window, value)
+    if value is not None and not window:
+        lengths = [s.value.type.shape[s.layout.index("s")] for s in sides[:2]]
+        part = read_mask(match, value, lengths[0], lengths[1])
+        if not (causal and part.window):
+            mask = Mask(causal or part.causal, part.window, part.value)
+    if not found.parts and mask.value is value:
+        return None
+    attrs: dict[str, Attr] = {
+        k: v for k, v in node.attrs.items() if not k[1:].startswith("_layout") or k[0] == "o"
+    }
+    attrs |= {"scale": found.scale}
+    attrs |= {f"{n}_layout": s.layout for n, s in zip("qkv", sides, strict=True) if s.layout != CANONICAL}
+    attrs |= {"causal": 1} if mask.causal else {}
+    attrs |= {"window": mask.window} if mask.window else {}
+    inputs = (*(s.value for s in sides), mask.value)
+    _result_type(inputs, attrs)
+    return (fused(node, "Attention", inputs, attrs, found.parts),)
+
+
 def run(graph: Graph) -> Outcome:
-    """Apply the pass."""
-    first = rewrite(graph, "attention", _rule)
-    second = rewrite(first.graph, "attention", _absorb_output)
-    return Outcome(second.graph, first.changed or second.changed, first.notes)
+    """Apply the pass: recover attention, then absorb what stands around it."""
+    notes: list[Note] = []
+    changed = False
+    for rule in (_rule, _absorb_inputs, _absorb_output):
+        outcome = rewrite(graph, "attention", rule)
+        graph, changed = outcome.graph, changed or outcome.changed
+        notes.extend(outcome.notes)
+    return Outcome(graph, changed, tuple(notes))
 
 
 PASS = Pass("attention", run, "scores never leave attention", requires=("views",))
