@@ -126,13 +126,14 @@ def _fit(module: nn.Module, config: ModelConfig, data: Digits, seed: int, epochs
     logits = not isinstance(config.head, Classifier) or config.head.output == "none"
     for _ in range(epochs):
         order = torch.randperm(len(x), generator=shuffle)
-        for part in order.split(batch)[: len(x) // batch]:
+        for start in range(0, len(x) // batch * batch, batch):
+            part = order[start : start + batch]
             out = module(x[part])
             loss = (
                 functional.cross_entropy(out, y[part]) if logits else functional.nll_loss(out.log(), y[part])
             )
             optimizer.zero_grad()
-            loss.backward()
+            torch.autograd.backward(loss)
             optimizer.step()
             schedule.step()
 
