@@ -11,8 +11,8 @@ from tetrasim.hw_targets.common.presets import with_overrides
 from tetrasim.hw_targets.cpu.config import CpuConfig
 from tetrasim.hw_targets.cpu.cost import PARTS, cost_of
 from tetrasim.hw_targets.cpu.gemm import gemm_cycles
-from tetrasim.hw_targets.cpu.lower import live_bytes
 from tetrasim.hw_targets.cpu.machine import DRAM, machine_of
+from tetrasim.hw_targets.cpu.placement import Placement, live_bytes, placed_alone
 from tetrasim.hw_targets.cpu.target import TARGET
 from tetrasim.hw_targets.registry import find_preset, preset_names
 from tetrasim.sim.engine.static import run_static
@@ -20,6 +20,7 @@ from tetrasim.sim.ir.graph import Graph, Kind, Node, Role, TensorType, Value
 from tetrasim.sim.ops.registry import work_of
 from tetrasim.sim.ops.work import Gemm, Operand, Work, WorkKind
 
+L3 = Placement((2, 2), 2)
 CPU_PRESETS = [n for n in preset_names() if n.startswith("cpu/")]
 
 
@@ -89,7 +90,8 @@ def test_activations_are_packed_and_constants_are_not() -> None:
 def test_matrix_vector_product_runs_at_the_bandwidth_of_the_level_that_holds_the_model() -> None:
     machine = machine_of(config_of())
     work = gemm_work(1, 4096, 4096)
-    near, far = cost_of(work, machine, 2), cost_of(work, machine, DRAM)
+    near = cost_of(work, machine, Placement((1, 2), 1))
+    far = cost_of(work, machine, Placement((1, DRAM), 1))
     expected = 4 * 4096 * 4096 / 100e9
     assert dict(far.seconds)["DRAM weights"] == pytest.approx(expected)
     assert near.total_s < far.total_s
@@ -104,9 +106,9 @@ def test_one_numa_node_halves_the_bandwidth_of_a_two_node_machine() -> None:
 
 def test_narrow_formats_are_faster_where_the_processor_has_them() -> None:
     zen = machine_of(config_of("cpu/epyc-9654"))
-    wide = cost_of(gemm_work(1024, 1024, 1024), zen, 2).total_s
-    bfloat = cost_of(gemm_work(1024, 1024, 1024, 16, Kind.BFLOAT), zen, 2).total_s
-    integer = cost_of(gemm_work(1024, 1024, 1024, 8, Kind.INT), zen, 2).total_s
+    wide = cost_of(gemm_work(1024, 1024, 1024), zen, L3).total_s
+    bfloat = cost_of(gemm_work(1024, 1024, 1024, 16, Kind.BFLOAT), zen, L3).total_s
+    integer = cost_of(gemm_work(1024, 1024, 1024, 8, Kind.INT), zen, L3).total_s
     assert integer < bfloat < wide
 
 
@@ -121,20 +123,21 @@ def test_eager_mode_pays_per_operation() -> None:
 def test_a_view_costs_nothing_and_a_copying_append_moves_the_whole_cache() -> None:
     machine = machine_of(config_of())
     view = Work("Reshape", WorkKind.VIEW, (Operand(64, 32),), (Operand(64, 32),))
-    assert cost_of(view, machine, DRAM).total_s == 0
+    assert cost_of(view, machine, Placement((), DRAM)).total_s == 0
     old = Operand(768 * 1000, 32, role=Role.STATE, touched_elements=0)
     new = Operand(768, 32)
     out = Operand(768 * 1001, 32, role=Role.STATE, touched_elements=768)
     append = Work("KVAppend", WorkKind.MOVE, (old, new), (out,))
-    copied = cost_of(append, machine, DRAM)
-    in_place = cost_of(append, machine_of(config_of(kv_append="in-place")), DRAM)
+    at = Placement((DRAM, 1), DRAM)
+    copied = cost_of(append, machine, at)
+    in_place = cost_of(append, machine_of(config_of(kv_append="in-place")), at)
     assert sum(b for _, b in copied.level_bytes) > 1000 * sum(b for _, b in in_place.level_bytes) / 2
 
 
 def test_power_never_exceeds_the_limit() -> None:
     config = config_of(power__fp32_mac_pj=500.0)
     machine = machine_of(config)
-    cost = cost_of(gemm_work(4096, 4096, 4096), machine, 2)
+    cost = cost_of(gemm_work(4096, 4096, 4096), machine, L3)
     assert "power limit" in dict(cost.seconds)
     arithmetic_w = dict(cost.energy_pj)["multiply-add"] * 1e-12 / cost.total_s
     assert arithmetic_w + config.power.idle_w <= config.power.limit_w * 1.001
@@ -164,7 +167,7 @@ def test_prices_equal_costs() -> None:
     prices = TARGET.price(works, config)
     machine = machine_of(config)
     for i, work in enumerate(works):
-        cost = cost_of(work, machine, machine.level_for(work.nbytes))
+        cost = cost_of(work, machine, placed_alone(work, machine))
         assert prices.latency_us[i] == pytest.approx(cost.total_s * 1e6)
         assert prices.energy_uj[i] > 0
         assert prices.bound_by[i] == cost.bound_by

@@ -1,97 +1,115 @@
 """Attention on a processor: full, or IceFormer's top-k keys found by an exact-recall nearest-neighbour index.
 
-Full attention is two batched products around a softmax over every key of the score matrix (masked pairs are
-computed and then masked, as graph runtimes do). IceFormer (Mao, Ester, Li, ICLR 2024) keeps a frozen
-model and, per query, attends to the k keys that a Prioritized DCI index returns: keys are projected on random
-directions once (index build), each query visits a part of the points in order of projected distance
-(query), and the k key and value rows are gathered.
+Full attention is what graph runtimes execute: two batched products around a softmax over every key of the
+score matrix (masked pairs are computed, then masked), with transposes where heads and tokens change places.
+IceFormer (Mao, Ester, Li, ICLR 2024) keeps a frozen model and, per query, attends to the k keys that a
+Prioritized DCI index returns: keys are projected on random directions once and sorted (index build), each
+query visits a part of the points in order of projected distance (query), and k value rows are gathered.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from functools import lru_cache
 
 from tetrasim.hw_targets.cpu.config import CpuConfig
-from tetrasim.sim.ops.work import AttentionShape, Gemm, Vector
+from tetrasim.sim.ir.graph import Kind, Role
+from tetrasim.sim.ops.work import AttentionShape, Gemm, Operand, Vector, Work, WorkKind
 
-# Prioritized DCI: number of projection directions (m simple x L composite indices), IceFormer's setting
-# order; visited candidates grow like k * (n / k) ** (1 - m / d') (Li and Malik, ICML 2017).
+# Prioritized DCI (Li and Malik, ICML 2017): simple indices per composite one, and how many candidates are
+# visited per neighbour wanted and doubling of the number of keys.
 PROJECTIONS = 8
 CANDIDATE_FACTOR = 4
 
 
-@dataclass(frozen=True, slots=True)
-class Pieces:
-    """Products and passes that make up one attention op; `nodes` counts the graph nodes it replaces."""
-
-    gemms: tuple[Gemm, ...]
-    vectors: tuple[Vector, ...]
-    score_elements: int
-    gather_rows: int
-    moved_elements: int
-    nodes: int
-
-
-def attention_pieces(shape: AttentionShape, config: CpuConfig) -> Pieces:
-    """The pieces of `shape` under the configured attention."""
+@lru_cache(maxsize=1 << 14)
+def attention_works(work: Work, config: CpuConfig) -> tuple[Work, ...]:
+    """The ops that compute one attention node, in order."""
+    shape = work.attention
+    assert shape is not None
     if config.attention == "iceformer" and shape.q_len > 1 and shape.kv_len > config.iceformer_top_k:
-        return _iceformer(shape, config.iceformer_top_k)
-    groups = shape.batch * shape.heads
-    masked = shape.causal or shape.biased
-    nodes, moved = 3 + 8, 0
-    if shape.q_len > 1:
-        # Heads and tokens change places; with one token that is the same bytes.
-        moved = (
-            shape.batch
-            * shape.q_len
-            * (
-                shape.heads * (shape.head_dim + shape.v_head_dim)
-                + shape.kv_heads * (shape.head_dim + shape.v_head_dim)
-            )
-        )
-    pairs = groups * shape.q_len * shape.kv_len
-    return Pieces(
-        (
-            Gemm(groups, shape.q_len, shape.kv_len, shape.head_dim, weight_is_b=False),
-            Gemm(groups, shape.q_len, shape.v_head_dim, shape.kv_len, weight_is_b=False),
-        ),
-        (softmax(groups * shape.q_len, shape.kv_len, masked),),
-        pairs,
-        0,
-        moved,
-        # products, softmax, (mask,) and a reshape and a transpose of each of q, k, v and the result
-        nodes + (1 if masked else 0),
+        return _iceformer(work, shape, config.iceformer_top_k)
+    return _full(work, shape)
+
+
+def _full(work: Work, s: AttentionShape) -> tuple[Work, ...]:
+    q, k, v = work.reads[:3]
+    groups = s.batch * s.heads
+    bits, kind = q.bits, q.kind
+    scores = Operand(groups * s.q_len * s.kv_len, bits, kind)
+    out: list[Work] = [
+        _turn(name, x, s) for name, x in zip("qkv", (q, k, v), strict=True) if name in s.turned
+    ]
+    if s.heads != s.kv_heads:
+        # Keys and values are repeated for every head of their group.
+        for x, width in ((k, s.head_dim), (v, s.v_head_dim)):
+            wide = Operand(groups * s.kv_len * width, bits, kind)
+            out.append(Work("Expand", WorkKind.MOVE, (x,), (wide,)))
+            k, v = (wide, v) if x is k else (k, wide)
+    out.append(_product("scores", (q, k), scores, Gemm(groups, s.q_len, s.kv_len, s.head_dim, False)))
+    if s.causal or s.biased:
+        n = scores.elements
+        mask = Operand(s.q_len * s.kv_len, 8, Kind.BOOL)
+        masked = Vector(groups * s.q_len, s.kv_len, (("select", n),))
+        out.append(Work("mask", WorkKind.VECTOR, (scores, mask), (scores,), vector=masked))
+    out.append(_softmax(groups * s.q_len, s.kv_len, scores))
+    result = Operand(groups * s.q_len * s.v_head_dim, bits, kind)
+    out.append(_product("values", (scores, v), result, Gemm(groups, s.q_len, s.v_head_dim, s.kv_len, False)))
+    if "o" in s.turned:
+        out.append(_turn("o", result, s))
+    return tuple(out)
+
+
+def _turn(name: str, x: Operand, s: AttentionShape) -> Work:
+    """Heads and tokens change places; with a single token that is the same bytes."""
+    if s.q_len == 1 and name in "qo":
+        return Work("Reshape", WorkKind.VIEW, (x,), (x,))
+    source = Operand(x.elements, x.bits, x.kind, x.role)
+    return Work("Transpose", WorkKind.MOVE, (source,), (Operand(x.elements, x.bits, x.kind),), run=s.head_dim)
+
+
+def _product(name: str, reads: tuple[Operand, Operand], writes: Operand, gemm: Gemm) -> Work:
+    return Work(name, WorkKind.GEMM, reads, (writes,), gemm=gemm)
+
+
+def _softmax(rows: int, cols: int, scores: Operand) -> Work:
+    """Scale, max, subtract, exp, sum, divide."""
+    n = rows * cols
+    ops = (("add", 2 * n), ("div", rows), ("exp", n), ("max", n), ("mul", 2 * n))
+    return Work(
+        "Softmax", WorkKind.VECTOR, (scores,), (scores,), vector=Vector(rows, cols, ops, reduces=True)
     )
 
 
-def softmax(rows: int, cols: int, masked: bool) -> Vector:
-    """Scale, (mask,) max, subtract, exp, sum, divide: the element operations of one softmax."""
-    n = rows * cols
-    ops = (("add", (3 if masked else 2) * n), ("mul", 2 * n), ("max", n), ("exp", n), ("div", rows))
-    return Vector(rows, cols, ops, reduces=True)
+def visited_keys(kv_len: int, top_k: int) -> int:
+    """Candidates whose exact distance is computed per query."""
+    return min(CANDIDATE_FACTOR * top_k * math.ceil(math.log2(kv_len / top_k) + 1), kv_len)
 
 
-def _iceformer(shape: AttentionShape, top_k: int) -> Pieces:
-    groups, d = shape.batch * shape.heads, shape.head_dim
-    visited = min(CANDIDATE_FACTOR * top_k * math.ceil(math.log2(shape.kv_len / top_k) + 1), shape.kv_len)
-    queries = groups * shape.q_len
-    keys = groups * shape.kv_len
-    sort = math.ceil(math.log2(max(shape.kv_len, 2)))
-    return Pieces(
-        (
-            Gemm(groups, shape.kv_len, PROJECTIONS, d, weight_is_b=True),
-            Gemm(groups, shape.q_len, PROJECTIONS, d, weight_is_b=True),
-            Gemm(queries, 1, visited, d, weight_is_b=False),
-            Gemm(queries, 1, shape.v_head_dim, top_k, weight_is_b=False),
+def _iceformer(work: Work, s: AttentionShape, top_k: int) -> tuple[Work, ...]:
+    q, k, v = work.reads[:3]
+    groups, visited = s.batch * s.heads, visited_keys(s.kv_len, top_k)
+    queries, keys = groups * s.q_len, groups * s.kv_len
+    directions = Operand(s.head_dim * PROJECTIONS, q.bits, q.kind, Role.CONSTANT)
+    depth = max(math.ceil(math.log2(s.kv_len)), 1)
+    projected = [Operand(n * PROJECTIONS, q.bits, q.kind) for n in (keys, queries)]
+    picked = Operand(queries * visited * s.head_dim, k.bits, k.kind, k.role)
+    distances = Operand(queries * visited, q.bits, q.kind)
+    weights = Operand(queries * top_k, q.bits, q.kind)
+    values = Operand(queries * top_k * s.v_head_dim, v.bits, v.kind, v.role)
+    result = Operand(queries * s.v_head_dim, q.bits, q.kind)
+    sort = Vector(keys, PROJECTIONS, (("cmp", keys * PROJECTIONS * depth),))
+    walk = Vector(queries, visited, (("add", queries * visited), ("cmp", 2 * queries * visited)))
+    return (
+        _product(
+            "index: project keys", (k, directions), projected[0], Gemm(1, keys, PROJECTIONS, s.head_dim)
         ),
-        (
-            Vector(keys, PROJECTIONS * sort, (("cmp", keys * PROJECTIONS * sort),)),
-            Vector(queries, visited, (("cmp", 2 * queries * visited), ("add", queries * visited))),
-            softmax(queries, top_k, False),
-        ),
-        queries * visited,
-        queries * (visited + top_k),
-        0,
-        14,
+        Work("index: sort", WorkKind.VECTOR, (projected[0],), (projected[0],), vector=sort),
+        _product("query: project", (q, directions), projected[1], Gemm(1, queries, PROJECTIONS, s.head_dim)),
+        Work("query: walk", WorkKind.VECTOR, (projected[1],), (distances,), vector=walk),
+        Work("query: gather keys", WorkKind.GATHER, (picked,), (picked,), run=s.head_dim),
+        _product("query: distances", (q, picked), distances, Gemm(queries, 1, visited, s.head_dim)),
+        _softmax(queries, top_k, weights),
+        Work("gather values", WorkKind.GATHER, (values,), (values,), run=s.v_head_dim),
+        _product("values", (weights, values), result, Gemm(queries, 1, s.v_head_dim, top_k)),
     )

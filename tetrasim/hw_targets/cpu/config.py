@@ -70,6 +70,7 @@ class VectorConfig(Config):
     cast: float = Field(ge=0)
     select: float = Field(ge=0)
     reduce_add: float = Field(ge=0, description="per element summed along a row (norms, means)")
+    residual_norm: float = Field(ge=0, description="per element of a norm fused with the sum before it")
     softmax: float = Field(ge=0, description="per element of a softmax, all its passes")
     row_overhead_cycles: float = Field(ge=0, description="per reduced row")
     move_cycles: float = Field(ge=0, description="per element of a copy in long runs")

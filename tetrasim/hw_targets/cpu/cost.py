@@ -7,13 +7,14 @@ on, so that a decomposition of a run sums to its total.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from tetrasim.hw_targets.cpu.attention import attention_pieces
+from tetrasim.hw_targets.cpu.attention import attention_works
 from tetrasim.hw_targets.cpu.gemm import gemm_cycles, reread_bytes
 from tetrasim.hw_targets.cpu.machine import DRAM, LEVELS, Machine
+from tetrasim.hw_targets.cpu.placement import Placement
 from tetrasim.hw_targets.cpu.vector import gather_cycles, move_cycles, vector_cycles
 from tetrasim.sim.ir.graph import Kind, Role
 from tetrasim.sim.ops.work import Operand, Work, WorkKind
@@ -66,11 +67,6 @@ class Streams:
 
     amounts: tuple[tuple[int, str, int], ...]
 
-    @property
-    def from_dram(self) -> bool:
-        """Some of it comes from main memory."""
-        return any(level == DRAM for level, _, _ in self.amounts)
-
     def seconds(self, machine: Machine, threads: int) -> tuple[tuple[str, float], ...]:
         """Time per part, one after the other."""
         found: dict[str, float] = {}
@@ -81,54 +77,48 @@ class Streams:
 
 
 @lru_cache(maxsize=1 << 16)
-def cost_of(work: Work, machine: Machine, resident: int) -> Cost:
-    """What `work` costs; `resident` is the level (index into LEVELS) that serves weights and state."""
+def cost_of(work: Work, machine: Machine, placement: Placement) -> Cost:
+    """What `work` costs with its operands where `placement` says."""
     if work.kind is WorkKind.VIEW:
         return FREE
     if work.kind is WorkKind.ATTENTION:
-        return _attention(work, machine, resident)
+        return _attention(work, machine, placement)
     if work.kind is WorkKind.GEMM:
-        return _gemm(work, machine, resident)
-    return _rows(work, machine, resident)
+        return _gemm(work, machine, placement)
+    return _rows(work, machine, placement)
 
 
-def _operands(work: Work, machine: Machine) -> tuple[tuple[Operand, ...], tuple[Operand, ...]]:
-    """Reads and writes; a cache append that copies reads the old rows and writes all of them."""
-    if work.op == "KVAppend" and machine.config.kv_append == "copy":
-        whole = tuple(Operand(o.elements, o.bits, o.kind, o.role) for o in work.writes)
-        return (*work.reads, *whole), whole
-    return work.reads, work.writes
+def _what(role: Role) -> str:
+    return "weights" if role is Role.WEIGHT else "state" if role is Role.STATE else "activations"
 
 
-def streams_of(
-    reads: Iterable[Operand], writes: Iterable[Operand], machine: Machine, resident: int
-) -> Streams:
-    """Traffic by level: weights and state from `resident`, activations from where they fit together."""
-    totals = {"weights": 0, "state": 0, "activations": 0}
-    for o in (*reads, *writes):
-        role = o.role
-        key = "weights" if role is Role.WEIGHT else "state" if role is Role.STATE else "activations"
-        totals[key] += o.nbytes
-    own = machine.level_for(totals["activations"])
-    where = {"weights": resident, "state": resident, "activations": own}
-    return Streams(tuple((where[k], k, n) for k, n in totals.items() if n))
+def streams_of(reads: Sequence[Operand], writes: Sequence[Operand], placement: Placement) -> Streams:
+    """Traffic by level."""
+    amounts = [(placement.read(i), _what(o.role), o.nbytes) for i, o in enumerate(reads)]
+    amounts += [(placement.writes, _what(o.role), o.nbytes) for o in writes]
+    return Streams(tuple(a for a in amounts if a[2]))
 
 
-def _gemm(work: Work, machine: Machine, resident: int) -> Cost:
+def _gemm(work: Work, machine: Machine, placement: Placement) -> Cost:
     gemm = work.gemm
     assert gemm is not None
     bits, bfloat = _mac_format(work)
     g, clock = machine.config.gemm, machine.clock_hz
     cycles = gemm_cycles(gemm, g, machine.config.mac_rate(bits, bfloat), bits, machine.threads)
     arithmetic = (("multiply-add", cycles.ideal / clock), ("GEMM tiles", cycles.tiles / clock))
-    streams = streams_of(work.reads, work.writes, machine, resident)
-    traffic = streams.seconds(machine, cycles.threads)
+    far = placement.read(1) == DRAM
     # The more rows use what was loaded, the fewer loads are in flight: far memory answers more slowly.
     slow = 1.0
-    if streams.from_dram:
+    if far:
         slow += g.stream_slowdown * (min(gemm.m, g.tile_rows) - 1) / max(g.tile_rows - 1, 1)
-    hidden = 1.0 if gemm.m == 1 else g.dram_overlap if streams.from_dram else g.overlap
-    body = _overlapped(arithmetic, tuple((name, s * slow) for name, s in traffic), hidden)
+    others = Streams(streams_of((work.reads[0],), work.writes, placement).amounts)
+    weight = Streams(((placement.read(1), _what(work.reads[1].role), work.reads[1].nbytes),))
+    traffic = (
+        *((name, s * slow) for name, s in weight.seconds(machine, cycles.threads)),
+        *others.seconds(machine, cycles.threads),
+    )
+    # A product of one row is one stream of loads and multiply-adds.
+    body = _overlapped(arithmetic, traffic, 1.0 if gemm.m == 1 else g.dram_overlap if far else g.overlap)
     again, reach = reread_bytes(gemm, g, bits)
     level = machine.level_for(reach)
     if again and level > 1:
@@ -138,6 +128,7 @@ def _gemm(work: Work, machine: Machine, resident: int) -> Cost:
         body = (*body, ("packing", cycles.packing / clock))
     if len(work.reads) > 2:
         body = (*body, ("vector arithmetic", _bias_s(work, machine, cycles.threads)))
+    streams = Streams((*weight.amounts, *others.amounts))
     return _finish(work, machine, body, streams, cycles.threads, 1 + (len(work.reads) > 2))
 
 
@@ -171,19 +162,24 @@ def _mac_format(work: Work) -> tuple[int, bool]:
     return max((o.bits for o in first), default=32), any(o.kind is Kind.BFLOAT for o in first)
 
 
-def _rows(work: Work, machine: Machine, resident: int) -> Cost:
+def _rows(work: Work, machine: Machine, placement: Placement) -> Cost:
     """Vector, gather and move work."""
-    reads, writes = _operands(work, machine)
+    reads, writes = work.reads, work.writes
+    if work.op == "KVAppend" and machine.config.kv_append == "copy":
+        # The old rows are read and all rows are written.
+        writes = tuple(Operand(o.elements, o.bits, o.kind, o.role) for o in work.writes)
+        reads = (writes[0], *work.reads[1:])
     clock, v = machine.clock_hz, machine.config.vector
     elements = sum(o.nbytes * 8 // o.bits for o in writes)
     touched = elements + sum(o.nbytes * 8 // o.bits for o in reads)
     if work.kind is WorkKind.VECTOR and work.vector is not None:
-        part, alone = "vector arithmetic", vector_cycles(work.vector, touched, v)
+        full = sum(o.elements == writes[0].elements for o in reads)
+        part, alone = "vector arithmetic", vector_cycles(work.vector, touched, full, v)
     elif work.kind is WorkKind.GATHER:
-        part, alone = "copies", gather_cycles(elements, writes, v)
+        part, alone = "copies", gather_cycles(elements, work.run or 1024, v)
     else:
         part, alone = "copies", move_cycles(elements, work.run, v)
-    streams = streams_of(reads, writes, machine, resident)
+    streams = streams_of(reads, writes, placement)
     serial = max(alone / clock, sum(s for _, s in streams.seconds(machine, 1)))
     # Work shorter than handing it out stays on one thread.
     threads = machine.threads if serial > machine.config.overhead.fork_join_ns * 1e-9 else 1
@@ -191,33 +187,33 @@ def _rows(work: Work, machine: Machine, resident: int) -> Cost:
     return _finish(work, machine, body, streams, threads)
 
 
-def _attention(work: Work, machine: Machine, resident: int) -> Cost:
-    """Two batched products around a softmax, as separate passes over the score matrix."""
-    shape = work.attention
-    assert shape is not None
-    bits, bfloat = _mac_format(work)
-    pieces = attention_pieces(shape, machine.config)
-    rate, clock, v = machine.config.mac_rate(bits, bfloat), machine.clock_hz, machine.config.vector
-    ideal = tiles = packing = vector = 0.0
-    threads = 1
-    for gemm in pieces.gemms:
-        c = gemm_cycles(gemm, machine.config.gemm, rate, bits, machine.threads)
-        ideal, tiles, packing = ideal + c.ideal, tiles + c.tiles, packing + c.packing
-        threads = max(threads, c.threads)
-    for rows in pieces.vectors:
-        vector += vector_cycles(rows, 2 * rows.rows * rows.cols, v) / threads
-    scores = Operand(pieces.score_elements, 32, Kind.FLOAT, Role.ACTIVATION)
-    # The scores are written by the first product, read and written by the softmax, read by the second.
-    streams = streams_of((*work.reads, scores, scores), (*work.writes, scores, scores), machine, resident)
-    body: Seconds = (
-        ("multiply-add", ideal / clock),
-        ("GEMM tiles", tiles / clock),
-        ("vector arithmetic", vector / clock),
+def _attention(work: Work, machine: Machine, placement: Placement) -> Cost:
+    """The ops that compute it, one after the other; the bytes and energy of all of them."""
+    pieces = attention_works(work, machine.config)
+    inputs = {id(o): placement.read(i) for i, o in enumerate(work.reads)}
+    costs = []
+    for piece in pieces:
+        own = machine.level_for(piece.nbytes)
+        levels = tuple(inputs.get(id(o), own) for o in piece.reads)
+        costs.append(cost_of(piece, machine, Placement(levels, own)))
+    seconds, levels_total, energy = (
+        _summed(getattr(c, name) for c in costs) for name in ("seconds", "level_bytes", "energy_pj")
     )
-    body = _overlapped(body, streams.seconds(machine, threads), machine.config.gemm.overlap)
-    copied = move_cycles(pieces.moved_elements, shape.head_dim, v) + pieces.gather_rows * v.gather_row_cycles
-    body = (*body, ("packing", packing / clock), ("copies", copied / clock / threads))
-    return _finish(work, machine, tuple(p for p in body if p[1]), streams, threads, pieces.nodes)
+    return Cost(
+        tuple(seconds.items()),
+        tuple((name, round(n)) for name, n in levels_total.items()),
+        tuple(energy.items()),
+        sum(c.macs for c in costs),
+    )
+
+
+def _summed(rows: Iterable[Iterable[tuple[str, float]]]) -> dict[str, float]:
+    """Amounts by name over all rows, in order of first appearance."""
+    found: dict[str, float] = {}
+    for row in rows:
+        for name, amount in row:
+            found[name] = found.get(name, 0.0) + amount
+    return found
 
 
 def _finish(

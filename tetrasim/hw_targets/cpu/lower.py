@@ -13,6 +13,7 @@ from itertools import accumulate, pairwise
 from tetrasim.hw_targets.cpu.config import CpuConfig
 from tetrasim.hw_targets.cpu.cost import COMPONENTS, PARTS, Cost, cost_of
 from tetrasim.hw_targets.cpu.machine import LEVELS, Machine, machine_of
+from tetrasim.hw_targets.cpu.placement import Placement, placements
 from tetrasim.sim.engine.program import Block, Program, Resource, Task, assemble
 from tetrasim.sim.engine.program import Machine as Vocabulary
 from tetrasim.sim.ir.graph import Graph
@@ -23,9 +24,9 @@ from tetrasim.sim.ops.work import Work, WorkKind
 def lower(graph: Graph, config: CpuConfig) -> Program:
     """One task per node that does something; the first task also starts the run."""
     machine = machine_of(config)
-    resident = resident_level(graph, machine)
-    works = [work_of(node) for node in graph.nodes]
-    blocks = [_block(work, machine, resident) for work in works]
+    works = runtime_works(graph, config)
+    where = placements(graph, works, machine)
+    blocks = [_block(work, machine, at) for work, at in zip(works, where, strict=True)]
     program = assemble(
         _vocabulary(machine),
         [_start(graph, machine), *blocks],
@@ -34,27 +35,31 @@ def lower(graph: Graph, config: CpuConfig) -> Program:
     return replace(program, node=program.node - 1)  # the start of the run belongs to no node: -1
 
 
-def resident_level(graph: Graph, machine: Machine) -> int:
-    """The level that serves weights and state: the smallest that holds all of both and the activations
-    that pass through between two uses."""
-    return machine.level_for(graph.weight_bytes + graph.state_bytes + live_bytes(graph))
-
-
-@lru_cache(maxsize=256)
-def live_bytes(graph: Graph) -> int:
-    """Largest sum of activations alive at once, in program order."""
-    last = {v: max(users) for v, users in graph.consumers.items()}
-    live = peak = sum(v.type.nbytes for v in graph.inputs)
-    held = {s.before for s in graph.states} | {s.after for s in graph.states}
-    live -= sum(v.type.nbytes for v in graph.inputs if v in held)
+def runtime_works(graph: Graph, config: CpuConfig) -> list[Work]:
+    """The work of each node as the runtime executes it: onnxruntime fuses a residual sum into the norm that
+    alone reads it (SkipLayerNormalization); the sum then costs nothing and the norm reads both operands."""
+    works = [work_of(node) for node in graph.nodes]
+    if config.runtime != "onnxruntime":
+        return works
     for i, node in enumerate(graph.nodes):
-        live += sum(v.type.nbytes for v in node.outputs if v not in held)
-        peak = max(peak, live)
-        dead = {v for v in (*node.inputs, *node.outputs) if v is not None and last.get(v, i) <= i}
-        for v in dead - held:
-            if v in graph.producer or v in graph.inputs:
-                live -= v.type.nbytes
-    return peak
+        first = node.inputs[0] if node.inputs else None
+        if node.op not in _NORMS or first is None or first not in graph.producer:
+            continue
+        at = graph.producer[first]
+        shapes = {v.type.shape for v in graph.nodes[at].inputs if v is not None}
+        alone = graph.consumers.get(first) == (i,) and first not in graph.outputs
+        if (
+            graph.nodes[at].op == "Add"
+            and alone
+            and shapes == {first.type.shape}
+            and len(first.type.shape) == 3
+        ):
+            works[i] = replace(works[i], reads=(*works[at].reads, *works[i].reads[1:]))
+            works[at] = Work("Add", WorkKind.VIEW, works[at].reads, works[at].writes)
+    return works
+
+
+_NORMS = ("LayerNormalization", "RMSNormalization")
 
 
 def kind_name(work: Work) -> str:
@@ -78,8 +83,8 @@ def _after_start(predecessors: tuple[int, ...]) -> tuple[int, ...]:
 
 
 @lru_cache(maxsize=1 << 16)
-def _block(work: Work, machine: Machine, resident: int) -> Block:
-    cost = cost_of(work, machine, resident)
+def _block(work: Work, machine: Machine, placement: Placement) -> Block:
+    cost = cost_of(work, machine, placement)
     if not cost.seconds:
         return Block()
     parts = whole_cycles(cost, machine.clock_hz)

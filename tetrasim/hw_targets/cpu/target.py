@@ -11,9 +11,10 @@ from tetrasim.hw_targets.common.target import Capacity, MemoryUse, Peaks, Prices
 from tetrasim.hw_targets.cpu.config import CpuConfig
 from tetrasim.hw_targets.cpu.cost import cost_of
 from tetrasim.hw_targets.cpu.errors import error_range
-from tetrasim.hw_targets.cpu.lower import live_bytes, lower, resident_level
+from tetrasim.hw_targets.cpu.lower import lower
 from tetrasim.hw_targets.cpu.machine import LEVELS, machine_of
 from tetrasim.hw_targets.cpu.numerics import arithmetic_of, precision_of
+from tetrasim.hw_targets.cpu.placement import live_bytes, placed_alone, resident_level
 from tetrasim.sim.ir.graph import Graph
 from tetrasim.sim.ops.work import Work
 from tetrasim.units import si_bytes
@@ -68,7 +69,7 @@ def price(works: Sequence[Work], config: CpuConfig) -> Prices:
     energy = np.empty(len(works))
     bound: list[str] = []
     for i, work in enumerate(works):
-        cost = cost_of(work, machine, machine.level_for(work.nbytes))
+        cost = cost_of(work, machine, placed_alone(work, machine))
         latency[i] = cost.total_s * 1e6
         energy[i] = sum(pj for _, pj in cost.energy_pj) * 1e-6 + idle_w * cost.total_s * 1e6
         bound.append(cost.bound_by)

@@ -7,14 +7,16 @@ every row. Rates are cycles per element on one core with the data at hand; memor
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from tetrasim.hw_targets.cpu.config import VectorConfig
-from tetrasim.sim.ops.work import Operand, Vector
+from tetrasim.sim.ops.work import Vector
 
 
-def vector_cycles(vector: Vector, accesses: int, config: VectorConfig) -> float:
-    """Cycles on one core; `accesses` counts the elements read and written."""
+def vector_cycles(vector: Vector, accesses: int, full_reads: int, config: VectorConfig) -> float:
+    """Cycles on one core; `accesses` counts the elements read and written, `full_reads` the operands as
+    large as the result: a norm of two of them is the fused residual norm, a kernel of its own."""
+    norm = vector.reduces and any(kind == "sqrt" for kind, _ in vector.ops)
+    if norm and full_reads > 1:
+        return vector.rows * (vector.cols * config.residual_norm + config.row_overhead_cycles)
     if vector.reduces and any(kind == "exp" for kind, _ in vector.ops):
         return vector.rows * (vector.cols * config.softmax + config.row_overhead_cycles)
     cycles = accesses * config.access_cycles
@@ -32,7 +34,6 @@ def move_cycles(elements: int, run: int, config: VectorConfig) -> float:
     return elements * config.move_cycles + starts * max(config.strided_move_cycles - config.move_cycles, 0.0)
 
 
-def gather_cycles(elements: int, writes: Sequence[Operand], config: VectorConfig) -> float:
-    """Cycles to pick rows: contiguous copies of at most 1024 elements, each with an address to compute."""
-    rows = max(elements // 1024, 1) if writes else 0
-    return elements * config.access_cycles * 2 + rows * config.gather_row_cycles
+def gather_cycles(elements: int, run: int, config: VectorConfig) -> float:
+    """Cycles to pick rows of `run` elements, each with an address to compute."""
+    return elements * config.access_cycles * 2 + -(-elements // run) * config.gather_row_cycles

@@ -112,7 +112,9 @@ def attention_shape(node: Node) -> AttentionShape:
     causal = bool(int_attr(node.attrs, "causal", 0))
     biased = len(node.inputs) > 3 and node.inputs[3] is not None
     # one query sees every key: the causal mask is empty
-    return AttentionShape(b, s, h, g, d, vd, t, causal and s > 1, int_attr(node.attrs, "window", 0), biased)
+    window = int_attr(node.attrs, "window", 0)
+    turned = "".join(n for n in "qkvo" if str_attr(node.attrs, f"{n}_layout", CANONICAL) != CANONICAL)
+    return AttentionShape(b, s, h, g, d, vd, t, causal and s > 1, window, biased, turned)
 
 
 def _work(node: Node) -> Work:

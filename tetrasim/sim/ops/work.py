@@ -76,6 +76,7 @@ class AttentionShape:
     causal: bool
     window: int = 0
     biased: bool = False
+    turned: str = ""  # which of q, k, v and o lie in memory with the tokens outside the heads
 
     @property
     def visible_pairs(self) -> int:

@@ -14,6 +14,7 @@ from tetrasim.hw_targets.cpu.calibration.samples import COLS, ROWS, GemmSample, 
 from tetrasim.hw_targets.cpu.config import CpuConfig
 from tetrasim.hw_targets.cpu.cost import cost_of
 from tetrasim.hw_targets.cpu.machine import DRAM, machine_of
+from tetrasim.hw_targets.cpu.placement import Placement
 from tetrasim.sim.ir.graph import Role
 from tetrasim.sim.ops.work import Gemm, Operand, Work, WorkKind
 
@@ -61,6 +62,7 @@ def fit_vector(samples: Sequence[VectorSample], clock_hz: float) -> dict[str, fl
         "cast": rest("Cast", 2),
         "select": rest("Where", 4),
         "reduce_add": norm / 4,
+        "residual_norm": c["SkipLayerNormalization"],
         "softmax": c["Softmax"],
         "move_cycles": c["Concat"],
         "strided_move_cycles": c["Transpose"],
@@ -84,8 +86,9 @@ def predict(sample: GemmSample, config: CpuConfig) -> float:
     total = 0.0
     for gemm in shapes:
         work = sample_work(gemm)
-        level = DRAM if sample.cold else machine.level_for(work.nbytes)
-        seconds = dict(cost_of(work, machine, level).seconds)
+        near = machine.level_for(work.nbytes)
+        at = Placement((1, DRAM), 1) if sample.cold else Placement((near, near), near)
+        seconds = dict(cost_of(work, machine, at).seconds)
         total += sum(s for name, s in seconds.items() if name != "node overhead")
     return total / len(shapes)
 

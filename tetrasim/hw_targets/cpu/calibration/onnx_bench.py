@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 OPSET = 20
+CONTRIB = ("SkipLayerNormalization",)  # fused by onnxruntime, not part of ONNX
 IR_VERSION = 10
 
 
@@ -40,7 +41,7 @@ def op_model(case: OpCase) -> onnx.ModelProto:
 
     names = [name for name, _ in case.inputs]
     outs = [f"y{i}" for i in range(case.outputs)]
-    node = helper.make_node(case.op, names, outs)
+    node = helper.make_node(case.op, names, outs, domain="com.microsoft" if case.op in CONTRIB else "")
     node.attribute.extend(helper.make_attribute(k, v) for k, v in case.attributes.items())
     return _model([node], case.inputs, case.constant, outs)
 
@@ -92,7 +93,11 @@ def _model(
     out = [helper.make_empty_tensor_value_info(name) for name in outputs]
     held = [numpy_helper.from_array(np.asarray(a), n) for n, a in inputs if n in constant]
     graph = helper.make_graph(list(nodes), "bench", fed, out, held)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
+    model = helper.make_model(
+        graph,
+        opset_imports=[helper.make_opsetid("", OPSET), helper.make_opsetid("com.microsoft", 1)],
+        ir_version=IR_VERSION,
+    )
     import onnx
 
     return onnx.shape_inference.infer_shapes(model)

@@ -8,7 +8,7 @@ weight from main memory: a chain of different weights larger than the last cache
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,7 @@ ROWS, COLS = 64, 1024
 VECTOR_OPS = (
     "Relu", "Identity", "Add", "Mul", "Div", "Sqrt", "Exp", "Erf", "Tanh", "Log", "Pow", "Sin", "Less",
     "Cast", "Where", "Gelu", "GeluTanh", "Softmax", "LayerNormalization", "Concat", "Transpose",
+    "SkipLayerNormalization",
 )  # fmt: skip
 HOT = (
     (1, 768, 768), (1, 512, 2048), (2, 512, 512), (4, 768, 768), (8, 768, 768), (12, 512, 512),
@@ -68,6 +69,8 @@ def vector_case(op: str, rows: int, cols: int) -> OpCase:
         "Transpose": {"perm": (1, 0)},
     }
     inputs = (one, *more.get(op, ()))
+    if op == "SkipLayerNormalization":
+        inputs = (("x", x[None]), ("y", x[None]), ("w", x[0]), ("b", x[1]))
     if op == "Where":
         inputs = (("m", x > 0.5), one, ("y", x))
     elif op == "Concat":
@@ -76,12 +79,10 @@ def vector_case(op: str, rows: int, cols: int) -> OpCase:
     return OpCase(name, inputs, frozenset("pwb"), attributes.get(op, {}))
 
 
-def measure_vectors(threads: int, empty_s: float) -> tuple[VectorSample, ...]:
-    """Every op of VECTOR_OPS, with `empty_s` (a run of one trivial node) taken off."""
+def measure_vectors(threads: int) -> tuple[VectorSample, ...]:
+    """Every op of VECTOR_OPS, the cost of the run included."""
     return tuple(
-        VectorSample(
-            op, max(op_seconds(vector_case(op, ROWS, COLS), threads, at_least_s=0.05) - empty_s, 1e-9)
-        )
+        VectorSample(op, op_seconds(vector_case(op, ROWS, COLS), threads, at_least_s=0.05))
         for op in VECTOR_OPS
     )
 
@@ -94,15 +95,13 @@ def gemm_case(m: int, k: int, n: int, constant: bool) -> OpCase:
     return OpCase("MatMul", (("a", a), ("b", b)), frozenset("b") if constant else frozenset())
 
 
-def measure_gemms(
-    threads: int, weights: tuple[NDArray[np.float32], ...], empty_s: float
-) -> tuple[GemmSample, ...]:
-    """Hot, packed and cold products; `weights` from `cold_weights`."""
+def measure_gemms(threads: int, weights: tuple[NDArray[np.float32], ...]) -> tuple[GemmSample, ...]:
+    """Hot, packed and cold products, the cost of the run included; `weights` from `cold_weights`."""
     found = []
     for shapes, constant in ((HOT, True), (PACKED, False)):
         for m, k, n in shapes:
-            seconds = op_seconds(gemm_case(m, k, n, constant), threads, at_least_s=0.1) - empty_s
-            found.append(GemmSample(Gemm(1, m, n, k, constant), False, max(seconds, 1e-9)))
+            seconds = op_seconds(gemm_case(m, k, n, constant), threads, at_least_s=0.1)
+            found.append(GemmSample(Gemm(1, m, n, k, constant), False, seconds))
     for m in COLD_ROWS:
         found.extend(_cold(m, weights, threads))
     return tuple(found)
@@ -130,14 +129,17 @@ def _cold(m: int, weights: tuple[NDArray[np.float32], ...], threads: int) -> tup
     )
 
 
-def best_vectors(passes: Sequence[Sequence[VectorSample]]) -> tuple[VectorSample, ...]:
-    """The best of several passes, op by op: load comes and goes in longer spans than one op takes."""
-    return tuple(min(group, key=lambda s: s.seconds) for group in zip(*passes, strict=True))
+def best_vectors(passes: Sequence[Sequence[VectorSample]], empty_s: float) -> tuple[VectorSample, ...]:
+    """The best of several passes, op by op, without the cost of a run: load comes and goes in longer spans
+    than one op takes."""
+    best = (min(group, key=lambda s: s.seconds) for group in zip(*passes, strict=True))
+    return tuple(replace(s, seconds=max(s.seconds - empty_s, 1e-9)) for s in best)
 
 
-def best_gemms(passes: Sequence[Sequence[GemmSample]]) -> tuple[GemmSample, ...]:
-    """The best of several passes, product by product."""
-    return tuple(min(group, key=lambda s: s.seconds) for group in zip(*passes, strict=True))
+def best_gemms(passes: Sequence[Sequence[GemmSample]], empty_s: float) -> tuple[GemmSample, ...]:
+    """The best of several passes, product by product, without the cost of a run (a chain has hardly any)."""
+    best = (min(group, key=lambda s: s.seconds) for group in zip(*passes, strict=True))
+    return tuple(s if s.cold else replace(s, seconds=max(s.seconds - empty_s, 1e-9)) for s in best)
 
 
 def empty_run_seconds(threads: int) -> float:
