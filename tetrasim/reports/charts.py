@@ -80,7 +80,9 @@ def roofline(points: Sequence[Point], ceilings: Sequence[Ceiling], label: str) -
     ys = [p.y for p in shown] or [1.0]
     roofs = [c.level for c in ceilings if c.level] or [max(ys)]
     ridges = [max(roofs) / c.slope for c in ceilings if c.slope]
-    x_axis = _Log(min(xs) / 1.6, max([*xs, *ridges]) * 4, _LEFT, WIDTH - _RIGHT)
+    x_axis = _Log(
+        min([x / 1.6 for x in xs] + [r / 6 for r in ridges]), max([*xs, *ridges]) * 4, _LEFT, WIDTH - _RIGHT
+    )
     y_axis = _Log(min(ys) / 2, max([*ys, *roofs]) * 2.5, HEIGHT - _BOTTOM, _TOP)
     out = [_open(WIDTH, HEIGHT, label), _log_grid(x_axis, y_axis)]
     out += [_roof(ceiling, x_axis, y_axis, max(roofs)) for ceiling in ceilings]

@@ -43,9 +43,7 @@ SECTIONS = (
 def to_html(found: Document) -> str:
     """The page of one or several results."""
     results = found.results
-    time_colors = html_parts.Palette([view.time_shares(r) for r in results])
-    energy_colors = html_parts.Palette([view.energy_shares(r) for r in results])
-    panels = [html_parts.panel(r, time_colors, energy_colors) for r in results]
+    panels = [html_parts.panel(r) for r in results]
     rows = _rows(results)
     return _template().render(
         title=results[0].model,

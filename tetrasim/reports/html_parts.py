@@ -61,17 +61,17 @@ class Panel:
     gauges: tuple[tuple[str, tuple[Gauge, ...]], ...]
     busy: tuple[tuple[str, tuple[Gauge, ...]], ...]
     memory: tuple[Stack, ...]
+    resources: tuple[tuple[str, str, str, str], ...]
     roofline: Markup
     token_curve: Markup | None
     state_curve: Markup | None
 
 
 class Palette:
-    """One colour per name over the whole page, the largest parts first."""
+    """One colour per part of a target, the largest parts of the whole run first."""
 
-    def __init__(self, groups: Sequence[Sequence[Share]]) -> None:
-        ordered = view.by_size(view.joined(groups))
-        self._colors = {share.name: min(i, COLORS) for i, share in enumerate(ordered)}
+    def __init__(self, whole_run: Sequence[Share]) -> None:
+        self._colors = {share.name: min(i, COLORS) for i, share in enumerate(view.by_size(whole_run))}
 
     def of(self, name: str) -> int:
         return self._colors.get(name, COLORS)
@@ -95,8 +95,9 @@ def stack(label: str, shares: Sequence[Share], palette: Palette, unit: str, to_u
     return Stack(label, charts.micro(si(total * to_unit, unit)), segments)
 
 
-def panel(result: Result, time_colors: Palette, energy_colors: Palette) -> Panel:
+def panel(result: Result) -> Panel:
     """The words and pictures of one result."""
+    time_colors, energy_colors = Palette(view.time_shares(result)), Palette(view.energy_shares(result))
     several = len(result.phases) > 1
     whole_time = [("Whole run", view.time_shares(result))] if several else []
     whole_energy = [("Whole run", view.energy_shares(result))] if several else []
@@ -124,6 +125,7 @@ def panel(result: Result, time_colors: Palette, energy_colors: Palette) -> Panel
         gauges=tuple((phase_title(p), _speed_of_light(result, p)) for p in result.phases),
         busy=tuple((phase_title(p), _busy(p)) for p in result.phases),
         memory=_memory(result),
+        resources=_resources(result),
         roofline=_roofline(result),
         token_curve=_token_curve(result),
         state_curve=_state_curve(result),
@@ -203,6 +205,22 @@ def _memory(result: Result) -> tuple[Stack, ...]:
             Stack(memory.name, f"{si_bytes(used)} of {si_bytes(memory.capacity_bytes)}{verdict}", segments)
         )
     return tuple(out)
+
+
+def _resources(result: Result) -> tuple[tuple[str, str, str, str], ...]:
+    return tuple(
+        (
+            r.name,
+            f"{_count(r.used)} {r.unit}".strip(),
+            f"{_count(r.available)} {r.unit}".strip(),
+            f"{100 * r.used / r.available:.1f}" if r.available else "",
+        )
+        for r in result.resources
+    )
+
+
+def _count(value: float) -> str:
+    return f"{value:,.0f}" if value == int(value) or abs(value) >= 1000 else f"{value:.4g}"
 
 
 def _roofline(result: Result) -> Markup:

@@ -58,7 +58,7 @@ def longest_phase(result: Result) -> PhaseResult:
 def bound_by(result: Result) -> str:
     """The largest part of the run's time, with its share: `DRAM weights 71 %`."""
     shares = time_shares(result)
-    return f"{shares[0].name} {100 * shares[0].fraction:.0f} %" if shares else "nothing"
+    return f"{shares[0].name} {100 * shares[0].fraction:.0f}\u00a0%" if shares else "nothing"
 
 
 def error_range(metric: Metric) -> str:

@@ -36,6 +36,7 @@
     const td = document.createElement("td");
     td.textContent = text;
     if (name) td.className = name;
+    if (name === "long") td.title = text;
     return td;
   };
   const draw = () => {
@@ -48,7 +49,7 @@
     shown.sort((a, b) => sign * (a[key] < b[key] ? -1 : a[key] > b[key] ? 1 : 0));
     body.replaceChildren(...shown.slice(0, state.limit).map((row) => {
       const tr = document.createElement("tr");
-      row.forEach((value, i) => tr.append(i < NAMES ? cell(value, i === 3 ? "module" : "") : cell(format[i - NAMES](value), "n")));
+      row.forEach((value, i) => tr.append(i < NAMES ? cell(value, i === 3 ? "module" : i === 4 || i === 6 ? "long" : "") : cell(format[i - NAMES](value), "n")));
       return tr;
     }));
     const time = shown.reduce((sum, row) => sum + row[NAMES], 0);
