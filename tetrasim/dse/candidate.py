@@ -81,7 +81,7 @@ def _model_config(dims: tuple[tuple[str, Scalar], ...]) -> ModelConfig:
     base = resolve(str(changes.pop("preset")))
     if not changes:
         return base
-    ratio = changes.pop("ffn_ratio", None)
+    ratio, tokens = changes.pop("ffn_ratio", None), changes.pop("tokens", None)
     nested: dict[str, Any] = {}
     for path, value in changes.items():
         *groups, leaf = path.split(".")
@@ -89,10 +89,23 @@ def _model_config(dims: tuple[tuple[str, Scalar], ...]) -> ModelConfig:
         for i, group in enumerate(groups):
             at = at.setdefault(group, dict(getattr(base, group).model_dump()) if i == 0 else {})
         at[leaf] = value
+    if tokens is not None:
+        _recut(base, nested, int(tokens))
     if ratio is not None:
         nested["ffn_width"] = round(float(ratio) * int(nested.get("width", base.width)))
     name = "-".join([base.name, *(f"{k.replace('.', '_')}{v}" for k, v in dims if k != "preset")])
     return base.replace(**nested, name=name)
+
+
+def _recut(base: ModelConfig, nested: dict[str, Any], tokens: int) -> None:
+    """The same input values in another number of tokens (the digits' patches)."""
+    features = getattr(base.input, "features", None)
+    if features is None or base.tokens * features % tokens:
+        raise UserError(f"'{base.name}' cannot be cut into {tokens} tokens", where="model.tokens")
+    nested["input"] = base.input.model_dump() | {
+        "tokens": tokens,
+        "features": base.tokens * features // tokens,
+    }
 
 
 def _workload(model: ModelConfig, work: dict[str, Scalar]) -> Workload:

@@ -10,7 +10,7 @@ from tetrasim.hw_targets.common.presets import with_overrides
 from tetrasim.hw_targets.registry import find_preset
 
 MAX_GRID = 1_000_000
-DERIVED_DIMS = ("ffn_ratio",)
+DERIVED_DIMS = ("ffn_ratio", "tokens")
 TRAINABLE = "digits-tiny"
 
 

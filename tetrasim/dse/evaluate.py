@@ -10,6 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tetrasim.dse.candidate import Candidate
@@ -93,22 +94,30 @@ def resource_metrics(capacity: Capacity, uses: Sequence[ResourceUse]) -> dict[st
 
 def load(candidate: Candidate) -> LoadedModel:
     """The candidate's graphs, imported once per shape and workload."""
-    weights = bool(candidate.groups)
-    return _load(candidate.model.model_dump_json(), candidate.workload, candidate.trained_steps, weights)
+    return _load(exported_folder(candidate), candidate.workload)
 
 
 @lru_cache(maxsize=128)
-def _load(config_json: str, workload: Workload, trained_steps: int, weights: bool) -> LoadedModel:
-    from tetrasim.export.exporter import export_model
+def _load(folder: Path, workload: Workload) -> LoadedModel:
     from tetrasim.loading import check_workload, find_model, load_model
+
+    files = find_model(folder)
+    return load_model(files, check_workload(files, workload))
+
+
+def exported_folder(candidate: Candidate) -> Path:
+    """The ONNX export of the candidate's model, from the cache where it has been made before."""
+    return _exported(candidate.model.model_dump_json(), candidate.trained_steps, bool(candidate.groups))
+
+
+@lru_cache(maxsize=1024)
+def _exported(config_json: str, trained_steps: int, weights: bool) -> Path:
+    from tetrasim.export.exporter import export_model
     from tetrasim.models.config import ModelConfig
 
     config = ModelConfig.model_validate_json(config_json)
     if trained_steps >= 0:
         from tetrasim.dse.accuracy import trained_weights
 
-        exported = export_model(config, weights=trained_weights(config, trained_steps), check=False)
-    else:
-        exported = export_model(config, weights="auto" if weights else "none", check=False)
-    files = find_model(exported.folder)
-    return load_model(files, check_workload(files, workload))
+        return export_model(config, weights=trained_weights(config, trained_steps), check=False).folder
+    return export_model(config, weights="auto" if weights else "none", check=False).folder

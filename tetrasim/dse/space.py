@@ -67,8 +67,8 @@ Domain = Scalar | Annotated[tuple[Scalar, ...], Field(min_length=1, max_length=M
 
 class ModelSpace(_Frozen):
     """`dims` are fields of the model's configuration by dotted path; `ffn_ratio` sets ffn_width to that many
-    times the width. `train`: train on scikit-learn's digits (digits-tiny), so that accuracy can
-    be asked for."""
+    times the width, `tokens` cuts a feature input into that many tokens. `train`: train on scikit-learn's
+    digits (digits-tiny), so that accuracy can be asked for."""
 
     preset: Scalar | tuple[str, ...] = "gpt2-small"
     dims: dict[str, Domain] = {}

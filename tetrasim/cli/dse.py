@@ -1,0 +1,186 @@
+"""Explore a design space: model knobs x target parameters, objectives, a Pareto front."""
+
+from __future__ import annotations
+
+import json as json_
+import sys
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tetrasim.cli import _options
+
+if TYPE_CHECKING:
+    from tetrasim.dse.executors import Executor
+    from tetrasim.dse.space import StudySpec
+    from tetrasim.dse.study import Done, Progress, State
+
+app = _options.new_app()
+
+_STUDY = "The study's folder."
+
+
+@app.command("run")
+def run_(
+    file: Annotated[Path, typer.Argument(help="A study file (YAML).")],
+    output: _options.Output = None,
+    workers: Annotated[int, typer.Option(min=1, help="Processes on this machine.")] = 1,
+    cluster: Annotated[
+        str,
+        typer.Option(help="A dask scheduler (tcp://HOST:PORT), or slurm, lsf, pbs.", show_default=False),
+    ] = "",
+    storage: Annotated[
+        str, typer.Option(help="A database URL instead of the folder's journal.", show_default=False)
+    ] = "",
+    trials: Annotated[
+        int | None, typer.Option(min=1, help="Another budget than the file's.", show_default=False)
+    ] = None,
+    json: _options.Json = False,
+    quiet: _options.Quiet = False,
+) -> None:
+    """Run or continue the study of FILE: Ctrl-C stops it, the same command goes on."""
+    from tetrasim.dse import folder as folders
+    from tetrasim.dse.report import write_report
+    from tetrasim.dse.space import load_spec
+    from tetrasim.dse.study import run_study
+
+    spec = load_spec(file)
+    if trials is not None:
+        spec = spec.model_copy(update={"search": spec.search.model_copy(update={"trials": trials})})
+    folder = output or Path("out") / f"dse-{spec.name}"
+    study = folders.start(spec, folder, storage)
+    show = _Ticker(quiet)
+    try:
+        with closing(_executor(spec, workers, cluster)) as executor:
+            state = run_study(spec, study, executor, show)
+    except KeyboardInterrupt:
+        show.end()
+        sys.stderr.write("stopped; what is done is kept, the same command goes on\n")
+        raise typer.Exit(130) from None
+    show.end()
+    folders.write_front(state, folder)
+    write_report(state, folder)
+    _print(state, folder, json)
+
+
+def _executor(spec: StudySpec, workers: int, cluster: str) -> Executor:
+    from tetrasim.dse.executors import InProcess, LocalWorkers
+    from tetrasim.dse.store import default_store
+
+    store = default_store()
+    if cluster:
+        from tetrasim.dse.cluster import DaskExecutor
+
+        return DaskExecutor(spec, store, cluster, workers)
+    return LocalWorkers(spec, store, workers) if workers > 1 else InProcess(spec, store)
+
+
+class _Ticker:
+    """One line on stderr: rewritten in a terminal, every few seconds elsewhere."""
+
+    def __init__(self, quiet: bool) -> None:
+        self.quiet, self.last, self.shown = quiet, 0.0, False
+
+    def __call__(self, now: Progress) -> None:
+        terminal = sys.stderr.isatty()
+        if self.quiet or now.elapsed_s - self.last < (0.2 if terminal else 5.0):
+            return
+        self.last, self.shown = now.elapsed_s, True
+        text = (
+            f"{now.done}/{now.total} trials, {now.feasible} feasible, front {now.front}, "
+            f"{now.elapsed_s:.0f} s, about {now.remaining_s:.0f} s left"
+        )
+        sys.stderr.write(f"\r{text:<78}" if terminal else f"{text}\n")
+        sys.stderr.flush()
+
+    def end(self) -> None:
+        if self.shown and sys.stderr.isatty():
+            sys.stderr.write("\n")
+
+
+@app.command()
+def status(
+    study: Annotated[Path, typer.Argument(help=_STUDY)],
+    json: _options.Json = False,
+) -> None:
+    """Print how far STUDY is, and its front."""
+    from tetrasim.dse import folder as folders
+
+    _print(folders.load(study), study, json)
+
+
+@app.command()
+def report(
+    study: Annotated[Path, typer.Argument(help=_STUDY)],
+    json: _options.Json = False,
+) -> None:
+    """Write front.csv and report.html of STUDY."""
+    from tetrasim.dse import folder as folders
+    from tetrasim.dse.report import write_report
+
+    state = folders.load(study)
+    csv, page = folders.write_front(state, study), write_report(state, study)
+    if json:
+        _options.out(json_.dumps({"front": str(csv), "report": str(page)}))
+    else:
+        _options.out(f"report: {page}   front: {csv}")
+
+
+@app.command()
+def show(
+    study: Annotated[Path, typer.Argument(help=_STUDY)],
+    trial: Annotated[int, typer.Argument(help="The trial's number.")],
+    output: _options.Output = None,
+    json: _options.Json = False,
+    force: _options.Force = False,
+) -> None:
+    """Simulate one TRIAL of STUDY again and write its full report."""
+    from tetrasim.dse import folder as folders
+    from tetrasim.dse.show import simulate_trial
+
+    run = simulate_trial(folders.load(study), trial)
+    target = run.save(output or study / f"trial-{trial}", force=force or output is None)
+    _options.out(run.to_json() if json else f"{run}\nreport: {target / 'index.html'}")
+
+
+def _print(state: State, folder: Path, json: bool) -> None:
+    spec = state.spec
+    failed = sum(not t.metrics for t in state.trials)
+    if json:
+        tree = {
+            "study": spec.name,
+            "trials": len(state.trials),
+            "running": state.running,
+            "failed": failed,
+            "feasible": sum(t.feasible for t in state.trials),
+            "front": [_row(t) for t in state.front],
+            "folder": str(folder),
+        }
+        _options.out(json_.dumps(tree, indent=1, sort_keys=True))
+        return
+    from tetrasim.cli import _tables
+
+    feasible = sum(t.feasible for t in state.trials)
+    _options.out(
+        f"{spec.name}: {len(state.trials)} trials ({feasible} feasible, {failed} impossible), "
+        f"{len(state.front)} on the front"
+    )
+    names = {p.name for p in spec.parameters}
+    rows = [
+        {
+            "trial": t.number,
+            **{m: t.metrics[m] for m in spec.objectives},
+            **{n: t.point.get(n, "") for n in names & {k for f in state.front for k in f.point}},
+        }
+        for t in state.front[:40]
+    ]
+    if rows:
+        ordered = ["trial", *spec.objectives, *(p.name for p in spec.parameters if p.name in rows[0])]
+        _options.out(_tables.text([{k: row[k] for k in ordered} for row in rows]))
+    _options.out(f"report: {folder / 'report.html'}   front: {folder / 'front.csv'}")
+
+
+def _row(trial: Done) -> dict[str, object]:
+    return {"trial": trial.number, "point": trial.point, "metrics": trial.metrics}

@@ -1,0 +1,103 @@
+"""Simulate a finished run again with changed parameters, and print what moves."""
+
+from __future__ import annotations
+
+import json as json_
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tetrasim.cli import _options
+from tetrasim.cli._progress import progress
+from tetrasim.errors import UserError
+
+if TYPE_CHECKING:
+    from tetrasim.dse.whatif import Applied
+    from tetrasim.reports.lock import Lock
+
+app = _options.new_app()
+
+
+@app.command()
+def whatif(
+    run: Annotated[Path, typer.Argument(help="A run folder, or its config.lock.yaml.")],
+    changes: Annotated[
+        list[str], typer.Argument(help="PATH=VALUE or PATH=1.25x, with TARGET: in front for one target.")
+    ],
+    rows: Annotated[int, typer.Option(help="Lines per list.")] = 8,
+    json: _options.Json = False,
+) -> None:
+    """Simulate RUN again with CHANGES, e.g. `tetrasim whatif out/run dram.bandwidth=1.25x`."""
+    from tetrasim import facade
+    from tetrasim.dse.diff import difference, to_text
+    from tetrasim.reports.lock import read
+
+    file = run / "config.lock.yaml" if run.is_dir() else run
+    if not file.is_file():
+        raise UserError(f"there is no '{file}'", hint="give a folder that `tetrasim run` wrote")
+    lock = read(file)
+    changed, applied = change_settings(lock, changes)
+    before = {f"{t.preset}:{path}": value for t in lock.targets for path, value in t.overrides}
+    names = list(dict.fromkeys(a.preset for a in applied))
+    work = lock.workload
+    with progress() as step:
+        runs = [
+            facade.simulate(
+                lock.model,
+                names,
+                prompt=work.prompt,
+                generate=work.generate,
+                batch=work.batch,
+                dims=dict(work.dims),
+                settings={k: v for k, v in settings.items() if k.rpartition(":")[0] in names},
+                numerics=False,
+                progress=step,
+            )
+            for settings in (before, changed)
+        ]
+    pairs = zip(runs[0].results, runs[1].results, strict=True)
+    found = [difference(a, b) for a, b in pairs]
+    if json:
+        tree = {"changes": [asdict(a) for a in applied], "differences": [asdict(f) for f in found]}
+        _options.out(json_.dumps(tree, indent=1))
+        return
+    for a in applied:
+        _options.out(f"{a.preset}: {a.path} {a.before} -> {a.after}")
+    _options.out("\n".join(to_text(f, rows) for f in found))
+
+
+def change_settings(
+    lock: Lock, changes: list[str]
+) -> tuple[dict[str, str | int | float | bool], list[Applied]]:
+    """Settings of all targets after the changes; a change without a target applies wherever it is known.
+
+    Raises:
+        UserError: a change that no target of the run knows.
+    """
+    from tetrasim.dse.whatif import apply_changes
+
+    settings: dict[str, str | int | float | bool] = {}
+    applied: list[Applied] = []
+    for change in changes:
+        refusals = []
+        for target in lock.targets:
+            present = {
+                k.partition(":")[2]: v for k, v in settings.items() if k.startswith(f"{target.preset}:")
+            }
+            try:
+                new, did = apply_changes(target.preset, dict(target.overrides) | present, [change])
+            except UserError as refusal:
+                refusals.append(refusal)
+                continue
+            settings |= {f"{target.preset}:{path}": value for path, value in new.items()}
+            applied += did
+        if len(refusals) == len(lock.targets):
+            raise refusals[0]
+    if not applied:
+        raise UserError(
+            "no target of this run is changed",
+            hint=f"its targets: {', '.join(t.preset for t in lock.targets)}",
+        )
+    return settings, applied

@@ -1,0 +1,254 @@
+"""A study: the driver that asks for points, has them evaluated and records them, and can be stopped anywhere.
+
+Only the driver writes to the study's journal. A trial that was asked for but not told when the driver died is
+evaluated again on the next start, under its number and with its point; its outcome is usually in the store
+already. So no completed trial is lost and none is counted twice.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tetrasim.dse.evaluate import OVERFLOW, Outcome
+from tetrasim.dse.executors import Executor
+from tetrasim.dse.metrics import METRICS
+from tetrasim.dse.pareto import Vector, front, hypervolume
+from tetrasim.dse.samplers import grid_point, make_sampler, suggest
+from tetrasim.dse.space import Point, StudySpec
+from tetrasim.errors import UserError
+
+if TYPE_CHECKING:
+    import optuna
+
+METRICS_ATTR, NOTE_ATTR, VIOLATIONS = "metrics", "note", "violations"
+JOURNAL, SPEC = "journal.log", "study.json"
+_SAME = 1e-3  # relative growth of the hypervolume below which the front counts as unchanged
+
+
+@dataclass(frozen=True, eq=False)
+class Done:
+    """A finished trial. `metrics` is empty when the point cannot exist (`note` says why)."""
+
+    number: int
+    point: Point
+    metrics: dict[str, float]
+    violations: tuple[float, ...]
+    note: str
+
+    @property
+    def feasible(self) -> bool:
+        return bool(self.metrics) and all(v <= 0 for v in self.violations)
+
+    def vector(self, spec: StudySpec) -> Vector:
+        """Objectives as values to minimise."""
+        return tuple(-self.metrics[m] if METRICS[m].maximise else self.metrics[m] for m in spec.objectives)
+
+
+@dataclass(frozen=True, eq=False)
+class State:
+    """A study as recorded."""
+
+    spec: StudySpec
+    trials: tuple[Done, ...]
+    running: int
+
+    @property
+    def front(self) -> tuple[Done, ...]:
+        """Feasible trials that none dominates, by the first objective."""
+        feasible = [t for t in self.trials if t.feasible]
+        chosen = [feasible[i] for i in front([t.vector(self.spec) for t in feasible])]
+        return tuple(sorted(chosen, key=lambda t: (t.vector(self.spec), t.number)))
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a study is."""
+
+    done: int
+    total: int
+    feasible: int
+    front: int
+    elapsed_s: float
+
+    @property
+    def remaining_s(self) -> float:
+        return self.elapsed_s / self.done * (self.total - self.done) if self.done else 0.0
+
+
+def storage_of(folder: Path, url: str = "") -> optuna.storages.BaseStorage:
+    """The journal in `folder`, or the database at `url` (sqlite, postgresql, mysql)."""
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    if not url:
+        from optuna.storages.journal import JournalFileBackend
+
+        folder.mkdir(parents=True, exist_ok=True)
+        return optuna.storages.JournalStorage(JournalFileBackend(str(folder / JOURNAL)))
+    try:
+        return optuna.storages.get_storage(url)
+    except Exception as failure:  # optuna and SQLAlchemy have no common base class for a bad URL
+        raise UserError(
+            f"cannot open the storage: {str(failure).splitlines()[0]}",
+            where="--storage",
+            hint="sqlite:///study.db",
+        ) from None
+
+
+def open_study(spec: StudySpec, storage: optuna.storages.BaseStorage) -> optuna.Study:
+    """The optuna study of `spec`, new or as it was left."""
+    import optuna
+
+    way = {True: optuna.study.StudyDirection.MAXIMIZE, False: optuna.study.StudyDirection.MINIMIZE}
+    directions = [way[METRICS[m].maximise] for m in spec.objectives]
+    return optuna.create_study(
+        storage=storage, study_name=spec.name, directions=directions, load_if_exists=True
+    )
+
+
+def read_state(spec: StudySpec, study: optuna.Study) -> State:
+    """Everything recorded so far."""
+    done, running = [], 0
+    for trial in study.get_trials(deepcopy=False):
+        if not trial.state.is_finished():
+            running += 1
+            continue
+        attrs = trial.user_attrs
+        done.append(
+            Done(
+                trial.number,
+                dict(trial.params),
+                dict(attrs.get(METRICS_ATTR, {})),
+                tuple(attrs.get(VIOLATIONS, ())),
+                str(attrs.get(NOTE_ATTR, "")),
+            )
+        )
+    return State(spec, tuple(done), running)
+
+
+def run_study(
+    spec: StudySpec,
+    study: optuna.Study,
+    executor: Executor,
+    report: Callable[[Progress], None] = lambda _: None,
+) -> State:
+    """Ask, evaluate and record until the budget is spent or the front stalls; returns what is recorded."""
+    driver = _Driver(spec, study, executor)
+    started = time.monotonic()
+    while driver.feed():
+        driver.collect()
+        report(driver.progress(time.monotonic() - started))
+    return read_state(spec, study)
+
+
+class _Driver:
+    """The ask-and-tell loop's state."""
+
+    def __init__(self, spec: StudySpec, study: optuna.Study, executor: Executor) -> None:
+        import optuna
+
+        self.spec, self.study, self.executor = spec, study, executor
+        state = read_state(spec, study)
+        self.done = list(state.trials)
+        self.before = len(self.done)
+        self.asked = len(self.done) + state.running
+        grid = spec.grid_size
+        self.total = (
+            min(spec.search.trials, grid) if spec.search.sampler == "grid" and grid else spec.search.trials
+        )
+        self.pending: dict[int, optuna.trial.Trial] = {}
+        self.reference: Vector | None = None
+        self.best, self.since_better = 0.0, 0
+        for trial in study.get_trials(deepcopy=False):
+            if trial.state == optuna.trial.TrialState.RUNNING:
+                self._submit(optuna.trial.Trial(study, trial._trial_id))
+        for count in range(1, len(self.done) + 1):
+            self._watch(self.done[:count])
+
+    def feed(self) -> bool:
+        """Hand out points while there are free slots; False when nothing is pending and none is wanted."""
+        while len(self.pending) < self.executor.slots and self.asked < self.total and not self._stalled():
+            self._ask()
+        return bool(self.pending)
+
+    def _ask(self) -> None:
+        number = self.asked
+        if self.spec.search.sampler == "grid":
+            self.study.enqueue_trial(dict(grid_point(self.spec, number)))
+        self.study.sampler = make_sampler(self.spec, number)
+        self.asked += 1
+        self._submit(self.study.ask())
+
+    def _submit(self, trial: optuna.trial.Trial) -> None:
+        self.study.sampler = make_sampler(self.spec, trial.number)
+        point = suggest(trial, self.spec)
+        self.pending[trial.number] = trial
+        self.executor.submit(trial.number, point)
+
+    def collect(self) -> None:
+        """Record the next finished job."""
+        number, outcome = self.executor.wait()
+        trial = self.pending.pop(number)
+        self.done.append(self._tell(trial, outcome))
+        self._watch(self.done)
+
+    def _tell(self, trial: optuna.trial.Trial, outcome: Outcome) -> Done:
+        import optuna
+
+        metrics, note = outcome.metrics, outcome.note
+        missing = [m for m in self._wanted() if m not in metrics]
+        if metrics and missing:
+            metrics, note = {}, f"this target has no {', '.join(missing)}"
+        violations = self._violations(metrics) if metrics else ()
+        trial.set_user_attr(METRICS_ATTR, metrics)
+        trial.set_user_attr(NOTE_ATTR, note)
+        trial.set_user_attr(VIOLATIONS, list(violations))
+        if metrics:
+            for i, violation in enumerate(violations):  # what optuna's samplers read
+                trial.set_constraint(str(i), violation)
+            self.study.tell(trial.number, [metrics[m] for m in self.spec.objectives])
+        else:
+            self.study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
+        return Done(trial.number, dict(trial.params), metrics, violations, note)
+
+    def _wanted(self) -> list[str]:
+        return [*self.spec.objectives, *(c.metric for c in self.spec.limits)]
+
+    def _violations(self, metrics: dict[str, float]) -> tuple[float, ...]:
+        out = [limit.violation(metrics[limit.metric]) for limit in self.spec.limits]
+        if self.spec.must_fit:
+            out.append(metrics.get(OVERFLOW, 0.0) - 1.0)
+        return tuple(out)
+
+    def _watch(self, done: list[Done]) -> None:
+        """Follow the hypervolume, for the stall rule."""
+        if not self.spec.search.stall:
+            return
+        vectors = [t.vector(self.spec) for t in done if t.feasible]
+        if self.reference is None:
+            if len(vectors) >= 10:
+                self.reference = tuple(
+                    max(c) + 0.1 * (max(c) - min(c)) + 1e-12 for c in zip(*vectors, strict=True)
+                )
+            return
+        volume = hypervolume(vectors, self.reference)
+        better = volume > self.best * (1 + _SAME)
+        self.since_better = 0 if better else self.since_better + 1
+        self.best = max(self.best, volume)
+
+    def _stalled(self) -> bool:
+        stall = self.spec.search.stall
+        return bool(stall) and self.since_better >= stall
+
+    def progress(self, elapsed_s: float) -> Progress:
+        feasible = [t.vector(self.spec) for t in self.done if t.feasible]
+        return Progress(len(self.done), self.total, len(feasible), len(front(feasible)), elapsed_s)
+
+
+def front_rows(state: State) -> list[dict[str, Any]]:
+    """The front as rows: trial, parameters, metrics."""
+    return [{"trial": t.number, **t.point, **t.metrics} for t in state.front]

@@ -1,0 +1,36 @@
+"""A worker process: reads a study and then jobs as JSON lines on stdin, answers with JSON lines on stdout.
+
+It ends when its input ends, so no worker outlives its driver for longer than one evaluation.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from pathlib import Path
+
+from tetrasim.dse.executors import outcome_of
+from tetrasim.dse.space import make_spec
+from tetrasim.dse.store import Store
+
+
+def main() -> None:
+    """Serve until stdin closes."""
+    answers = sys.stdout
+    header = json.loads(sys.stdin.readline() or "null")
+    if header is None:
+        return
+    with contextlib.redirect_stdout(sys.stderr):  # a chatty library must not break the protocol
+        spec = make_spec(header["spec"])
+        store = Store(Path(header["store"]))
+        for line in sys.stdin:
+            job = json.loads(line)
+            outcome = outcome_of(spec, job["point"], store)
+            answer = {"number": job["number"], "metrics": outcome.metrics, "note": outcome.note}
+            answers.write(json.dumps(answer) + "\n")
+            answers.flush()
+
+
+if __name__ == "__main__":
+    main()
