@@ -70,6 +70,10 @@ class Running:
         """Issue clock of the last command."""
         return int(self.arena[kernel.CLOCK])
 
+    def arena_visible(self) -> int:
+        """The clock before which nothing may issue, because the host has not seen the last result yet."""
+        return int(self.arena[kernel.VISIBLE])
+
     @property
     def row_hits(self) -> int:
         """Column commands that found their row open."""

@@ -84,6 +84,8 @@ def earliest(c: int, at: int, m: NDArray[np.int64], o: Place) -> int:
 @jit
 def account(clock: int, m: NDArray[np.int64], o: Place) -> None:
     """Time up to `clock` belongs to the last command's part, and before the program began to nobody."""
+    if clock <= m[ACCOUNTED]:
+        return  # a refresh that went while the last program's data was still on its way
     if m[ACCOUNTED] < m[BEGUN]:
         idle = min(clock, m[BEGUN])
         m[o.parts_at + o.parts] += idle - m[ACCOUNTED]
