@@ -104,14 +104,19 @@ def find_reuse(graph: Graph, config: FpgaConfig) -> tuple[int, str, float]:
         reuse *= 2
 
 
-@lru_cache(maxsize=16)
 def simulate_spatial(graph: Graph, config: FpgaConfig) -> Spatial:
-    """Build, size and run the pipeline.
+    """The pipeline at the decided reuse factor, sized and run.
 
     Raises:
         CapacityError: configured FIFO depths deadlock; the message names the FIFO and the depth that runs.
     """
-    design = build(graph, decide(graph, config).reuse, config)
+    return simulate_design(graph, decide(graph, config).reuse, config)
+
+
+@lru_cache(maxsize=16)
+def simulate_design(graph: Graph, reuse: int, config: FpgaConfig) -> Spatial:
+    """Build, size and run the pipeline at `reuse`, whether it fits the device or not."""
+    design = build(graph, reuse, config)
     frames = config.spatial.frames
     if config.spatial.fifo_depth == 0:
         sized = full_speed(design.network, frames)
@@ -122,9 +127,8 @@ def simulate_spatial(graph: Graph, config: FpgaConfig) -> Spatial:
         run = simulate(network, frames)
     stuck = explain(network, run, frames)
     if stuck is not None:
-        raise CapacityError(
-            stuck.text(), where=graph.name, hint="set spatial.fifo_depth to 0 to have depths searched"
-        )
+        hint = "set spatial.fifo_depth to 0 to have depths searched"
+        raise CapacityError(stuck.text(), where=graph.name, hint=hint)
     return Spatial(replace(design, network=network), run, frames)
 
 

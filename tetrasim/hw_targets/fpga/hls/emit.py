@@ -88,6 +88,7 @@ def _dense(layer: p.Dense, t: p.Types, options: HlsOptions) -> LayerDict:
         "out_shape": shape,
         "weight_data": weight,
         "bias_data": np.broadcast_to(bias, shape),
+        "parallelization_factor": 1,  # one row after the other, as the estimate assumes
     }
 
 
@@ -160,6 +161,7 @@ def model_graph(plan: Plan, options: HlsOptions, folder: Path) -> Any:
             "Precision": f"fixed<{bits},{bits // 2}>",
             "ReuseFactor": options.reuse,
             "Strategy": _strategy(options),
+            "PipelineStyle": "dataflow",
         },
         "LayerName": settings,
     }

@@ -1,0 +1,185 @@
+"""Write a checked hls4ml project for a model: types calibrated, C simulation proven, cycles and fabric
+estimated."""
+
+from __future__ import annotations
+
+import json as json_text
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tetrasim.cli import _options
+from tetrasim.cli._progress import progress
+from tetrasim.errors import UserError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from tetrasim.hw_targets.fpga.hls.check import LayerNumerics
+    from tetrasim.hw_targets.fpga.hls.options import HlsOptions
+    from tetrasim.hw_targets.fpga.hls.project import HlsReport
+    from tetrasim.sim.ir.graph import Graph
+
+app = _options.new_app()
+
+
+@app.command()
+def hls(
+    model: Annotated[
+        str, typer.Argument(help="A preset, a model YAML or an ONNX file; `report` to read a build.")
+    ],
+    folder: Annotated[
+        Path | None, typer.Argument(help="With `report`: the project folder.", show_default=False)
+    ] = None,
+    part: Annotated[str, typer.Option(help="Part number.")] = "xcvu13p-flga2577-2-e",
+    clock_ns: Annotated[float, typer.Option(help="Clock period.")] = 5.0,
+    reuse: Annotated[int, typer.Option(help="Reuse factor: how often a multiplier is used per row.")] = 1,
+    strategy: Annotated[str, typer.Option(help="latency, resource or distributed_arithmetic.")] = "latency",
+    backend: Annotated[str, typer.Option(help="Vitis or Vivado.")] = "Vitis",
+    io_type: Annotated[str, typer.Option(help="io_parallel.")] = "io_parallel",
+    bits: Annotated[int, typer.Option(help="Width of values and weights; 0 searches for the smallest.")] = 16,
+    budget: Annotated[float, typer.Option(help="With --bits 0: largest error over the output range.")] = 0.02,
+    samples: Annotated[int, typer.Option(help="Inputs for calibration and proof.")] = 200,
+    inputs: Annotated[
+        Path | None,
+        typer.Option(help="Sample inputs: an .npz with one array [N, …] per input.", show_default=False),
+    ] = None,
+    timeout: Annotated[int, typer.Option(help="Seconds for each of compiling and predicting.")] = 600,
+    check: Annotated[bool, typer.Option(help="Compile and compare with the emulation bit for bit.")] = True,
+    flow: Annotated[
+        str, typer.Option(help="hls4ml, or da4ml: Verilog of a dense chain, no vendor tools.")
+    ] = "hls4ml",
+    dim: _options.Dims = None,
+    output: _options.Output = None,
+    json: _options.Json = False,
+    force: _options.Force = False,
+    quiet: _options.Quiet = False,
+) -> None:
+    """Write the hls4ml project of MODEL to -o DIR, or compare a finished build with its estimate."""
+    from tetrasim.hw_targets.fpga.hls.options import HlsOptions
+
+    if model == "report":
+        _report(folder, json)
+        return
+    if folder is not None:
+        raise UserError(f"unexpected argument '{folder}'", hint=f"tetrasim hls {model} -o {folder}")
+    if output is None:
+        raise UserError("no output folder", hint=f"tetrasim hls {model} -o build/{Path(model).stem}")
+    options = HlsOptions(
+        part=part,
+        clock_ns=clock_ns,
+        reuse=reuse,
+        strategy=strategy,
+        backend=backend,
+        io_type=io_type,
+        bits=bits,
+        budget=budget,
+        samples=samples,
+        calibration=samples,
+        timeout_s=timeout,
+    )
+    options.check()
+    with progress(quiet) as step:
+        step(f"loading {model}", 0.0)
+        graph, onnx_path = _load(model, dim)
+        if flow != "hls4ml":
+            _rtl(graph, output, flow, options, json, force)
+            return
+        step(f"writing, compiling and checking {graph.name}", 0.2)
+        from tetrasim.hw_targets.fpga.hls.project import generate
+
+        feeds = None if inputs is None else _read_inputs(inputs)
+        report = generate(graph, output, options, onnx_path=onnx_path, feeds=feeds, force=force, check=check)
+    _options.out(json_text.dumps(asdict(report), indent=1) if json else _text(report))
+
+
+def _load(model: str, dims: list[str] | None) -> tuple[Graph, Path | None]:
+    """The forward graph of the model and its ONNX file."""
+    from tetrasim.loading import bind, find_model, load_model
+    from tetrasim.sim.workload import Workload
+
+    files = find_model(model)
+    if files.kind == "decoder":
+        raise UserError(
+            f"'{model}' is a decoder: its key and value caches do not fit an HLS pipeline",
+            hint=f"tetrasim run {model} --on fpga/u280 simulates it on an overlay",
+        )
+    known = dict(_pair(d) for d in dims or [])
+    workload = Workload(batch=1, prompt=known.pop("seq", files.longest or 32), generate=0)
+    loaded = load_model(files, bind(workload, known))
+    phase = loaded.phases[0]
+    return phase.family.base, phase.onnx
+
+
+def _pair(text: str) -> tuple[str, int]:
+    name, _, value = text.partition("=")
+    if not name or not value.isdigit():
+        raise UserError(f"'{text}' is not NAME=N", where="--dim", hint="for example --dim batch=1")
+    return name, int(value)
+
+
+def _read_inputs(path: Path) -> dict[str, NDArray[np.float64]]:
+    import numpy as np
+
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {key: np.asarray(file[key], np.float64) for key in file.files}
+    except (OSError, ValueError) as failure:
+        what = f"cannot read the sample inputs: {failure}"
+        raise UserError(what, where=str(path), hint="an .npz file") from None
+
+
+def _rtl(graph: Graph, output: Path, flow: str, options: HlsOptions, json: bool, force: bool) -> None:
+    from tetrasim.hw_targets.fpga.rtl.flow import write_rtl
+
+    made = write_rtl(graph, output, flow, options, force=force)
+    _options.out(json_text.dumps(asdict(made), indent=1) if json else made.text())
+
+
+def _report(folder: Path | None, json: bool) -> None:
+    from tetrasim.hw_targets.fpga.hls.vendor import compare_build
+
+    if folder is None:
+        raise UserError("no project folder", hint="tetrasim hls report build/jet")
+    found = compare_build(folder)
+    _options.out(json_text.dumps(asdict(found), indent=1) if json else found.text())
+
+
+def _text(report: HlsReport) -> str:
+    n = report.numerics
+    lines = [f"{'layer':<36} {'op':<19} {'type':<22} {'range':>9} {'max error':>9} {'of range':>8}"]
+    lines += [_row(r) for r in n.layers]
+    said = "C simulation not run" if n.bit_exact is None else "C simulation = emulation, bit for bit,"
+    lines += [
+        "",
+        f"{said} on {n.samples} inputs",
+        f"against {n.reference}: max error {n.max_error:.4g} ({n.relative:.2%} of the output range)",
+        f"mean error {n.mean_error:.3g}, argmax agreement {n.argmax:.1%}",
+        f"conversion alone (real numbers): max error {n.conversion_error:.2g}",
+    ]
+    if n.first_loss:
+        lines.append(f"first layer that loses accuracy: {n.first_loss}")
+    return "\n".join([*lines, *_estimate_lines(report), f"project in {report.folder}"])
+
+
+def _estimate_lines(report: HlsReport) -> list[str]:
+    e = report.estimate
+    if e is None:
+        return [f"no device table for {report.options.part}: no estimate"]
+    fits = "fits" if e.fits else "does not fit"
+    fifos = f"{e.latency_cycles_streamed} cycles, one result every {e.interval_cycles_streamed}"
+    return [
+        f"estimate on {e.preset}: {e.latency_cycles_staged} cycles = {e.latency_us:.3f} us",
+        f"one result every {e.interval_cycles_staged} cycles; the same layers joined by FIFOs: {fifos}",
+        f"LUT {e.lut:,}  FF {e.ff:,}  DSP {e.dsp:,}  BRAM18 {e.bram18:,}",
+        f"{fits}: {e.limiting} at {e.share:.0%} of the usable fabric; "
+        + (f"reuse {e.reuse_that_fits} fits" if e.reuse_that_fits else "no reuse factor fits"),
+    ]
+
+
+def _row(r: LayerNumerics) -> str:
+    numbers = f"{r.real_range:>9.4g} {r.max_error:>9.3g} {r.relative:>8.2%}"
+    return f"{r.layer[:36]:<36} {r.op[:19]:<19} {r.type:<22} {numbers}"

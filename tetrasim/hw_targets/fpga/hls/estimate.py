@@ -1,0 +1,96 @@
+"""Cycles and fabric of a project before synthesis, from the same spatial model that `tetrasim run` simulates.
+
+The emitted project is a DATAFLOW of loops over arrays, so `staged` is its estimate; `streamed` is what the
+same
+layers reach when rows flow through FIFOs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil
+
+from tetrasim.hw_targets.common.presets import with_overrides
+from tetrasim.hw_targets.fpga.config import FpgaConfig
+from tetrasim.hw_targets.fpga.hls.options import HlsOptions
+from tetrasim.hw_targets.fpga.lower import find_reuse, simulate_design
+from tetrasim.hw_targets.fpga.resources import limiting
+from tetrasim.hw_targets.registry import find_preset, preset_names
+from tetrasim.sim.ir.graph import Graph
+from tetrasim.sim.passes.precision import with_precision
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """Integers are cycles and blocks; `fits` is against the usable share of the device."""
+
+    preset: str
+    latency_cycles_staged: int
+    interval_cycles_staged: int
+    latency_cycles_streamed: int
+    interval_cycles_streamed: int
+    clock_ns: float
+    lut: int
+    ff: int
+    dsp: int
+    bram18: int
+    limiting: str
+    share: float
+    fits: bool
+    reuse_that_fits: int
+
+    @property
+    def latency_us(self) -> float:
+        """Latency of the emitted project."""
+        return self.latency_cycles_staged * self.clock_ns / 1000
+
+
+def preset_of(part: str) -> str:
+    """The preset of the same device, empty when there is none."""
+    device = part.split("-", maxsplit=1)[0].lower()
+    for name in preset_names():
+        if name.startswith("fpga/"):
+            config = find_preset(name)[1].config
+            if isinstance(config, FpgaConfig) and config.part.split("-")[0].lower() == device:
+                return name
+    return ""
+
+
+def estimate(graph: Graph, options: HlsOptions, bits: int) -> Estimate | None:
+    """The estimate for `options.part`; None when no preset describes the device."""
+    name = preset_of(options.part)
+    if not name:
+        return None
+    base = find_preset(name)[1].config
+    assert isinstance(base, FpgaConfig)
+    settings: dict[str, str | int | float] = {
+        "numbers.format": "fixed",
+        "numbers.bits": bits,
+        "numbers.integer_bits": bits // 2,
+        "clock_hz": round(1e9 / options.clock_ns),
+        "spatial.reuse": options.reuse,
+        "spatial.strategy": options.strategy,
+    }
+    config = with_overrides(base, settings)
+    lowered = with_precision(graph, config.numbers.precision)
+    streamed = simulate_design(lowered, options.reuse, config)
+    staged = simulate_design(lowered, options.reuse, with_overrides(config, {"spatial.attention": "staged"}))
+    cost = staged.design.cost_with_fifos()
+    scarce, share = limiting(cost, config)
+    free = find_reuse(lowered, with_overrides(config, {"spatial.reuse": 0}))
+    return Estimate(
+        preset=name,
+        latency_cycles_staged=staged.latency_cycles,
+        interval_cycles_staged=staged.interval_cycles,
+        latency_cycles_streamed=streamed.latency_cycles,
+        interval_cycles_streamed=streamed.interval_cycles,
+        clock_ns=options.clock_ns,
+        lut=ceil(cost.lut),
+        ff=ceil(cost.ff),
+        dsp=ceil(cost.dsp),
+        bram18=ceil(cost.bram18),
+        limiting=scarce,
+        share=round(share, 4),
+        fits=share <= 1,
+        reuse_that_fits=free[0] if free[2] <= 1 else 0,
+    )

@@ -1,0 +1,203 @@
+"""`tetrasim hls`: from a graph to a checked hls4ml project in a folder.
+
+Everything is made in a hidden folder beside the target and renamed at the end, so that a mistake leaves
+nothing.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import shutil
+import tempfile
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import asdict, dataclass
+from math import prod
+from pathlib import Path
+
+import numpy as np
+
+from tetrasim.errors import UserError
+from tetrasim.hw_targets.fpga.hls import plan as p
+from tetrasim.hw_targets.fpga.hls.build import compile_project, predict
+from tetrasim.hw_targets.fpga.hls.calibrate import Widths, calibrate
+from tetrasim.hw_targets.fpga.hls.check import Numerics, compare
+from tetrasim.hw_targets.fpga.hls.convert import convert
+from tetrasim.hw_targets.fpga.hls.emit import model_graph, reuse_of
+from tetrasim.hw_targets.fpga.hls.estimate import Estimate, estimate
+from tetrasim.hw_targets.fpga.hls.options import HlsOptions
+from tetrasim.hw_targets.fpga.hls.plan import Floats, Plan
+from tetrasim.hw_targets.fpga.hls.search import find_widths
+from tetrasim.sim.ir.graph import Graph
+from tetrasim.sim.ir.interpreter import interpret
+
+DEFAULT_VOCABULARY = 64
+
+
+@dataclass(frozen=True, slots=True)
+class HlsReport:
+    """What was written, how exact it is, how fast and large it should be."""
+
+    folder: str
+    model: str
+    layers: int
+    options: HlsOptions
+    widths: Widths
+    numerics: Numerics
+    estimate: Estimate | None
+
+
+def generate(
+    graph: Graph,
+    folder: Path,
+    options: HlsOptions,
+    *,
+    onnx_path: Path | None = None,
+    feeds: Mapping[str, Floats] | None = None,
+    force: bool = False,
+    check: bool = True,
+) -> HlsReport:
+    """Write the project of `graph` to `folder`; `feeds` are sample inputs by name ([N, …]; random when None).
+
+    Raises:
+        UserError: bad options, nodes without an HLS layer, an existing folder, a failed compilation, or a C
+            simulation that differs from the emulation.
+    """
+    options.check()
+    if folder.exists() and not force:
+        raise UserError(f"'{folder}' exists", hint="choose another -o, or --force to replace it")
+    plan = convert(graph)
+    samples = sample_inputs(graph, plan, options) if feeds is None else _named(graph, plan, feeds)
+    reference, source = reference_outputs(graph, samples, onnx_path)
+    by_layer = {
+        layer.name: samples[value.name] for layer, value in zip(plan.inputs, graph.inputs, strict=True)
+    }
+    head = {k: v[: options.calibration] for k, v in by_layer.items()}
+    widths = Widths(options.bits, options.guard_bits)
+    if options.bits == 0:
+        widths = find_widths(plan, head, reference[: options.calibration], options.budget, options.guard_bits)
+    plan = calibrate(plan, head, widths)
+    with _fresh(folder) as scratch:
+        quiet_write(plan, options, scratch)
+        simulated = None
+        if check:
+            library = compile_project(scratch, options)
+            with tempfile.TemporaryDirectory() as outside:
+                simulated = predict(library, plan, by_layer, options, Path(outside))
+        numerics = compare(plan, by_layer, reference, source, simulated)
+        if numerics.bit_exact is False:
+            raise UserError(
+                f"the C simulation differs from the emulation in {numerics.bit_differences} values",
+                where=graph.name,
+                hint="this is a defect of tetrasim: please report it with the model",
+            )
+        found = estimate(graph, options, max(t.result.bits for t in plan.types.values()))
+        report = HlsReport(str(folder), graph.name, len(plan.layers), options, widths, numerics, found)
+        _write_extras(scratch, folder, plan, by_layer, reference, report)
+    return report
+
+
+def sample_inputs(graph: Graph, plan: Plan, options: HlsOptions) -> dict[str, Floats]:
+    """Seeded normal inputs (token ids uniform), [N, …] by graph input name."""
+    rng = np.random.default_rng(options.seed)
+    rows = max(options.samples, options.calibration)
+    out: dict[str, Floats] = {}
+    for layer, value in zip(plan.inputs, graph.inputs, strict=True):
+        shape = (rows, *value.type.shape[1:])
+        if layer.integers:
+            out[value.name] = rng.integers(0, _vocabulary(plan, layer.name), shape).astype(np.float64)
+        else:
+            # the reference runs in float32: give both the same numbers
+            out[value.name] = rng.normal(size=shape).astype(np.float32).astype(np.float64)
+    return out
+
+
+def _vocabulary(plan: Plan, name: str) -> int:
+    tables = [len(x.table) for x in plan.layers if isinstance(x, p.Embed) and name in x.inputs]
+    return min(tables, default=DEFAULT_VOCABULARY)
+
+
+def _named(graph: Graph, plan: Plan, feeds: Mapping[str, Floats]) -> dict[str, Floats]:
+    out: dict[str, Floats] = {}
+    for layer, value in zip(plan.inputs, graph.inputs, strict=True):
+        if value.name not in feeds:
+            raise UserError(f"the sample inputs lack '{value.name}'", hint=f"shape [N, {layer.shape}]")
+        array = np.asarray(feeds[value.name], np.float64)
+        if array[0].size != prod(layer.shape) or not np.isfinite(array).all():
+            raise UserError(f"the samples of '{value.name}' have shape {array.shape} or are not finite")
+        out[value.name] = array.reshape(len(array), *value.type.shape[1:])
+    return out
+
+
+def reference_outputs(
+    graph: Graph, samples: Mapping[str, Floats], onnx_path: Path | None
+) -> tuple[Floats, str]:
+    """Outputs [N, …] of onnxruntime where there is an ONNX file, of the graph interpreter otherwise."""
+    rows = len(next(iter(samples.values())))
+    kinds = {v.name: np.int64 if v.type.kind in ("int", "uint") else np.float32 for v in graph.inputs}
+    feeds = [{k: v[i : i + 1].astype(kinds[k]) for k, v in samples.items()} for i in range(rows)]
+    if onnx_path is None:
+        made = [np.concatenate([y.reshape(-1) for y in interpret(graph, feed).values()]) for feed in feeds]
+        return np.array(made, np.float64), "tetrasim interpreter"
+    import onnxruntime as ort
+
+    session = ort.InferenceSession(str(onnx_path), providers=["CPUExecutionProvider"])
+    made = [np.concatenate([y.reshape(-1) for y in session.run(None, feed)]) for feed in feeds]
+    return np.array(made, np.float64), "onnxruntime"
+
+
+def quiet_write(plan: Plan, options: HlsOptions, folder: Path) -> None:
+    """hls4ml writes its project; what it prints is dropped."""
+    with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        model_graph(plan, options, folder).write()
+
+
+@contextmanager
+def _fresh(folder: Path) -> Iterator[Path]:
+    """A folder beside `folder` that takes its name when the block succeeds and vanishes when it fails."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    try:
+        yield scratch
+        for library in (scratch / "firmware").glob("*.so"):
+            library.unlink()  # it holds the path it was built in
+        if folder.exists():
+            shutil.rmtree(folder)
+        os.replace(scratch, folder)
+        folder.chmod(0o755)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _write_extras(
+    scratch: Path, folder: Path, plan: Plan, feeds: Mapping[str, Floats], reference: Floats, report: HlsReport
+) -> None:
+    """Testbench data, configuration with the final path, estimate and numerics."""
+    config = scratch / "hls4ml_config.yml"
+    if config.exists():
+        config.write_text(config.read_text().replace(str(scratch), folder.name))
+    data = scratch / "tb_data"
+    data.mkdir(exist_ok=True)
+    rows = np.concatenate([feeds[x.name].reshape(len(reference), -1) for x in plan.inputs], axis=1)
+    np.savetxt(data / "tb_input_features.dat", rows, fmt="%.9g")
+    np.savetxt(data / "tb_output_predictions.dat", reference, fmt="%.9g")
+    (scratch / "estimate.json").write_text(json.dumps(_plain(report), indent=1, sort_keys=True) + "\n")
+    with (scratch / "numerics.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["layer", "node", "op", "type", "range", "max_error", "mean_error", "reuse"])
+        for row, layer in zip(report.numerics.layers, plan.layers, strict=True):
+            numbers = (f"{row.real_range:.6g}", f"{row.max_error:.6g}", f"{row.mean_error:.6g}")
+            reuse = reuse_of(layer, report.options)
+            writer.writerow([row.layer, row.node, row.op, row.type, *numbers, reuse])
+
+
+def _plain(report: HlsReport) -> dict[str, object]:
+    plain = asdict(report)
+    plain["numerics"].pop("layers")
+    plain["folder"] = Path(report.folder).name
+    return plain
