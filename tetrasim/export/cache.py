@@ -13,6 +13,7 @@ import json
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
@@ -29,6 +30,60 @@ def cache_root() -> Path:
         return Path(chosen).expanduser()
     base = os.environ.get("XDG_CACHE_HOME")
     return (Path(base) if base else Path.home() / ".cache") / "tetrasim"
+
+
+def exports_folder() -> Path:
+    """Where cached exports lie."""
+    return cache_root() / "exports"
+
+
+def size_limit_bytes() -> int:
+    """`$TETRASIM_CACHE_GB` (decimal gigabytes), default 10.
+
+    Raises:
+        UserError: when it is not a positive number.
+    """
+    text = os.environ.get("TETRASIM_CACHE_GB", "10")
+    try:
+        limit = float(text)
+    except ValueError:
+        limit = 0.0
+    if not 0 < limit < 1e9:
+        raise UserError(f"TETRASIM_CACHE_GB is '{text}'", hint="give a number of gigabytes, such as 10")
+    return int(limit * 1e9)
+
+
+def mark_used(folder: Path) -> None:
+    """Note that an export was used now: the least recently used one goes first."""
+    with contextlib.suppress(OSError):  # a cache that may only be read is still a cache
+        os.utime(folder)
+
+
+def prune(keep: Path) -> None:
+    """Remove the least recently used exports beyond the size limit, but none used within the hour."""
+    limit, spared = size_limit_bytes(), time.time() - 3600
+    entries = [
+        (path.stat().st_mtime, sum(file.stat().st_size for file in path.iterdir()), path)
+        for path in exports_folder().iterdir()
+        if path.is_dir() and not path.name.startswith(".")
+    ]
+    total = sum(size for _, size, _ in entries)
+    for used, size, path in sorted(entries):
+        if total <= limit:
+            return
+        if path != keep and used < spared:
+            shutil.rmtree(path, ignore_errors=True)
+            total -= size
+
+
+def refuse_existing(folder: Path) -> None:
+    """An output folder must be new or empty.
+
+    Raises:
+        UserError: when it is not.
+    """
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise UserError(f"the folder '{folder}' exists", hint="choose another folder or remove it")
 
 
 def package_versions() -> tuple[tuple[str, str], ...]:

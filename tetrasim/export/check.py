@@ -47,13 +47,18 @@ def check_export(
     rng = np.random.default_rng(seed)
     compare = _decoder if "step" in phases else _encoder
     checks = compare(config, module, phases, folder, rng)
+    require(config.name, checks)
+    return tuple(checks)
+
+
+def require(model: str, checks: Sequence[Check]) -> None:
+    """Raise ExportMismatchError for a difference that rounding does not explain."""
     for check in checks:
         if not check.max_abs_error <= TOLERANCE * max(check.output_range, 1.0):
             raise ExportMismatchError(
-                f"{config.name}: {check.name} differ by {check.max_abs_error:.3g} "
+                f"{model}: {check.name} differ by {check.max_abs_error:.3g} "
                 f"(values up to {check.output_range:.3g})"
             )
-    return tuple(checks)
 
 
 def load_module(config: ModelConfig, weights: Mapping[str, NDArray[np.float32]]) -> Any:
@@ -123,19 +128,22 @@ def open_interpreter(path: Path, phase: Phase) -> Run:
 OPENERS: dict[str, Opener] = {"onnxruntime": open_onnxruntime, "interpreter": open_interpreter}
 
 
-def _difference(name: str, got: Sequence[Arr], wanted: Sequence[Arr]) -> Check:
+def difference(name: str, got: Sequence[Arr], wanted: Sequence[Arr]) -> Check:
+    """The largest absolute difference over all outputs; infinite when a value is not finite."""
     error = max(float(np.max(np.abs(a - b), initial=0.0)) for a, b in zip(got, wanted, strict=True))
     finite = all(np.isfinite(a).all() for a in (*got, *wanted))
     reach = max(float(np.max(np.abs(b), initial=0.0)) for b in wanted)
     return Check(name, error if finite else float("inf"), reach)
 
 
-def _torch(module: Any, feeds: Feeds) -> list[Arr]:
+def run_torch(module: Any, feeds: Feeds) -> list[Arr]:
+    """The module's outputs in order, flattened."""
     import torch
+    from torch.utils import _pytree
 
     with torch.inference_mode():
         found = module(*(torch.from_numpy(array) for array in feeds.values()))
-    return [value.numpy() for value in (found if isinstance(found, tuple) else (found,))]
+    return [value.numpy() for value in _pytree.tree_leaves(found)]
 
 
 def _encoder(
@@ -143,9 +151,9 @@ def _encoder(
 ) -> list[Check]:
     phase = phases["forward"]
     feeds = random_feeds(phase, {"batch": 2, "seq": min(8, config.longest)}, rng)
-    wanted = _torch(module, feeds)
+    wanted = run_torch(module, feeds)
     return [
-        _difference(f"forward: torch and {name}", start(folder / "forward.onnx", phase)(feeds), wanted)
+        difference(f"forward: torch and {name}", start(folder / "forward.onnx", phase)(feeds), wanted)
         for name, start in OPENERS.items()
     ]
 
@@ -158,16 +166,16 @@ def _decoder(
     feeds = random_feeds(phases["prefill"], {"batch": 2, "seq": prompt + steps}, rng)
     short = {"input_ids": feeds["input_ids"][:, :prompt], "position": feeds["position"][:prompt]}
     module.last_only = False
-    full = _torch(module, feeds)
+    full = run_torch(module, feeds)
     module.last_only = True
-    prefill = _torch(module, short)
+    prefill = run_torch(module, short)
     checks: list[Check] = []
     for name, start in OPENERS.items():
         found = start(folder / "prefill.onnx", phases["prefill"])(short)
-        checks.append(_difference(f"prefill: torch and {name}", found, prefill))
+        checks.append(difference(f"prefill: torch and {name}", found, prefill))
         got = _generate(phases["step"], start(folder / "step.onnx", phases["step"]), feeds, found)
         wanted = [full[0][:, i : i + 1] for i in range(prompt - 1, prompt + steps)] + full[1:]
-        checks.append(_difference(f"prefill + steps by {name} and torch's full forward", got, wanted))
+        checks.append(difference(f"prefill + steps by {name} and torch's full forward", got, wanted))
     return checks
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -72,10 +72,11 @@ def export_model(
             "check": check,
         }
     )
-    if output is not None and output.exists() and not (output.is_dir() and not any(output.iterdir())):
-        raise UserError(f"the folder '{output}' exists", hint="choose another folder or remove it")
-    target = output or cache.cache_root() / "exports" / f"{config.name}-{key[:16]}"
+    if output is not None:
+        cache.refuse_existing(output)
+    target = output or cache.exports_folder() / f"{config.name}-{key[:16]}"
     if use_cache and (target / MANIFEST).is_file():
+        cache.mark_used(target)
         return ExportedModel(target, read_manifest(target), cached=True)
     with cache.new_folder(target, replace=not use_cache) as folder:
         slots, files = _write_graphs(config, mode, folder)
@@ -100,6 +101,8 @@ def export_model(
             packages=cache.package_versions(),
         )
         write_manifest(folder, manifest)
+    if output is None:
+        cache.prune(keep=target)
     return ExportedModel(target, read_manifest(target))
 
 
@@ -147,31 +150,41 @@ def parameter_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
 def _write_graphs(
     config: ModelConfig, mode: str, folder: Path
 ) -> tuple[tuple[Slot, ...], tuple[PhaseFile, ...]]:
+    from tetrasim.export import weight_file
+
+    phases = phases_of(config)
+    models = [_trace(config, phase) for phase in phases]
+    slots = weight_file.lay_out(parameter_shapes(config), weight_file.foldable_transposes(models))
+    files = [
+        save_graph(config.name, phase, model, slots, folder, with_weights=mode != "none")
+        for phase, model in zip(phases, models, strict=True)
+    ]
+    return slots, tuple(files)
+
+
+def save_graph(
+    name: str, phase: Phase, model: ir.Model, slots: Sequence[Slot], folder: Path, *, with_weights: bool
+) -> PhaseFile:
+    """Point the weights at their file, tidy the names, and write `<phase>.onnx`."""
     import onnx_ir as ir
 
     from tetrasim.export import weight_file
     from tetrasim.export.trace import tidy
 
-    phases = phases_of(config)
-    models = [_trace(config, phase) for phase in phases]
-    slots = weight_file.lay_out(parameter_shapes(config), weight_file.foldable_transposes(models))
-    files: list[PhaseFile] = []
-    for phase, model in zip(phases, models, strict=True):
-        weight_file.attach(model, slots, folder)
-        tidy(model)
-        model.producer_name = "tetrasim"
-        model.graph.name = f"{config.name}/{phase.name}"
-        model.metadata_props.update(
-            {
-                "tetrasim.model": config.name,
-                "tetrasim.phase": phase.name,
-                "tetrasim.weights": "absent" if mode == "none" else "present",
-            }
-        )
-        path = folder / f"{phase.name}.onnx"
-        ir.save(model, path)
-        files.append(PhaseFile(phase, path.name, cache.file_sha256(path), len(model.graph)))
-    return slots, tuple(files)
+    weight_file.attach(model, slots, folder)
+    tidy(model)
+    model.producer_name = "tetrasim"
+    model.graph.name = f"{name}/{phase.name}"
+    model.metadata_props.update(
+        {
+            "tetrasim.model": name,
+            "tetrasim.phase": phase.name,
+            "tetrasim.weights": "present" if with_weights else "absent",
+        }
+    )
+    path = folder / f"{phase.name}.onnx"
+    ir.save(model, path)
+    return PhaseFile(phase, path.name, cache.file_sha256(path), len(model.graph))
 
 
 def _trace(config: ModelConfig, phase: Phase) -> ir.Model:

@@ -18,6 +18,7 @@ from tetrasim.export.phases import Phase, Port
 
 if TYPE_CHECKING:
     import onnx_ir as ir
+    import torch
     from torch import nn
 
 OPSET = 20
@@ -84,7 +85,10 @@ def _unify_sizes(model: ir.Model, phase: Phase) -> None:
 
 
 def trace(module: nn.Module, args: tuple[Any, ...], dynamic_shapes: Any) -> ir.Model:
-    """torch.export, translation to ONNX, and clean-up on shapes (constants folded, duplicates merged)."""
+    """torch.export, translation to ONNX, and clean-up on shapes (constants folded, duplicates merged).
+
+    float32 parameters and buffers come out without values; constants of the code keep theirs.
+    """
     import torch
     from onnxscript import optimizer
 
@@ -95,10 +99,23 @@ def trace(module: nn.Module, args: tuple[Any, ...], dynamic_shapes: Any) -> ir.M
         )
         assert exported is not None
         model = exported.model
-        for value in model.graph.initializers.values():
-            value.const_value = None
+        weights = float32_tensors(module)
+        for name, value in model.graph.initializers.items():
+            if name in weights:
+                value.const_value = None
         optimizer.optimize_ir(model, onnx_shape_inference=False)
     return model
+
+
+def float32_tensors(module: nn.Module) -> dict[str, torch.Tensor]:
+    """Parameters and buffers that the weight file holds, by name; a shared one under each of its names."""
+    import torch
+
+    named = [
+        *module.named_parameters(remove_duplicate=False),
+        *module.named_buffers(remove_duplicate=False),
+    ]
+    return {name: value for name, value in named if value.dtype == torch.float32}
 
 
 def name_symbols(model: ir.Model, shapes: Mapping[str, Sequence[int | str]], names: Sequence[str]) -> None:

@@ -81,7 +81,7 @@ class Pooler(_Frozen):
 class ModelConfig(_Frozen):
     """One model. `heads * head_dim` need not equal `width`."""
 
-    name: str
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]  # it names folders
     title: str = ""
     source: str = ""
     published_parameters: int | None = None
