@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from tetrasim.dse.explore import explore
     from tetrasim.facade import Comparison, Run, compare, export, load, simulate
 
 __all__ = [
@@ -28,7 +29,10 @@ __all__ = [
     "simulate",
 ]
 
-_HOMES = {name: "tetrasim.facade" for name in __all__} | {"UserError": "tetrasim.errors"}
+_HOMES = {name: "tetrasim.facade" for name in __all__} | {
+    "UserError": "tetrasim.errors",
+    "explore": "tetrasim.dse.explore",
+}
 
 
 def __getattr__(name: str) -> object:

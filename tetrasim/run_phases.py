@@ -89,7 +89,7 @@ def run_phases(model: LoadedModel, setup: Setup, workload: Workload) -> tuple[Ph
     """
     runs = []
     for phase, family, contexts in lowered_phases(model, setup, workload):
-        totals = _totals(setup, family, contexts)
+        totals = run_totals(setup, family, contexts)
         runs.append(PhaseRun(phase.name, phase, family, contexts, totals))
     return tuple(runs)
 
@@ -115,7 +115,8 @@ def capacity_of(phases: Sequence[tuple[ModelPhase, GraphFamily, tuple[int, ...]]
     return setup.target.capacity(family.at(contexts[-1]), setup.config)
 
 
-def _totals(setup: Setup, family: GraphFamily, contexts: Sequence[int]) -> RunTotals:
+def run_totals(setup: Setup, family: GraphFamily, contexts: Sequence[int]) -> RunTotals:
+    """Lower and simulate one phase whose family has the target's formats."""
     target, config = setup.target, setup.config
     if target.simulate_runs is not None:
         return target.simulate_runs(family, contexts, config)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json as json_
 import sys
-from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,8 +12,6 @@ import typer
 from tetrasim.cli import _options
 
 if TYPE_CHECKING:
-    from tetrasim.dse.executors import Executor
-    from tetrasim.dse.space import StudySpec
     from tetrasim.dse.study import Done, Progress, State
 
 app = _options.new_app()
@@ -41,40 +38,21 @@ def run_(
     quiet: _options.Quiet = False,
 ) -> None:
     """Run or continue the study of FILE: Ctrl-C stops it, the same command goes on."""
-    from tetrasim.dse import folder as folders
-    from tetrasim.dse.report import write_report
-    from tetrasim.dse.space import load_spec
-    from tetrasim.dse.study import run_study
+    from tetrasim.dse.explore import as_spec, default_folder, explore
 
-    spec = load_spec(file)
+    spec = as_spec(file)
     if trials is not None:
         spec = spec.model_copy(update={"search": spec.search.model_copy(update={"trials": trials})})
-    folder = output or Path("out") / f"dse-{spec.name}"
-    study = folders.start(spec, folder, storage)
+    folder = output or default_folder(spec)
     show = _Ticker(quiet)
     try:
-        with closing(_executor(spec, workers, cluster)) as executor:
-            state = run_study(spec, study, executor, show)
+        state = explore(spec, folder, workers=workers, cluster=cluster, storage=storage, progress=show)
     except KeyboardInterrupt:
         show.end()
         sys.stderr.write("stopped; what is done is kept, the same command goes on\n")
         raise typer.Exit(130) from None
     show.end()
-    folders.write_front(state, folder)
-    write_report(state, folder)
     _print(state, folder, json)
-
-
-def _executor(spec: StudySpec, workers: int, cluster: str) -> Executor:
-    from tetrasim.dse.executors import InProcess, LocalWorkers
-    from tetrasim.dse.store import default_store
-
-    store = default_store()
-    if cluster:
-        from tetrasim.dse.cluster import DaskExecutor
-
-        return DaskExecutor(spec, store, cluster, workers)
-    return LocalWorkers(spec, store, workers) if workers > 1 else InProcess(spec, store)
 
 
 class _Ticker:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from functools import lru_cache
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -39,9 +40,8 @@ class DaskExecutor:
     def __init__(self, spec: StudySpec, store: Store, address: str, workers: int) -> None:
         self._spec, self._store = spec.to_json(), str(store.root)
         self._cluster, self._client = _connect(address, workers)
-        from distributed import as_completed
-
-        self._finished = as_completed(with_results=False, raise_errors=False)
+        distributed: Any = import_module("distributed")  # no types
+        self._finished = distributed.as_completed(with_results=False, raise_errors=False)
         self._numbers: dict[str, int] = {}
 
     @property
@@ -79,8 +79,8 @@ class DaskExecutor:
 
 def _connect(address: str, workers: int) -> tuple[Any, Any]:
     try:
-        import dask
-        import distributed
+        dask: Any = import_module("dask")
+        distributed: Any = import_module("distributed")
     except ImportError:
         raise UserError(
             "a cluster needs dask.distributed", where="--cluster", hint="pip install 'tetrasim[cluster]'"

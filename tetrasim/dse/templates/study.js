@@ -135,7 +135,8 @@
   };
 
   let order = "n", down = false;
-  const columns = ["n", ...data.metrics.filter((m) => live.some((t) => m in t.m)).slice(0, 8), ...data.parameters];
+  const rest = data.metrics.filter((m) => !objectives.includes(m) && live.some((t) => m in t.m));
+  const columns = ["n", ...objectives, ...data.parameters, ...rest.slice(0, 8)];
   const cell = (t, c) => c === "n" ? t.n : value(t, c);
   const table = () => {
     const want = byId("search").value.trim().toLowerCase();
