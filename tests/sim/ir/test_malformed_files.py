@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -61,10 +62,8 @@ def test_truncated_or_damaged_files_never_give_a_traceback(tmp_path: Path, cut: 
     whole[flip % len(whole)] ^= 0x5A
     path = tmp_path / "damaged.onnx"
     path.write_bytes(bytes(whole[: max(len(whole) - cut, 0)] if cut % 2 else whole))
-    try:
+    with contextlib.suppress(UserError):
         import_onnx(path)
-    except UserError:
-        pass
 
 
 def test_cycle_is_named(tmp_path: Path) -> None:

@@ -22,6 +22,8 @@ from tetrasim.sim.ops.registry import find_op
 from tetrasim.sim.ops.rounding import EXACT
 
 _NOWHERE = Source()
+# What attributes and shapes of a damaged or hostile file provoke in arithmetic on them
+_MALFORMED = (ValueError, IndexError, KeyError, TypeError, OverflowError, ZeroDivisionError)
 _TABLE_ELEMENTS = 1 << 16  # a table computed from small weights (rotary angles) may be larger than they are
 EAGER_ELEMENTS = 1 << 22  # larger constants are evaluated when asked for
 _KEEP_ON_WEIGHTS = ("Gather", "GatherElements", "GatherND", "Identity")
@@ -88,6 +90,8 @@ class Builder:
             if alias is not None:
                 return (alias,)
             return self._append(op, data, outputs, types, pin(op, types, known), source, name)
+        except _MALFORMED as error:
+            raise UserError(f"{op} is malformed: {error}", where=where) from error
         except ShapeError as error:
             shapes = ", ".join("-" if v is None else f"{v.name}: {v.type}" for v in inputs)
             raise UserError(f"{op}({shapes}): {error.what}", where=where, hint=error.hint) from error
@@ -134,7 +138,11 @@ class Builder:
         arrays = [None if v is None else known_array(v) for v in data]
         if any(v is not None and a is None for v, a in zip(data, arrays, strict=True)):
             return self._fold_weights(op, definition, data, outputs, attrs)
-        if op != "Range":
+        if op == "Range":
+            start, limit, step = (float(np.asarray(a).reshape(-1)[0]) for a in arrays if a is not None)
+            if step == 0 or not (limit - start) / step <= EAGER_ELEMENTS:
+                raise ShapeError(f"a range from {start:g} to {limit:g} by {step:g}")
+        else:
             types = definition.infer([None if v is None else v.type for v in data], attrs)
             if max(t.elements for t in types) > EAGER_ELEMENTS:
                 return self._fold_weights(op, definition, data, outputs, attrs)

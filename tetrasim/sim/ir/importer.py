@@ -20,7 +20,7 @@ from tetrasim.sim.ir.dims import check_dims, evaluate, symbols_of
 from tetrasim.sim.ir.family import GraphFamily, constant_family, family_from
 from tetrasim.sim.ir.graph import Data, Graph, Kind, Role, Source, Value
 from tetrasim.sim.ir.onnx_file import (
-    EmbeddedData,
+    embedded_data,
     external_data,
     initializer_type,
     is_external,
@@ -136,7 +136,7 @@ def _load_initializers(model: onnx.ModelProto, path: Path, builder: Builder, env
         if external and not absent:
             data = external_data(proto, path.parent, type)
         elif not external:
-            data = EmbeddedData(proto, type)
+            data = embedded_data(proto, type)
         if not weight and data is not None and type.elements <= _SMALL_INITIALIZER:
             env[proto.name] = builder.constant(proto.name, data.load(), type)
         else:

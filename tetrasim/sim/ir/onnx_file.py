@@ -80,10 +80,17 @@ def decode(raw: NDArray[np.uint8], type: TensorType) -> NDArray[Any]:
 
 
 def proto_array(proto: onnx.TensorProto) -> NDArray[Any]:
-    """The numbers of a tensor that is stored in the protobuf itself."""
+    """The numbers of a tensor that is stored in the protobuf itself.
+
+    Raises:
+        UserError: sizes and format contradict each other.
+    """
     from onnx import numpy_helper
 
-    return np.asarray(numpy_helper.to_array(proto))
+    try:
+        return np.asarray(numpy_helper.to_array(proto))
+    except (TypeError, ValueError, KeyError) as error:
+        raise UserError(f"tensor '{proto.name}' is damaged: {error}") from error
 
 
 def read_model(path: Path) -> onnx.ModelProto:
@@ -118,6 +125,7 @@ def read_model(path: Path) -> onnx.ModelProto:
             where=where,
             hint="it is empty or truncated: export or download it again",
         )
+    _check_names(model.graph, where)
     if model.functions:
         from onnx import inliner
 
@@ -126,6 +134,18 @@ def read_model(path: Path) -> onnx.ModelProto:
         except RuntimeError as error:
             raise UserError(f"its local functions cannot be inlined: {error}", where=where) from error
     return model
+
+
+def _check_names(graph: onnx.GraphProto, where: str) -> None:
+    """protobuf hands out names that are not UTF-8 as bytes."""
+    names = [
+        n for node in graph.node for n in (node.name, node.op_type, node.domain, *node.input, *node.output)
+    ]
+    names += [v.name for v in (*graph.input, *graph.output, *graph.initializer)]
+    if any(isinstance(name, bytes) for name in names):
+        raise UserError(
+            "a name in the file is not text", where=where, hint="the file is damaged: export it again"
+        )
 
 
 def _decode_error() -> type[Exception]:
@@ -183,6 +203,20 @@ def external_data(proto: onnx.TensorProto, folder: Path, type: TensorType) -> Ex
             hint="it is truncated: export or download it again",
         )
     return ExternalData(path, offset, nbytes, type)
+
+
+def embedded_data(proto: onnx.TensorProto, type: TensorType) -> EmbeddedData:
+    """The numbers of an initializer inside the file, checked to be all there.
+
+    Raises:
+        UserError: raw bytes of the wrong length.
+    """
+    if proto.HasField("raw_data") and len(proto.raw_data) != type.nbytes:
+        raise UserError(
+            f"initializer '{proto.name}' has {len(proto.raw_data)} bytes, but {type} takes {type.nbytes}",
+            hint="the file is damaged: export it again",
+        )
+    return EmbeddedData(proto, type)
 
 
 def _inside(folder: Path, location: str, where: str) -> Path:
