@@ -1,0 +1,142 @@
+"""A user's trace on a device: the issue clock of every command.
+
+The trace is CSV with a header. Either `command` names DRAM commands, or `request` is `read` or `write` and
+the open-page front end makes the commands. `bg` (bank group, where the device has several) and `bank` address,
+`row` matters to requests only; missing columns are 0, and commands that act on all banks need no address.
+
+    request,bg,bank,row          command,bg,bank
+    read,0,1,5                   ACT,0,1
+    write,2,0,5                  RD,0,1
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from tetrasim.errors import UserError, nearest
+from tetrasim.hw_targets.common.dram.device import Device
+from tetrasim.hw_targets.common.dram.stream import Commands, Requests, issue, open_page
+from tetrasim.hw_targets.common.dram.tables import Tables, compile_device
+
+MAX_BYTES = 1 << 30
+_COLUMNS = ("command", "request", "rank", "bg", "bank", "row", "col")
+_REQUESTS = {"read": False, "rd": False, "r": False, "ld": False, "write": True, "wr": True, "w": True, "st": True}
+
+
+@dataclass(frozen=True, slots=True)
+class TraceRow:
+    """One issued command; `bank` counts depth first, -1 for all-bank commands."""
+
+    clock: int
+    command: str
+    bank: int
+    row: int
+
+
+def run_trace(file: Path, device: Device, *, refresh_every: int = 0) -> list[TraceRow]:
+    """Issue clocks of the trace, in order, each command as early as the device allows.
+
+    Args:
+        refresh_every: requests between all-bank refreshes (request traces only), 0: none.
+
+    Raises:
+        UserError: unreadable file, unknown column, command or request, address out of range: with the line.
+    """
+    tables = compile_device(device)
+    rows = list(_rows(file))
+    if rows and "command" in rows[0][1]:
+        commands = _commands(rows, tables, file)
+    else:
+        commands = open_page(_requests(rows, tables, file, refresh_every), tables)
+    clocks = issue(commands, tables)
+    first = tables.nodes - device.banks
+    return [
+        TraceRow(int(clock), tables.names[c], int(node) - first if node >= first else -1, int(row))
+        for clock, c, node, row in zip(clocks, commands.command, commands.node, commands.row, strict=True)
+    ]
+
+
+def _rows(file: Path) -> Iterator[tuple[int, dict[str, str]]]:
+    try:
+        if file.stat().st_size > MAX_BYTES:
+            raise UserError("the file is larger than 1 GB", where=str(file))
+        with file.open(encoding="utf-8", newline="") as text:
+            reader = csv.DictReader(text)
+            names = [n.strip().lower() for n in reader.fieldnames or ()]
+            for name in names:
+                if name not in _COLUMNS:
+                    raise UserError(f"unknown column '{name}'", where=f"{file}:1", hint=nearest(name, _COLUMNS))
+            if ("command" in names) == ("request" in names):
+                raise UserError(
+                    "the trace needs a column 'command' or a column 'request'",
+                    where=f"{file}:1",
+                    hint="for example: request,bg,bank,row",
+                )
+            reader.fieldnames = names
+            for row in reader:
+                yield reader.line_num, {k: (v or "").strip() for k, v in row.items() if isinstance(k, str)}
+    except (OSError, UnicodeDecodeError, csv.Error) as failure:
+        raise UserError(f"cannot read: {failure}", where=str(file)) from None
+
+
+def _number(row: dict[str, str], name: str, limit: int, where: str) -> int:
+    text = row.get(name, "") or "0"
+    try:
+        value = int(text, 0)
+    except ValueError:
+        raise UserError(f"'{name}' is '{text}', not a whole number", where=where) from None
+    if not 0 <= value < limit:
+        raise UserError(f"'{name}' {value} is out of range", where=where, hint=f"0 to {limit - 1}")
+    return value
+
+
+def _bank(row: dict[str, str], device: Device, where: str) -> int:
+    """Depth-first bank number from the address columns."""
+    counts = {level.name: level.count for level in device.levels[1:]}
+    rank = _number(row, "rank", counts.get("Rank", 1) * counts.get("PseudoChannel", 1), where)
+    group = _number(row, "bg", counts.get("BankGroup", 1), where)
+    bank = _number(row, "bank", counts.get("Bank", 1), where)
+    return (rank * counts.get("BankGroup", 1) + group) * counts.get("Bank", 1) + bank
+
+
+def _commands(rows: list[tuple[int, dict[str, str]]], tables: Tables, file: Path) -> Commands:
+    device = tables.device
+    command, node, at_row = [], [], []
+    first, whole = tables.nodes - device.banks, tables.node()
+    for line, row in rows:
+        where = f"{file}:{line}"
+        name = row["command"]
+        if name not in tables.names:
+            raise UserError(f"{device.name} has no command '{name}'", where=where, hint=nearest(name, tables.names))
+        command.append(tables.names.index(name))
+        single = device.command(name).level == device.levels[-1].name
+        node.append(first + _bank(row, device, where) if single else whole)
+        at_row.append(_number(row, "row", device.rows, where))
+    as_array = [np.array(c, dtype=np.int32) for c in (command, node, at_row)]
+    return Commands(*as_array)
+
+
+def _requests(
+    rows: list[tuple[int, dict[str, str]]], tables: Tables, file: Path, refresh_every: int
+) -> Requests:
+    device = tables.device
+    bank, at_row, write = [], [], []
+    for line, row in rows:
+        where = f"{file}:{line}"
+        kind = row.get("request", "").lower()
+        if kind not in _REQUESTS:
+            raise UserError(f"unknown request '{kind}'", where=where, hint=nearest(kind, ("read", "write")))
+        write.append(_REQUESTS[kind])
+        bank.append(_bank(row, device, where))
+        at_row.append(_number(row, "row", device.rows, where))
+    return Requests(
+        np.array(bank, dtype=np.int32),
+        np.array(at_row, dtype=np.int32),
+        np.array(write, dtype=np.bool_),
+        refresh_every,
+    )
