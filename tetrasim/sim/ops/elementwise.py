@@ -46,8 +46,13 @@ def _broadcast_type(types: Types, _: Attrs) -> tuple[TensorType, ...]:
     return (reshaped(present[0], broadcast(*(t.shape for t in present))),)
 
 
+def _pair_type(types: Types, _: Attrs) -> tuple[TensorType, ...]:
+    a, b = need(types, 0), need(types, 1)
+    return (reshaped(a, broadcast(a.shape, b.shape)),)
+
+
 def _compare_type(types: Types, attrs: Attrs) -> tuple[TensorType, ...]:
-    return (reshaped(BOOL, _broadcast_type(types, attrs)[0].shape),)
+    return (reshaped(BOOL, _pair_type(types, attrs)[0].shape),)
 
 
 def _work(counts: Mapping[str, int]) -> Callable[[Node], Work]:
@@ -63,7 +68,7 @@ def _binary(name: str, fn: Binary, counts: Mapping[str, int], *, compare: bool =
         out = np.asarray(fn(a, b))
         return (out,) if compare or out.dtype == a.dtype else (out.astype(a.dtype),)
 
-    infer = _compare_type if compare else _broadcast_type
+    infer = _compare_type if compare else _pair_type
     OPS[name] = OpDef(infer, reference, _work(counts))
 
 
@@ -119,8 +124,8 @@ def _shift(arrays: Arrays, attrs: Attrs, _arith: Arithmetic) -> tuple[Arr, ...]:
     return (np.asarray(np.left_shift(a, b) if left else np.right_shift(a, b)),)
 
 
-OPS["Mod"] = OpDef(_broadcast_type, _mod, _work({"div": 1, "mul": 1, "add": 1}))
-OPS["BitShift"] = OpDef(_broadcast_type, _shift, _work({"cmp": 1}))
+OPS["Mod"] = OpDef(_pair_type, _mod, _work({"div": 1, "mul": 1, "add": 1}))
+OPS["BitShift"] = OpDef(_pair_type, _shift, _work({"cmp": 1}))
 
 
 def _variadic(name: str, fn: Binary, counts: Mapping[str, int]) -> None:
