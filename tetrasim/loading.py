@@ -76,6 +76,12 @@ def check_workload(files: ModelFiles, workload: Workload) -> Workload:
         raise UserError(
             f"'{files.name}' is an encoder: it generates nothing", where="--generate", hint="drop --generate"
         )
+    if files.kind == _ENCODER and _fixed_length(files) and workload.prompt != default_prompt(files):
+        raise UserError(
+            f"'{files.name}' always reads {files.longest} positions, not {workload.prompt}",
+            where="--prompt",
+            hint="drop it",
+        )
     known = {"batch", "seq", "past"}
     for name, _ in workload.dims:
         raise UserError(
@@ -100,8 +106,14 @@ def beyond_context(files: ModelFiles, workload: Workload) -> str:
 def default_prompt(files: ModelFiles) -> int:
     """Tokens when the user names none."""
     if files.kind == _ENCODER:
-        return min(files.longest, DEFAULT_SEQUENCE) if files.longest else DEFAULT_SEQUENCE
+        longest = files.longest or DEFAULT_SEQUENCE
+        return longest if _fixed_length(files) else min(longest, DEFAULT_SEQUENCE)
     return min(DEFAULT_PROMPT, files.longest) if files.longest else DEFAULT_PROMPT
+
+
+def _fixed_length(files: ModelFiles) -> bool:
+    """An encoder whose sequence is not open: patches of an image, features of a detector."""
+    return not any("seq" in dims for _, dims in files.symbols)
 
 
 def load_model(files: ModelFiles, workload: Workload) -> LoadedModel:

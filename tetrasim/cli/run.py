@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tetrasim.cli import _arguments, _options
+from tetrasim.cli import _arguments, _measure, _options
 from tetrasim.cli._progress import progress
 from tetrasim.errors import UserError
 
@@ -46,6 +46,7 @@ def run(
         Path | None, typer.Option("--lock", help="Repeat the run of a config.lock.yaml.", show_default=False)
     ] = None,
     numerics: Annotated[bool, typer.Option(help="Emulate each target's arithmetic.")] = True,
+    measure: Annotated[bool, typer.Option("--measure", help="Also run it here, where a target can.")] = False,
     output: _options.Output = None,
     json: _options.Json = False,
     no_cache: _options.NoCache = False,
@@ -65,6 +66,8 @@ def run(
         _refuse_beside_lock(model, on, dim, setting, precision, launch, attention)
     elif model is None:
         raise UserError("no model is named", hint="for example: tetrasim run gpt2-small --on gpu/t4")
+    if measure:
+        _measure.check(on or [])
     shortcuts = {"precision": precision, "launch": launch, "attention": attention}
     chosen: dict[str, str | bool] = {name: value for name, value in shortcuts.items() if value is not None}
     if exact_slow:
@@ -89,6 +92,8 @@ def run(
     folder = output if output is not None else _default_folder(done)
     done.save(folder, force=force or output is None)
     _print(done, folder, json)
+    if measure:
+        _options.out(_measure.text(done))
 
 
 def _print(done: Run, folder: Path, json: bool) -> None:

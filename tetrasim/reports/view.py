@@ -84,7 +84,8 @@ def energy_text(metric: Metric) -> str:
 def workload_text(result: Result) -> str:
     """`prompt 32, generate 128, batch 1`."""
     work = result.workload
-    words = [f"prompt {work.prompt}"] if result.generation else []
+    encoder = [p.name for p in result.phases] == ["forward"]
+    words = [f"{'sequence' if encoder else 'prompt'} {work.prompt}"] if not work.dims else []
     words += [f"generate {work.generate}"] if work.generate else []
     dims = [f"{name} {size}" for name, size in work.dims]
     return ", ".join((*words, f"batch {work.batch}", *dims))
