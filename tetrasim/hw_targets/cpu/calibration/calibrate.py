@@ -23,6 +23,7 @@ from tetrasim.hw_targets.cpu.calibration.samples import (
     VectorSample,
     best_gemms,
     best_vectors,
+    cold_samples,
     cold_weights,
     empty_run_seconds,
     gemm_case,
@@ -32,7 +33,7 @@ from tetrasim.hw_targets.cpu.calibration.samples import (
 from tetrasim.hw_targets.cpu.config import CpuConfig
 
 PASSES = 3
-Progress = Callable[[str], None]
+Progress = Callable[[str, float], None]  # what is measured, and the fraction done
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,7 @@ class Measurements:
     overheads: Overheads
     vectors: tuple[VectorSample, ...]
     gemms: tuple[GemmSample, ...]
+    stream_all_bytes_per_s: float  # weights through products of one row, all threads
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ class Calibration:
 
 def calibrate(progress: Progress | None = None) -> Calibration:
     """Measure and fit this machine; takes well under a minute on an idle one."""
-    measured = measure(progress or (lambda _: None))
+    measured = measure(progress or (lambda _what, _fraction: None))
     config = CpuConfig.model_validate(host_values(measured))
     vector = config.vector.model_copy(update=fit_vector(measured.vectors, config.core.single_clock_hz))
     config = config.model_copy(update={"vector": vector, "threads": 1})
@@ -88,33 +90,34 @@ def calibrate(progress: Progress | None = None) -> Calibration:
 def measure(progress: Progress) -> Measurements:
     """Run every probe once."""
     host, began, before = read_host(), time.perf_counter(), load_average()
-    progress("clock and multiply-add peak")
+    progress("clock and multiply-add peak", 0.0)
     clock = clock_hz()
     peak_one, peak_all = mac_peak(1), mac_peak(host.cores)
-    progress("bandwidth per level and thread count")
+    progress("bandwidth per level and thread count", 0.05)
     sizes = level_sizes(host)
     one = tuple(bandwidth(size, 1) for size in sizes)
     every = tuple(bandwidth(max(size // (host.cores if i > 1 else 1), 4096), host.cores)
                   for i, size in enumerate(sizes))  # fmt: skip
     reach = l3_reach(host, one)
-    progress("cost per run, value and node in onnxruntime")
+    progress("cost per run, value and node in onnxruntime", 0.1)
     empty = empty_run_seconds(1)
     overheads = measure_overheads(host.cores, empty)
     weights = cold_weights(host.l3_bytes, host.memory_bytes)
     vector_passes, gemm_passes = [], []
     for i in range(PASSES):
-        progress(f"ops and matrix products in onnxruntime, pass {i + 1} of {PASSES}")
+        progress(f"ops and matrix products in onnxruntime, pass {i + 1} of {PASSES}", 0.2 + 0.7 * i / PASSES)
         vector_passes.append(measure_vectors(1))
         gemm_passes.append(measure_gemms(1, weights))
         empty = min(empty, empty_run_seconds(1))
     vectors, gemms = best_vectors(vector_passes, empty), best_gemms(gemm_passes, empty)
     best_product = max(s.gemm.macs / s.seconds for s in gemms if s.seconds > 1e-4)
     peak_one = max(peak_one, best_product)
-    progress("matrix products on all threads")
+    progress("matrix products on all threads", 0.9)
     peak_all = max(peak_all, peak_one, _product_rate(host.cores))
+    stream = max(4 * s.gemm.n * s.gemm.k / s.seconds for s in cold_samples(1, weights, host.cores))
     return Measurements(
         host, before, load_average(), time.perf_counter() - began, clock, peak_one, peak_all, one, every,
-        reach, overheads, vectors, gemms,
+        reach, overheads, vectors, gemms, stream,
     )  # fmt: skip
 
 

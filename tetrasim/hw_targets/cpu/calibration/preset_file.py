@@ -146,10 +146,9 @@ def _mean(levels: Sequence[Bandwidth], level: int) -> float:
 
 
 def _dram(m: Measurements, threads: int) -> float:
-    """Reading from main memory: the probe, or a product of one row, whichever was faster."""
-    cold = [4 * s.gemm.n * s.gemm.k / s.seconds for s in m.gemms if s.cold and s.gemm.m == 1]
-    one = max(m.levels_one[3].read_bytes_per_s, *cold)
-    return one if threads == 1 else max(one, m.levels_all[3].read_bytes_per_s)
+    """Reading from main memory, as products of one row do it: on small pages, a weight after the other."""
+    one = max(4 * s.gemm.n * s.gemm.k / s.seconds for s in m.gemms if s.cold and s.gemm.m == 1)
+    return one if threads == 1 else max(one, m.stream_all_bytes_per_s)
 
 
 def _power(cores: int, macs_per_s: float) -> Tree:

@@ -103,7 +103,7 @@ def measure_gemms(threads: int, weights: tuple[NDArray[np.float32], ...]) -> tup
             seconds = op_seconds(gemm_case(m, k, n, constant), threads, at_least_s=0.1)
             found.append(GemmSample(Gemm(1, m, n, k, constant), False, seconds))
     for m in COLD_ROWS:
-        found.extend(_cold(m, weights, threads))
+        found.extend(cold_samples(m, weights, threads))
     return tuple(found)
 
 
@@ -118,7 +118,7 @@ def cold_weights(l3_bytes: int, memory_bytes: int) -> tuple[NDArray[np.float32],
     return tuple(rng.random(s, np.float32) * np.float32(1e-3) for s in shapes)
 
 
-def _cold(m: int, weights: tuple[NDArray[np.float32], ...], threads: int) -> tuple[GemmSample, ...]:
+def cold_samples(m: int, weights: tuple[NDArray[np.float32], ...], threads: int) -> tuple[GemmSample, ...]:
     """The mean of one product of the chain, as the two shapes alternate."""
     x = np.ones((m, 768), np.float32)
     run = bound_run((("x", x),), chain_of("MatMul", x, weights), threads)
