@@ -48,9 +48,9 @@ class AttentionFit:
     `block_us`, `row_us`, `tile_us`: on one SM per block, per query row in it (head dim 128) and per key tile
     of 128 x 128 half-precision keys and values. `softmax_us`: of a 128 x 128 tile of scores, as far as it is
     not hidden behind the tensor cores. `tail`: share of the longest block that ends after all others.
-    `combine_us`, `combine_split_us`: the kernel that joins splits, fixed and per split. `regroup_us`: copies that bring
-    grouped queries together (batch and key heads above one). `append_passes`: passes over the new keys and
-    values at the DRAM rate before the attention itself (the library copies them into its cache).
+    `combine_us`, `combine_split_us`: the kernel that joins splits, fixed and per split. `regroup_us`: copies
+    that bring grouped queries together (batch and key heads above one). `append_passes`: passes over the
+    new keys and values at the DRAM rate before the attention (the library copies them into its cache).
     `compute_efficiency` of the peak, then fractions of the L2 and DRAM rates. `overlap`: the p of the p-norm.
     `l2_share`: reuse distance, in units of L2, beyond which everything misses.
     """

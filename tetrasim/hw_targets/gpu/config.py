@@ -80,14 +80,15 @@ class DramConfig(Config):
 class HostConfig(Config):
     """The host side: the link that streams weights that do not fit, and what one launch costs per mode.
 
-    `graph_gap_s` passes on the device between two kernels of a graph; `stream_launch_s` and
-    `eager_launch_s` occupy the host per kernel.
+    `graph_gap_s` passes on the device between two kernels of a graph; the others occupy the host per kernel
+    (`eager_product_s`: a matrix product, whose library call costs more).
     """
 
     link_bytes_per_s: PositiveFloat
     graph_gap_s: PositiveFloat
     stream_launch_s: PositiveFloat
     eager_launch_s: PositiveFloat
+    eager_product_s: PositiveFloat
 
 
 class PowerConfig(Config):

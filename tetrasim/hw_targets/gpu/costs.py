@@ -18,7 +18,7 @@ from tetrasim.hw_targets.gpu import gemm, vector
 from tetrasim.hw_targets.gpu.calibration import Calibration, calibration
 from tetrasim.hw_targets.gpu.config import AttentionSchedule, GpuConfig, Number
 from tetrasim.hw_targets.gpu.device import FLOAT8, FLOAT32, HALF, INT8, TFLOAT32, Device, device_of, peak_of
-from tetrasim.hw_targets.gpu.power import stretched_us
+from tetrasim.hw_targets.gpu.power import drawn_pj, stretched_us
 from tetrasim.hw_targets.gpu.residency import Operands, dram_traffic, operands_of
 from tetrasim.sim.ir.graph import Kind, Role
 from tetrasim.sim.ops.work import Operand, Work, WorkKind
@@ -40,7 +40,7 @@ PARTS = (
     "power cap",
 )
 LEVELS = ("L2", "DRAM")
-COMPONENTS = ("tensor cores", "CUDA cores", "DRAM")
+COMPONENTS = ("tensor cores", "CUDA cores", "DRAM", "active SMs")
 SCHEDULES = {
     AttentionSchedule.AUTO: (att.FLASH2, att.FLASH_DECODING),
     AttentionSchedule.FLASH2: (att.FLASH2,),
@@ -89,6 +89,10 @@ def kernel_costs(works: Sequence[Work], config: GpuConfig, resident_bytes: int |
             raw[at] = out[:, :5]
     energy[:, 2] = dram * fit.power.dram_pj_per_byte
     time = stretched_us(raw[:, 0], energy.sum(axis=1), device.headroom_w, fit.power, not alone)
+    _, energy[:, 3] = drawn_pj(time, energy.sum(axis=1), fit.power)
+    energy[:, :3] *= (time / (time + fit.power.ramp_us))[:, None]
+    limit_pj = device.headroom_w * time * 1e6  # the limiter keeps the board at its limit
+    energy *= np.minimum(limit_pj / np.maximum(energy.sum(axis=1), 1e-9), 1.0)[:, None]
     part = _parts(raw, time)
     return Costs(part.sum(axis=1), part, np.stack([operands.total, dram], axis=1), energy)
 

@@ -48,7 +48,8 @@ class GemmFit:
     `compute_efficiency` of the peak for tiles of 128 x 128 and above, falling with the tile's side to the
     power `tile_exponent` below; `latency_us` of a load from L2 and `dram_latency_us` on top from DRAM, hidden
     by at most `stages`; fractions of the L2 and DRAM rates; `overlap`: the p of the p-norm; `l2_share`: the
-    reuse distance, in units of L2, beyond which everything misses.
+    reuse distance, in units of L2, beyond which everything misses; `quantise_us`, `quantise_passes`: the
+    kernel that turns 16-bit activations into 8 bits first, and its passes over them at the DRAM rate.
     """
 
     start_us: float
@@ -67,6 +68,8 @@ class GemmFit:
     write_efficiency: float
     overlap: float
     l2_share: float
+    quantise_us: float = 0.0
+    quantise_passes: float = 0.0
 
     def row(self) -> tuple[float, ...]:
         return astuple(self)
@@ -115,6 +118,10 @@ def time_gemms(
             part,
         )
         out[at] = part
+    activations = rows.shape[:, :2].prod(axis=1) * rows.shape[:, 3] * 2.0
+    passes = fits[rows.format, 17] * activations / device.rates[1]
+    quantise = np.where(rows.bits[:, 1] == 8, fits[rows.format, 16] + passes, 0.0)
+    out[:, :2] += quantise[:, None]
     return out
 
 

@@ -15,6 +15,7 @@ from tetrasim.hw_targets.gpu.capacity import streamed_bytes
 from tetrasim.hw_targets.gpu.config import GpuConfig, Launch
 from tetrasim.hw_targets.gpu.costs import COMPONENTS, LEVELS, PARTS, Costs, kernel_costs
 from tetrasim.hw_targets.gpu.fuse import kernels_of
+from tetrasim.hw_targets.gpu.price import launch_us
 from tetrasim.hw_targets.gpu.unfused import unfused
 from tetrasim.sim.engine.program import Block, Machine, Program, Resource, Task, assemble
 from tetrasim.sim.ir.graph import Graph
@@ -50,7 +51,7 @@ def lower(graph: Graph, config: GpuConfig) -> Program:
     predecessors: list[tuple[int, ...]] = []
     first = True
     for i, sequence in enumerate(sequences):
-        launches = _launches(len(sequence), config, first)
+        launches = _launches(sequence, config, first)
         first = first and not sequence
         blocks.append(Block(launches))
         predecessors.append(())
@@ -62,16 +63,17 @@ def lower(graph: Graph, config: GpuConfig) -> Program:
     return replace(program, node=(program.node // 2).astype(np.int32))
 
 
-def _launches(kernels: int, config: GpuConfig, first: bool) -> tuple[Task, ...]:
-    """Host tasks for `kernels` kernels: one for the whole graph in graph mode."""
+def _launches(kernels: tuple[Work, ...], config: GpuConfig, first: bool) -> tuple[Task, ...]:
+    """Host tasks for `kernels`: one per kernel, or one for the whole graph in graph mode."""
     if not kernels or (config.launch is Launch.GRAPH and not first):
         return ()
-    seconds = config.host.eager_launch_s if config.launch is Launch.EAGER else config.host.stream_launch_s
-    cycles = round(seconds * HOST_CLOCK_HZ)
-    count = 1 if config.launch is Launch.GRAPH else kernels
+    if config.launch is Launch.GRAPH:
+        cycles = [round(config.host.stream_launch_s * HOST_CLOCK_HZ)]
+    else:
+        cycles = [round(launch_us(k, config) * 1e-6 * HOST_CLOCK_HZ) for k in kernels]
     name = "graph launch" if config.launch is Launch.GRAPH else "launch"
     return tuple(
-        Task(name, "host", cycles, ((_HOST_PART, cycles),), after=(1,) if n else ()) for n in range(count)
+        Task(name, "host", c, ((_HOST_PART, c),), after=(1,) if n else ()) for n, c in enumerate(cycles)
     )
 
 

@@ -1,9 +1,11 @@
 """Energy and the power limit.
 
-Energy = idle power x time + energy per executed flop (padding counts) + energy per DRAM byte. When that needs
-more power than the board may draw, the clock drops; voltage drops with it, so the time stretches by less
-than the excess (`stretch_exponent` 1: all of it). The limiter averages over time, so that short bursts run at
-full clock: a kernel of length t is stretched in the proportion t / (t + `response_us`).
+Board power while a kernel runs = idle + `base_w` + what the kernel does: `active_w` for SMs that run, energy
+per executed flop (padding counts) and per DRAM byte. Short kernels draw less than their work would: the
+dynamic part grows as t / (t + `ramp_us`), as board power measured under back-to-back replay shows.
+When a kernel would draw more than the board limit, the clock drops; voltage drops with it, so the time
+stretches by less than the excess (`stretch_exponent` 1: by all of it). The limiter averages over time, so
+that bursts run at full clock: a kernel of length t is stretched in the proportion t / (t + `response_us`).
 """
 
 from __future__ import annotations
@@ -19,12 +21,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class PowerFit:
-    """Per device: dynamic energy of a float32 flop on CUDA cores, of a 16-bit tensor-core flop and of a DRAM
-    byte with its path to the SM; the limiter's response time and stretch exponent (see the module text)."""
+    """Per device: watts on top of idle while work is queued (`base_w`) and SMs run (`active_w`); dynamic
+    energy of a float32 flop on CUDA cores, of a 16-bit tensor-core flop and of a DRAM byte with its path to
+    the SM; ramp, limiter response and stretch (see the module text)."""
 
+    base_w: float
+    active_w: float
     fp32_pj_per_flop: float
     tensor_pj_per_flop: float
     dram_pj_per_byte: float
+    ramp_us: float
     response_us: float
     stretch_exponent: float
 
@@ -40,13 +46,22 @@ def stretched_us(
 
     Args:
         time_us: times at full clock.
-        dynamic_pj: dynamic energy of each kernel.
+        dynamic_pj: energy of flops and bytes of each kernel.
         headroom_w: board limit less idle power.
         fit: the device.
         sustained: the load goes on around the kernel (a whole model), so the limiter has responded.
     """
     busy = np.maximum(time_us, 1e-9)
-    excess = np.maximum(dynamic_pj * 1e-6 / headroom_w / busy, 1.0)
+    headroom = max(headroom_w - fit.base_w - fit.active_w, 0.1 * headroom_w)
+    excess = np.maximum(dynamic_pj * 1e-6 / headroom / busy, 1.0)
     added = busy * (excess**fit.stretch_exponent - 1.0)
     share = 1.0 if sustained else busy / (busy + fit.response_us)
     return np.asarray(time_us + added * share)
+
+
+def drawn_pj(
+    time_us: NDArray[np.float64], dynamic_pj: NDArray[np.float64], fit: PowerFit
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Energy above idle: (of flops and bytes as drawn, of running SMs and queued work)."""
+    share = time_us / (time_us + fit.ramp_us)
+    return dynamic_pj * share, (fit.base_w + fit.active_w * share) * time_us * 1e6

@@ -10,7 +10,7 @@ from tetrasim.hw_targets.common.target import Prices
 from tetrasim.hw_targets.gpu.config import GpuConfig, Launch
 from tetrasim.hw_targets.gpu.costs import PARTS, kernel_costs
 from tetrasim.hw_targets.gpu.unfused import unfused
-from tetrasim.sim.ops.work import Work
+from tetrasim.sim.ops.work import Work, WorkKind
 
 _BOUND = {
     "kernel start": "launch",
@@ -32,7 +32,7 @@ def price(works: Sequence[Work], config: GpuConfig) -> Prices:
     time = np.bincount(owner, costs.time_us, len(works))
     dynamic = np.bincount(owner, costs.energy_pj.sum(axis=1), len(works))
     part = np.stack([np.bincount(owner, costs.part_us[:, p], len(works)) for p in range(len(PARTS))], axis=1)
-    launch = np.bincount(owner, minlength=len(works)).astype(np.float64) * _launch_us(config)
+    launch = np.bincount(owner, [launch_us(k, config) for k in flat], len(works))
     latency = time + launch
     part[:, 0] = part[:, 0] + launch
     energy = dynamic * 1e-6 + latency * config.power.idle_w
@@ -40,8 +40,11 @@ def price(works: Sequence[Work], config: GpuConfig) -> Prices:
     return Prices(latency, energy, bound)
 
 
-def _launch_us(config: GpuConfig) -> float:
+def launch_us(work: Work, config: GpuConfig) -> float:
+    """Host time per kernel, us; none inside a graph."""
+    host = config.host
     if config.launch is Launch.GRAPH:
         return 0.0
-    eager = config.launch is Launch.EAGER
-    return (config.host.eager_launch_s if eager else config.host.stream_launch_s) * 1e6
+    if config.launch is Launch.STREAM:
+        return host.stream_launch_s * 1e6
+    return 1e6 * (host.eager_product_s if work.kind is WorkKind.GEMM else host.eager_launch_s)

@@ -46,7 +46,7 @@ class VectorFit:
 
     `start_us`: kernel start. Kernels that reduce rows take `reduce_us` more, `row_us` per row on an SM (one
     block per row), and `reduce_passes` over the data. Then fractions of the DRAM, L2 and fp32 rates.
-    `overlap`: the p of the p-norm. `l2_share`: reuse distance, in units of L2, beyond which everything misses.
+    `overlap`: the p of the p-norm. `l2_share`: reuse distance, in units of L2, beyond which all misses.
     """
 
     start_us: float

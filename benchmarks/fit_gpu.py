@@ -1,0 +1,296 @@
+"""Fit the GPU calibration to public measurements and print the error on sites that were left out.
+
+    python benchmarks/fit_gpu.py --measured DIR [--budget 2500] [--write]
+
+DIR holds the tables named in `TABLES` (aiconfigurator, Apache-2.0; NeuSight, MIT), as CSV with the columns
+listed in each loader. Whole sites (all rows of one (n, k), or of one head and batch configuration) are kept
+out of the fit; their error is what is printed, and what becomes the error range of results. `--write`
+replaces calibration.yaml, errors.yaml, measured/*.csv and the fitted launch cost in the presets.
+
+The optimiser is a (1+1) evolution strategy in log space with one step size per parameter: the loss (mean
+absolute percentage error) has steps, because the best tile changes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import re
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+
+import numpy as np
+import yaml
+
+sys.path.insert(0, str(Path(__file__).parent))
+from fit_gpu_start import FAMILIES, LAUNCH_BOUNDS, STARTS, Bounds, start_calibration
+from fit_gpu_tables import TABLES, Table, load_table, ship
+
+from tetrasim.hw_targets.gpu import attention as att
+from tetrasim.hw_targets.gpu import errors as errors_module
+from tetrasim.hw_targets.gpu import gemm, measurements
+from tetrasim.hw_targets.gpu.calibration import FILE as CALIBRATION_FILE
+from tetrasim.hw_targets.gpu.calibration import Calibration
+from tetrasim.hw_targets.gpu.config import Launch
+from tetrasim.hw_targets.gpu.device import FORMATS
+from tetrasim.hw_targets.gpu.measurements import Measured, predict, preset_config
+
+LEFT_OUT = 0.4  # share of the sites
+MOST_ROWS = 4000  # training rows per fit; more change the result by less than the seed does
+
+
+@dataclass
+class State:
+    """The calibration of one preset while it is being fitted, and its eager launch cost."""
+
+    fit: Calibration
+    eager_us: float
+    eager_product_us: float
+
+
+def optimise(
+    loss: Callable[[Mapping[str, float]], float],
+    start: Mapping[str, float],
+    bounds: Bounds,
+    budget: int,
+    seed: int,
+) -> dict[str, float]:
+    """The parameters in `bounds`, improved from `start`."""
+    rng = np.random.default_rng(seed)
+    names = [n for n in bounds if n in start]
+    best = {n: float(np.clip(start[n], *bounds[n])) for n in names}
+    best_loss = loss(best)
+    step = dict.fromkeys(names, 0.15)
+    for _ in range(budget):
+        moved = list(rng.choice(names, size=min(len(names), int(rng.integers(1, 4))), replace=False))
+        trial = dict(best)
+        for n in moved:
+            trial[n] = float(np.clip(best[n] * math.exp(step[n] * rng.standard_normal()), *bounds[n]))
+        value = loss(trial)
+        better = value < best_loss
+        if better:
+            best, best_loss = trial, value
+        for n in moved:
+            step[n] = min(max(step[n] * (1.3 if better else 0.96), 0.004), 0.4)
+    return best
+
+
+def split(measured: Measured, seed: int = 0) -> tuple[Measured, Measured]:
+    """Training rows and the rows of the sites that are left out."""
+    sites = np.unique(measured.site)
+    rng = np.random.default_rng(seed)
+    out = rng.permutation(sites)[: round(LEFT_OUT * len(sites))]
+    mask = np.isin(measured.site, out)
+    train = rng.permutation(np.flatnonzero(~mask))[:MOST_ROWS]
+    return measured.take(train), measured.take(np.flatnonzero(mask))
+
+
+def with_params(state: State, table: Table, params: Mapping[str, float]) -> State:
+    """`state` with the parameters of the table's op class (and power and launch) replaced."""
+    fit = state.fit
+    power_names = {f.name for f in fields(fit.power)}
+    power = replace(fit.power, **{n: v for n, v in params.items() if n in power_names})
+    own = {n: v for n, v in params.items() if n not in power_names and not n.startswith("eager")}
+    fit = replace(fit, power=power)
+    if table.kind == "gemm":
+        i = FORMATS.index(table.part)
+        rows = list(fit.gemm)
+        rows[i] = replace(rows[i], **own)
+        fit = replace(fit, gemm=tuple(rows))
+    elif table.kind == "attention":
+        i = att.KERNELS.index(table.part)
+        kernels = list(fit.attention)
+        kernels[i] = replace(kernels[i], **own)
+        fit = replace(fit, attention=tuple(kernels))
+    else:
+        fit = replace(fit, vector=replace(fit.vector, **own))
+    eager = params.get("eager_us", state.eager_us)
+    return State(fit, eager, params.get("eager_product_us", state.eager_product_us))
+
+
+def current(state: State, table: Table) -> dict[str, float]:
+    """The parameters that `with_params` sets, as they are."""
+    parts = {
+        "gemm": lambda: state.fit.gemm[FORMATS.index(table.part)],
+        "attention": lambda: state.fit.attention[att.KERNELS.index(table.part)],
+        "vector": lambda: state.fit.vector,
+    }
+    launch = {"eager_us": state.eager_us, "eager_product_us": state.eager_product_us}
+    return {**asdict(parts[table.kind]()), **asdict(state.fit.power), **launch}
+
+
+def latency(measured: Measured, state: State) -> np.ndarray:
+    """Predicted latency with the state's own launch cost."""
+    bare = replace(measured, launch=Launch.GRAPH)
+    host_us = state.eager_product_us if isinstance(measured.rows, gemm.GemmRows) else state.eager_us
+    launch = host_us if measured.launch is Launch.EAGER else 0.0
+    return predict(bare, state.fit).latency_us + launch
+
+
+def ape(predicted: np.ndarray, actual: np.ndarray) -> np.ndarray:
+    return np.abs(predicted / actual - 1.0)
+
+
+def fit_table(
+    table: Table, measured: Measured, state: State, budget: int
+) -> tuple[State, Measured, np.ndarray]:
+    """Fit one table; returns the new state, the left-out rows and predicted / measured there."""
+    train, test = split(measured)
+
+    def loss(params: Mapping[str, float]) -> float:
+        return float(ape(latency(train, with_params(state, table, params)), train.latency_us).mean())
+
+    best = optimise(loss, current(state, table), table.bounds, budget, seed=1)
+    state = with_params(state, table, best)
+    ratio = latency(test, state) / test.latency_us
+    error = np.abs(ratio - 1)
+    print(
+        f"{table.preset:16s} {table.label:16s} train {loss(best):6.1%} (n={len(train.latency_us)})"
+        f"  left out {error.mean():6.1%} median {np.median(error):5.1%} p90 {np.percentile(error, 90):5.1%}"
+        f" (n={len(error)})",
+        flush=True,
+    )
+    return state, test, ratio
+
+
+def fit_power(measured: Measured, state: State, budget: int) -> tuple[State, float]:
+    """Board power of long kernels: energy per flop and byte, watts of running SMs, ramp."""
+    train, test = split(measured)
+    bounds: Bounds = {
+        "base_w": (1, 60),
+        "active_w": (1, 200),
+        "tensor_pj_per_flop": (0.1, 2),
+        "dram_pj_per_byte": (20, 200),
+        "ramp_us": (0.1, 60),
+    }
+
+    def error(rows: Measured, fit: Calibration) -> np.ndarray:
+        assert rows.power_w is not None
+        return ape(predict(rows, fit).power_w, rows.power_w)
+
+    def loss(params: Mapping[str, float]) -> float:
+        return float(error(train, replace(state.fit, power=replace(state.fit.power, **params))).mean())
+
+    best = optimise(loss, asdict(state.fit.power), bounds, budget, seed=2)
+    fit = replace(state.fit, power=replace(state.fit.power, **best))
+    long = test.take(np.flatnonzero(test.latency_us > 30))
+    print(
+        f"{measured.preset:16s} board power      left out: kernels above 30 us {error(long, fit).mean():.1%},"
+        f" all {error(test, fit).mean():.1%}"
+    )
+    return replace(state, fit=fit), float(error(long, fit).mean())
+
+
+def error_rows(preset: str, ratios: Mapping[str, np.ndarray]) -> dict[str, dict[str, float | str]]:
+    """Ranges of measured / predicted per metric, from the op classes that make it up."""
+    parts = {
+        "prefill": [r for label, r in ratios.items() if "decode" not in label and "vector" not in label],
+        "forward": [r for label, r in ratios.items() if "decode" not in label and "vector" not in label],
+        "decode": [r for label, r in ratios.items() if "prefill" not in label and "encoder" not in label],
+    }
+    out: dict[str, dict[str, float | str]] = {}
+    for metric, found in parts.items():
+        if not found:
+            continue
+        inverse = 1 / np.concatenate(found)
+        low, high = np.percentile(inverse, [10, 90])
+        classes = ", ".join(label for label, r in ratios.items() if any(r is f for f in found))
+        source = f"{len(inverse)} kernels left out of the fit ({classes}) on {preset}; benchmarks/fit_gpu.py"
+        out[metric] = {"low": round(float(low), 4), "high": round(float(high), 4), "source": source}
+    return out
+
+
+def write_eager(preset: str, state: State) -> None:
+    """Put the fitted framework launch costs into the preset, with their source."""
+    file = Path(measurements.__file__).parent / "presets" / f"{preset}.yaml"
+    text = file.read_text()
+    for key, us in (("eager_launch_s", state.eager_us), ("eager_product_s", state.eager_product_us)):
+        line = f'{key}: {{value: {us:.1f}e-6, source: "eager PyTorch kernels of NeuSight, fitted"}}'
+        text = re.sub(key + r": \{.*\}", line, text)
+    file.write_text(text)
+
+
+def to_tree(fit: Calibration) -> dict[str, dict[str, dict[str, float]]]:
+    """The YAML form of a calibration."""
+
+    def rounded(values: Mapping[str, float]) -> dict[str, float]:
+        return {n: float(f"{v:.5g}") for n, v in values.items()}
+
+    return {
+        "gemm": {name: rounded(asdict(g)) for name, g in zip(FORMATS, fit.gemm, strict=True)},
+        "attention": {name: rounded(asdict(a)) for name, a in zip(att.KERNELS, fit.attention, strict=True)},
+        "vector": {"all": rounded(asdict(fit.vector))},
+        "power": {"all": rounded(asdict(fit.power))},
+    }
+
+
+class _NoAliases(yaml.SafeDumper):
+    def ignore_aliases(self, _data: object) -> bool:
+        return True
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--measured", type=Path, required=True, help="folder of the measured tables")
+    parser.add_argument("--budget", type=int, default=2500, help="evaluations per table")
+    parser.add_argument("--only", default="", help="fit only presets that contain this text")
+    parser.add_argument("--write", action="store_true", help="replace the calibration that ships")
+    args = parser.parse_args()
+    hosts = {p: preset_config(p).host for p in STARTS}
+    states = {
+        p: State(start_calibration(p), h.eager_launch_s * 1e6, h.eager_product_s * 1e6)
+        for p, h in hosts.items()
+    }
+    ratios: dict[str, dict[str, np.ndarray]] = {p: {} for p in STARTS}
+    shipped: list[Measured] = []
+    eager: set[str] = set()
+    for table in TABLES:
+        if args.only not in table.preset:
+            continue
+        measured = load_table(table, args.measured)
+        if table.inherits:
+            states[table.preset] = inherit(states[table.preset], states[table.inherits], table)
+        states[table.preset], test, ratios[table.preset][table.label] = fit_table(
+            table, measured, states[table.preset], args.budget
+        )
+        shipped.append(test)
+        if measured.launch is Launch.EAGER:
+            eager.add(table.preset)
+        if measured.power_w is not None and table.part == "half":
+            states[table.preset], _ = fit_power(measured, states[table.preset], args.budget)
+    if args.write:
+        write(states, ratios, shipped, eager)
+
+
+def inherit(state: State, parent: State, table: Table) -> State:
+    """Start a table's fit from another device's parameters of the same op class."""
+    return with_params(state, table, {n: v for n, v in current(parent, table).items() if n in table.bounds})
+
+
+def write(
+    states: Mapping[str, State], ratios: Mapping[str, Mapping[str, np.ndarray]], shipped: list[Measured],
+    eager: set[str],
+) -> None:  # fmt: skip
+    """Replace the files that ship."""
+    tree = {preset: to_tree(state.fit) for preset, state in states.items()}
+    for family, build in FAMILIES.items():
+        tree[family] = to_tree(build({p: s.fit for p, s in states.items()}))
+    head = "# Written by benchmarks/fit_gpu.py: do not edit. Units and meaning: the classes in *Fit.\n"
+    CALIBRATION_FILE.write_text(head + yaml.dump(tree, Dumper=_NoAliases, sort_keys=False))
+    errors = {p: error_rows(p, r) for p, r in ratios.items() if r}
+    errors_module.FILE.write_text(
+        "# Written by benchmarks/fit_gpu.py: do not edit. measured / predicted, 10th and 90th percentile.\n"
+        + yaml.dump({p: e for p, e in errors.items() if e}, Dumper=_NoAliases, sort_keys=False)
+    )
+    for preset in eager:
+        write_eager(preset, states[preset])
+    ship(shipped, measurements.FOLDER)
+
+
+if __name__ == "__main__":
+    assert LAUNCH_BOUNDS
+    main()
