@@ -311,7 +311,7 @@ def _concat(c: Converter, node: Node) -> None:
     parts = [v for v in node.inputs if v is not None]
     count = np.cumsum([0, *(v.type.elements for v in parts)])
     numbered = [
-        np.arange(a, b).reshape(v.type.shape) for a, b, v in zip(count, count[1:], parts, strict=True)
+        np.arange(a, b).reshape(v.type.shape) for a, b, v in zip(count[:-1], count[1:], parts, strict=True)
     ]
     order = np.concatenate(numbered, axis=axis).reshape(-1)
     offset = np.zeros(int(count[-1]))
