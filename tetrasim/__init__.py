@@ -15,7 +15,8 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from tetrasim.dse.explore import explore
-    from tetrasim.facade import Comparison, Run, compare, export, load, simulate
+    from tetrasim.errors import UserError
+    from tetrasim.facade import Comparison, Run, compare, export, generate_hls, load, simulate
 
 __all__ = [
     "Comparison",
@@ -45,7 +46,8 @@ class _VerbModule(ModuleType):
     """`tetrasim.export` and `tetrasim.simulate` are verbs and also modules: the module is callable."""
 
     def __call__(self, *args: object, **options: object) -> object:
-        verb = getattr(import_module("tetrasim.facade"), self.__name__.rpartition(".")[2])
+        name = self.__name__.rpartition(".")[2]
+        verb = getattr(import_module(_HOMES[name]), name)
         return verb(*args, **options)
 
 

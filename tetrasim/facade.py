@@ -1,5 +1,5 @@
-"""The verbs of tetrasim for Python, the same as the command line's: export, load, simulate, compare, explore,
-generate_hls.
+"""The verbs of tetrasim for Python, the same as the command line's: export, load, simulate, compare and
+generate_hls here, explore in `dse/`.
 
     run = tetrasim.simulate("gpt2-small", on=["gpu/t4", "pim/aim"], prompt=32, generate=128)
     print(run)                      # the comparison table
@@ -30,6 +30,8 @@ from tetrasim.sim.workload import Workload
 
 if TYPE_CHECKING:
     from tetrasim.export.manifest import ExportedModel
+    from tetrasim.hw_targets.fpga.hls.options import HlsOptions
+    from tetrasim.hw_targets.fpga.hls.project import HlsReport
     from tetrasim.reports.perfetto import TracedRun
     from tetrasim.run_phases import LoadedModel, Setup
     from tetrasim.sim.result import Result
@@ -224,6 +226,38 @@ def compare(*runs: Comparison | Result | Sequence[Result]) -> Comparison:
     if not results:
         raise UserError("nothing to compare", hint="give at least one result")
     return Comparison(document(tuple(results)))
+
+
+def generate_hls(
+    model: str | Path,
+    output: str | Path,
+    *,
+    options: HlsOptions | None = None,
+    dims: Mapping[str, int] | None = None,
+    force: bool = False,
+    check: bool = True,
+) -> HlsReport:
+    """Write the hls4ml project of an encoder or an ONNX file, with its numerics checked and its cost estimated.
+
+    Args:
+        options: part, clock, reuse factor, strategy, bits; None: the defaults of `HlsOptions`.
+        check: compile the C simulation and compare it with the emulation bit for bit.
+
+    Raises:
+        UserError: a decoder, an op without an HLS layer (before anything is written), an existing folder.
+    """
+    from tetrasim.hw_targets.fpga.hls.options import HlsOptions
+    from tetrasim.hw_targets.fpga.hls.project import generate
+
+    files = find_model(model)
+    if files.kind == "decoder":
+        raise UserError(
+            f"'{model}' is a decoder: its key and value caches do not fit an HLS pipeline",
+            hint="simulate it on an overlay: on='fpga/u280'",
+        )
+    phase = load_model(files, _workload(files, None, 0, 1, dims)).phases[0]
+    chosen = options or HlsOptions()
+    return generate(phase.family.base, Path(output), chosen, onnx_path=phase.onnx, force=force, check=check)
 
 
 class _Shared:
