@@ -237,7 +237,7 @@ def generate_hls(
     force: bool = False,
     check: bool = True,
 ) -> HlsReport:
-    """Write the hls4ml project of an encoder or an ONNX file, with its numerics checked and its cost estimated.
+    """Write the hls4ml project of an encoder or an ONNX file: numerics checked, cost estimated.
 
     Args:
         options: part, clock, reuse factor, strategy, bits; None: the defaults of `HlsOptions`.
