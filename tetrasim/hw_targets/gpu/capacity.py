@@ -7,6 +7,8 @@ activations always have to fit.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from tetrasim.errors import CapacityError
 from tetrasim.hw_targets.common.target import Capacity, MemoryUse
 from tetrasim.hw_targets.gpu.config import GpuConfig
@@ -16,6 +18,7 @@ from tetrasim.units import si_bytes
 RUNTIME_BYTES = 600_000_000  # CUDA context and library workspaces (assumed; 300 to 900 MB are common)
 
 
+@lru_cache(maxsize=512)
 def activation_bytes(graph: Graph) -> int:
     """Peak bytes of activations: a value lives from its node to its last reader; buffers are reused."""
     last = {value: users[-1] for value, users in graph.consumers.items()}

@@ -47,17 +47,21 @@ def lower(graph: Graph, config: GpuConfig) -> Program:
     unique = {w: i for i, w in enumerate(dict.fromkeys(w for s in sequences for w in s))}
     costs = kernel_costs(list(unique), config, resident)
     link = _link_ps_per_weight_byte(graph, config)
+    known: dict[tuple[int, ...], Block] = {(): Block()}  # equal kernels share a block: assembled once
     blocks: list[Block] = []
     predecessors: list[tuple[int, ...]] = []
     first = True
     for i, sequence in enumerate(sequences):
         launches = _launches(sequence, config, first)
         first = first and not sequence
-        blocks.append(Block(launches))
+        blocks.append(Block(launches) if launches else known[()])
         predecessors.append(())
-        blocks.append(
-            Block(tuple(_task(w, unique[w], costs, config, link, n > 0) for n, w in enumerate(sequence)))
-        )
+        rows = tuple(unique[w] for w in sequence)
+        if rows not in known:
+            known[rows] = Block(
+                tuple(_task(w, unique[w], costs, config, link, n > 0) for n, w in enumerate(sequence))
+            )
+        blocks.append(known[rows])
         predecessors.append((2 * i, *(2 * p + 1 for p in graph.predecessors[i])))
     program = assemble(machine(config), blocks, predecessors)
     return replace(program, node=(program.node // 2).astype(np.int32))

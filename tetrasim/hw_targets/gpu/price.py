@@ -29,10 +29,10 @@ def price(works: Sequence[Work], config: GpuConfig) -> Prices:
     flat = [k for ks in kernels for k in ks]
     costs = kernel_costs(flat, config, None)
     owner = np.repeat(np.arange(len(works)), [len(ks) for ks in kernels])
-    time = np.bincount(owner, costs.time_us, len(works))
+    time = np.bincount(owner, costs.time_us, len(works)).astype(np.float64)
     dynamic = np.bincount(owner, costs.energy_pj.sum(axis=1), len(works))
     part = np.stack([np.bincount(owner, costs.part_us[:, p], len(works)) for p in range(len(PARTS))], axis=1)
-    launch = np.bincount(owner, [launch_us(k, config) for k in flat], len(works))
+    launch = np.bincount(owner, np.array([launch_us(k, config) for k in flat]), len(works)).astype(np.float64)
     latency = time + launch
     part[:, 0] = part[:, 0] + launch
     energy = dynamic * 1e-6 + latency * config.power.idle_w
