@@ -23,8 +23,8 @@ from tetrasim.hw_targets.cpu.calibration.samples import (
     VectorSample,
     best_gemms,
     best_vectors,
+    cold_chain,
     cold_samples,
-    cold_weights,
     empty_run_seconds,
     gemm_case,
     measure_gemms,
@@ -33,6 +33,7 @@ from tetrasim.hw_targets.cpu.calibration.samples import (
 from tetrasim.hw_targets.cpu.config import CpuConfig
 
 PASSES = 3
+BUDGET_S = 50.0  # no further pass that would end after this
 Progress = Callable[[str, float], None]  # what is measured, and the fraction done
 
 
@@ -102,19 +103,22 @@ def measure(progress: Progress) -> Measurements:
     progress("cost per run, value and node in onnxruntime", 0.1)
     empty = empty_run_seconds(1)
     overheads = measure_overheads(host.cores, empty)
-    weights = cold_weights(host.l3_bytes, host.memory_bytes)
+    chain = cold_chain(host.l3_bytes, host.memory_bytes, 1)
     vector_passes, gemm_passes = [], []
     for i in range(PASSES):
         progress(f"ops and matrix products in onnxruntime, pass {i + 1} of {PASSES}", 0.2 + 0.7 * i / PASSES)
         vector_passes.append(measure_vectors(1))
-        gemm_passes.append(measure_gemms(1, weights))
+        gemm_passes.append(measure_gemms(1, chain))
         empty = min(empty, empty_run_seconds(1))
+        if (time.perf_counter() - began) * (i + 2) / (i + 1) > BUDGET_S:
+            break
     vectors, gemms = best_vectors(vector_passes, empty), best_gemms(gemm_passes, empty)
     best_product = max(s.gemm.macs / s.seconds for s in gemms if s.seconds > 1e-4)
     peak_one = max(peak_one, best_product)
     progress("matrix products on all threads", 0.9)
     peak_all = max(peak_all, peak_one, _product_rate(host.cores))
-    stream = max(4 * s.gemm.n * s.gemm.k / s.seconds for s in cold_samples(1, weights, host.cores))
+    chain = cold_chain(host.l3_bytes, host.memory_bytes, host.cores)
+    stream = max(4 * s.gemm.n * s.gemm.k / s.seconds for s in cold_samples(chain, 1))
     return Measurements(
         host, before, load_average(), time.perf_counter() - began, clock, peak_one, peak_all, one, every,
         reach, overheads, vectors, gemms, stream,

@@ -68,13 +68,17 @@ def wide_model(values: int) -> onnx.ModelProto:
 
 
 def chain_of(op: str, x: NDArray[np.float32], weights: Sequence[NDArray[np.float32]]) -> onnx.ModelProto:
-    """`op` applied to `x` and each of the constant `weights` in turn; equal weights are stored apart."""
+    """`op` applied to `x` (any number of rows) and each of the constant `weights` in turn."""
     from onnx import helper
 
     names = [f"w{i}" for i in range(len(weights))]
     nodes = [helper.make_node(op, [f"x{i}" if i else "x", w], [f"x{i + 1}"]) for i, w in enumerate(names)]
     held = tuple(zip(names, weights, strict=True))
-    return _model(nodes, (("x", x), *held), frozenset(names), [f"x{len(weights)}"])
+    model = _model(nodes, (("x", x), *held), frozenset(names), [f"x{len(weights)}"])
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_param = "rows"
+    del model.graph.value_info[:]
+    model.graph.output[0].type.tensor_type.ClearField("shape")
+    return model
 
 
 def _model(

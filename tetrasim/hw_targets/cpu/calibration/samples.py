@@ -9,13 +9,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tetrasim.hw_targets.cpu.calibration.onnx_bench import OpCase, bound_run, chain_of, op_model, op_seconds
+from tetrasim.hw_targets.cpu.calibration.onnx_bench import (
+    OpCase,
+    bound_run,
+    chain_of,
+    op_model,
+    op_seconds,
+    session,
+)
 from tetrasim.hw_targets.cpu.calibration.probe import best_seconds
 from tetrasim.sim.ops.work import Gemm
+
+if TYPE_CHECKING:
+    import onnxruntime as ort
 
 ROWS, COLS = 64, 1024
 VECTOR_OPS = (
@@ -95,19 +106,27 @@ def gemm_case(m: int, k: int, n: int, constant: bool) -> OpCase:
     return OpCase("MatMul", (("a", a), ("b", b)), frozenset("b") if constant else frozenset())
 
 
-def measure_gemms(threads: int, weights: tuple[NDArray[np.float32], ...]) -> tuple[GemmSample, ...]:
-    """Hot, packed and cold products, the cost of the run included; `weights` from `cold_weights`."""
+def measure_gemms(threads: int, chain: ColdChain) -> tuple[GemmSample, ...]:
+    """Hot, packed and cold products, the cost of the run included."""
     found = []
     for shapes, constant in ((HOT, True), (PACKED, False)):
         for m, k, n in shapes:
             seconds = op_seconds(gemm_case(m, k, n, constant), threads, at_least_s=0.1)
             found.append(GemmSample(Gemm(1, m, n, k, constant), False, seconds))
     for m in COLD_ROWS:
-        found.extend(cold_samples(m, weights, threads))
+        found.extend(cold_samples(chain, m))
     return tuple(found)
 
 
-def cold_weights(l3_bytes: int, memory_bytes: int) -> tuple[NDArray[np.float32], ...]:
+@dataclass(frozen=True)
+class ColdChain:
+    """A session over products with different weights, more than the caches hold."""
+
+    session: ort.InferenceSession
+    products: int
+
+
+def cold_chain(l3_bytes: int, memory_bytes: int, threads: int) -> ColdChain:
     """Alternating 768 x 3072 and 3072 x 768, together twelve times the last cache (a sweep still finds a
     part of a smaller set there), at least 128 MB, at most 450 MB and an eighth of the memory. All differ:
     onnxruntime keeps one packed copy of equal weights."""
@@ -115,18 +134,16 @@ def cold_weights(l3_bytes: int, memory_bytes: int) -> tuple[NDArray[np.float32],
     wanted = min(max(12 * l3_bytes, 128 << 20), 450 << 20, memory_bytes // 8)
     pairs = wanted // (2 * 4 * 768 * 3072) + 1
     shapes = ((768, 3072), (3072, 768)) * pairs
-    return tuple(rng.random(s, np.float32) * np.float32(1e-3) for s in shapes)
+    weights = tuple(rng.random(s, np.float32) * np.float32(1e-3) for s in shapes)
+    model = chain_of("MatMul", np.ones((1, 768), np.float32), weights)
+    return ColdChain(session(model.SerializeToString(), threads), len(weights))
 
 
-def cold_samples(m: int, weights: tuple[NDArray[np.float32], ...], threads: int) -> tuple[GemmSample, ...]:
+def cold_samples(chain: ColdChain, m: int) -> tuple[GemmSample, GemmSample]:
     """The mean of one product of the chain, as the two shapes alternate."""
-    x = np.ones((m, 768), np.float32)
-    run = bound_run((("x", x),), chain_of("MatMul", x, weights), threads)
-    seconds = best_seconds(run, 9, 0.4) / len(weights)
-    return (
-        GemmSample(Gemm(1, m, 3072, 768), True, seconds),
-        GemmSample(Gemm(1, m, 768, 3072), True, seconds),
-    )
+    feeds = {"x": np.ones((m, 768), np.float32)}
+    seconds = best_seconds(lambda: chain.session.run(None, feeds), 5, 0.3) / chain.products
+    return GemmSample(Gemm(1, m, 3072, 768), True, seconds), GemmSample(Gemm(1, m, 768, 3072), True, seconds)
 
 
 def best_vectors(passes: Sequence[Sequence[VectorSample]], empty_s: float) -> tuple[VectorSample, ...]:
