@@ -19,6 +19,7 @@ from tetrasim.export.manifest import Check
 from tetrasim.export.phases import Phase, Port, phases_of
 from tetrasim.export.weight_file import Slot
 from tetrasim.models.config import ModelConfig
+from tetrasim.sim.threads import one_thread
 
 Arr = NDArray[Any]
 Feeds = Mapping[str, Arr]
@@ -42,13 +43,18 @@ def check_export(
     Raises:
         ExportMismatchError: for a difference beyond rounding.
     """
+    with one_thread():
+        checks = _compare(config, slots, folder, seed)
+    require(config.name, checks)
+    return tuple(checks)
+
+
+def _compare(config: ModelConfig, slots: Sequence[Slot], folder: Path, seed: int) -> list[Check]:
     module = load_module(config, weight_file.read(folder / weight_file.FILE, slots))
     phases = {phase.name: phase for phase in phases_of(config)}
     rng = np.random.default_rng(seed)
     compare = _decoder if "step" in phases else _encoder
-    checks = compare(config, module, phases, folder, rng)
-    require(config.name, checks)
-    return tuple(checks)
+    return compare(config, module, phases, folder, rng)
 
 
 def require(model: str, checks: Sequence[Check]) -> None:
@@ -100,6 +106,7 @@ def open_onnxruntime(path: Path, phase: Phase) -> Run:
 
     options = ort.SessionOptions()
     options.log_severity_level = 3
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.add_session_config_entry("session.disable_prepacking", "1")
     session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])

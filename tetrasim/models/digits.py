@@ -17,6 +17,7 @@ from tetrasim.errors import UserError
 from tetrasim.models.config import Classifier, Features, ModelConfig
 from tetrasim.models.weights import random_weight
 from tetrasim.models.zoo import resolve
+from tetrasim.sim.threads import one_thread
 
 if TYPE_CHECKING:
     from torch import nn
@@ -91,18 +92,12 @@ def train_digits(
     Raises:
         UserError: a model that does not take digits (features of 64 / tokens, 10 classes).
     """
-    import torch
-
     config = resolve(model)
     _check(config)
     data = load_digits(config.tokens)
     module = _initialised(config, seed)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # the matrices are tiny: waiting for other threads takes longer than the work
-    try:
+    with one_thread():
         _fit(module, config, data, seed, epochs, batch)
-    finally:
-        torch.set_num_threads(threads)
     weights = {name: value.detach().numpy().copy() for name, value in module.named_parameters()}
     return TrainedDigits(
         config,
