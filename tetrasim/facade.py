@@ -275,14 +275,19 @@ class _Shared:
         if self._loaded is None:
             self._loaded = load_model(self._files, self._workload)
         command = command_line(self._model, [setup.preset], self._workload, overrides, self._files.kind)
-        result = simulate_on_target(
-            self._loaded,
-            setup.preset,
-            self._workload,
-            overrides=overrides,
-            numerics=self._numerics,
-            command=command,
-        )
+        try:
+            result = simulate_on_target(
+                self._loaded,
+                setup.preset,
+                self._workload,
+                overrides=overrides,
+                numerics=self._numerics,
+                command=command,
+            )
+        except UserError as refusal:
+            # One of several targets refuses: say which, whatever the target's own message names.
+            where = f"{setup.preset}: {refusal.where}" if refusal.where else setup.preset
+            raise type(refusal)(refusal.what, where=where, hint=refusal.hint) from None
         note = beyond_context(self._files, self._workload)
         if note:
             result = replace(result, warnings=(*result.warnings, note))

@@ -17,7 +17,6 @@ from markupsafe import Markup
 from tetrasim.reports import charts, html_parts, view
 from tetrasim.reports.document import Document
 from tetrasim.sim.result import OpResult, Result
-from tetrasim.units import si
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -48,7 +47,7 @@ def to_html(found: Document) -> str:
     return _template().render(
         title=results[0].model,
         workload=view.workload_text(results[0]),
-        parameters=si(results[0].parameters, "", 4).strip(),
+        parameters=view.parameters_text(results[0]),
         sections=SECTIONS,
         panels=panels,
         command=found.command,

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from tetrasim.reports import view
 from tetrasim.reports.document import Document
 from tetrasim.sim.result import Result
-from tetrasim.units import si
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -23,7 +22,10 @@ def to_text(found: Document, width: int = 160, color: bool = False) -> str:
     stream = io.StringIO()
     console = Console(file=stream, width=width, force_terminal=color, no_color=not color, highlight=False)
     first = found.results[0]
-    console.print(f"[bold]{_plain(first.model)}[/bold]  {_parameters(first)}  {view.workload_text(first)}")
+    console.print(
+    head = f"[bold]{_plain(first.model)}[/bold]  {view.parameters_text(first)} parameters"
+    console.print(f"{head}  {view.workload_text(first)}")
+    )
     console.print(_table(found.results))
     for result in found.results:
         console.print(f"[bold]why {result.preset}[/bold]: {_plain(why(result))}", soft_wrap=True)
@@ -40,10 +42,6 @@ def _plain(text: str) -> str:
     from rich.markup import escape
 
     return escape(text)
-
-
-def _parameters(result: Result) -> str:
-    return f"{si(result.parameters, '', 4).strip()} parameters"
 
 
 def _table(results: tuple[Result, ...]) -> Table:

@@ -91,6 +91,12 @@ def workload_text(result: Result) -> str:
     return ", ".join((*words, f"batch {work.batch}", *dims))
 
 
+def parameters_text(result: Result) -> str:
+    """`124.4 M`, `9,135`."""
+    count = result.parameters
+    return f"{count:,}" if count < 1_000_000 else si(count, "", 4).strip()
+
+
 def ranked(findings: Iterable[Finding]) -> tuple[Finding, ...]:
     """Largest estimated gain first; findings without one keep their order behind."""
     return tuple(sorted(findings, key=lambda f: -(f.gain or 0.0)))
