@@ -14,9 +14,9 @@ import numpy as np
 from tetrasim.hw_targets.gpu.capacity import streamed_bytes
 from tetrasim.hw_targets.gpu.config import GpuConfig, Launch
 from tetrasim.hw_targets.gpu.costs import COMPONENTS, LEVELS, PARTS, Costs, kernel_costs
+from tetrasim.hw_targets.gpu.expand import kernels_of_work
 from tetrasim.hw_targets.gpu.fuse import kernels_of
 from tetrasim.hw_targets.gpu.price import launch_us
-from tetrasim.hw_targets.gpu.unfused import unfused
 from tetrasim.sim.engine.program import Block, Machine, Program, Resource, Task, assemble
 from tetrasim.sim.ir.graph import Graph
 from tetrasim.sim.ops.registry import work_of
@@ -43,7 +43,7 @@ def lower(graph: Graph, config: GpuConfig) -> Program:
     works = [work_of(node) for node in graph.nodes]
     fused = kernels_of(graph, works, config.fusion and config.launch is not Launch.EAGER)
     resident = graph.weight_bytes + graph.state_bytes
-    sequences = [() if w is None else tuple(unfused(w, config)) for w in fused.work]
+    sequences = [() if w is None else tuple(kernels_of_work(w, config)) for w in fused.work]
     unique = {w: i for i, w in enumerate(dict.fromkeys(w for s in sequences for w in s))}
     costs = kernel_costs(list(unique), config, resident)
     link = _link_ps_per_weight_byte(graph, config)

@@ -9,7 +9,7 @@ import numpy as np
 from tetrasim.hw_targets.common.target import Prices
 from tetrasim.hw_targets.gpu.config import GpuConfig, Launch
 from tetrasim.hw_targets.gpu.costs import PARTS, kernel_costs
-from tetrasim.hw_targets.gpu.unfused import unfused
+from tetrasim.hw_targets.gpu.expand import kernels_of_work
 from tetrasim.sim.ops.work import Work, WorkKind
 
 _BOUND = {
@@ -25,7 +25,7 @@ _BOUND = {
 def price(works: Sequence[Work], config: GpuConfig) -> Prices:
     """Latency, energy and what bounds each op. Eager and stream modes add the host's cost per kernel: an op
     timed alone waits for its own launch."""
-    kernels = [tuple(unfused(w, config)) for w in works]
+    kernels = [tuple(kernels_of_work(w, config)) for w in works]
     flat = [k for ks in kernels for k in ks]
     costs = kernel_costs(flat, config, None)
     owner = np.repeat(np.arange(len(works)), [len(ks) for ks in kernels])

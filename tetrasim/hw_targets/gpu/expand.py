@@ -1,0 +1,77 @@
+"""Nodes that run as several kernels.
+
+Attention without a fused kernel (`unfused`, what frameworks ran before FlashAttention): scores, softmax and
+weighted sum through memory, every pair computed whether masked or not. A framework that runs op by op
+(`eager`) scales and masks the scores in kernels of their own, copies the heads together afterwards, and
+composes the tanh form of GELU from eight element-wise kernels (Hugging Face's NewGELUActivation; NeuSight's
+op traces list them).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tetrasim.hw_targets.gpu.config import AttentionSchedule, GpuConfig, Launch
+from tetrasim.sim.ops.work import AttentionShape, Gemm, Operand, Vector, Work, WorkKind
+
+_COMPOSED_GELU = (
+    ("pow", 1),
+    ("mul", 1),
+    ("add", 2),
+    ("mul", 1),
+    ("tanh", 1),
+    ("add", 1),
+    ("mul", 1),
+    ("mul", 2),
+)  # fmt: skip  op kind, tensors read
+
+
+def kernels_of_work(work: Work, config: GpuConfig) -> Iterator[Work]:
+    """The kernels that run `work`: most often itself."""
+    eager = config.launch is Launch.EAGER
+    auto_unfused = eager and config.attention is AttentionSchedule.AUTO
+    if work.attention is not None and (config.attention is AttentionSchedule.UNFUSED or auto_unfused):
+        yield from _attention(work, work.attention, eager)
+    elif eager and _is_composed_gelu(work):
+        x = work.writes[0]
+        for kind, reads in _COMPOSED_GELU:
+            yield _elementwise(x, (x,) * reads, kind)
+    else:
+        yield work
+
+
+def _attention(work: Work, a: AttentionShape, eager: bool) -> Iterator[Work]:
+    """q k^T, scaling, mask, softmax, p v."""
+    query, key, value, *rest = work.reads
+    scores = a.batch * a.heads * a.q_len * a.kv_len
+    middle = Operand(scores, query.bits, query.kind)
+    batch = a.batch * a.heads
+    first = Gemm(batch, a.q_len, a.kv_len, a.head_dim, weight_is_b=False)
+    yield Work("MatMul", WorkKind.GEMM, (query, key), (middle,), first)
+    masked = a.causal and a.q_len > 1
+    softmax = [("max", scores), ("add", 2 * scores), ("exp", scores), ("div", scores)]
+    if eager:
+        yield _elementwise(middle, (middle,), "div")
+        if masked or rest:
+            yield _elementwise(middle, (middle, *rest), "select" if masked else "add")
+        rest = []
+    else:
+        softmax.append(("mul", scores))
+    rows = Vector(batch * a.q_len, a.kv_len, tuple(softmax), reduces=True)
+    yield Work("Softmax", WorkKind.VECTOR, (middle, *rest), (middle,), vector=rows)
+    second = Gemm(batch, a.q_len, a.v_head_dim, a.kv_len, weight_is_b=False)
+    yield Work("MatMul", WorkKind.GEMM, (middle, value), work.writes, second)
+    if eager:
+        yield Work("Contiguous", WorkKind.MOVE, work.writes, work.writes)
+
+
+def _is_composed_gelu(work: Work) -> bool:
+    if work.vector is None or work.vector.reduces or len(work.reads) != 1:
+        return False
+    kinds = {kind for kind, _ in work.vector.ops}
+    return {"tanh", "mul", "add"} <= kinds
+
+
+def _elementwise(result: Operand, reads: tuple[Operand, ...], kind: str) -> Work:
+    vector = Vector(1, result.elements, ((kind, result.elements),))
+    return Work(kind, WorkKind.VECTOR, reads, (result,), vector=vector)
