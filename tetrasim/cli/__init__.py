@@ -19,6 +19,9 @@ TRACEBACK_VARIABLE = "TETRASIM_TRACEBACK"
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the process's exit code is returned (the console script passes it to `sys.exit`)."""
+    # Before numpy is imported: the emulated numerics then add in one order on every machine, and do not
+    # fight for cores with whatever else runs.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     argv = list(sys.argv[1:] if arguments is None else arguments)
     try:
         return _dispatch(argv)

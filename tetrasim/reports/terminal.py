@@ -22,10 +22,8 @@ def to_text(found: Document, width: int = 160, color: bool = False) -> str:
     stream = io.StringIO()
     console = Console(file=stream, width=width, force_terminal=color, no_color=not color, highlight=False)
     first = found.results[0]
-    console.print(
     head = f"[bold]{_plain(first.model)}[/bold]  {view.parameters_text(first)} parameters"
     console.print(f"{head}  {view.workload_text(first)}")
-    )
     console.print(_table(found.results))
     for result in found.results:
         console.print(f"[bold]why {result.preset}[/bold]: {_plain(why(result))}", soft_wrap=True)
