@@ -4,10 +4,9 @@ Laws and where they come from (errors: `validate.py`):
 - a constant product takes a DSP with a probability that grows with its width (powers of two, zeros and narrow
   weights become shifts and LUT adders): interpolated from Vivado HLS csynth rows of fully unrolled dense
   layers;
-- a product that stays in LUTs takes about `bits`**2 / 2 LUTs for its partial products and the adder behind it
-  one LUT per bit (carry chains);
+- an adder takes 0.78 LUT per bit of the sum, a product that stays in LUTs 0.36 LUT per bit pair;
 - a table of 2**a entries of 18 bits takes one BRAM18 per 1024 entries; a FIFO follows `fifo_bram18`.
-Dense layers inside the domain of the synthesised rows use the fitted model of `fit/` instead.
+Dense layers inside the domain of the synthesised rows use the fitted model of `dense_model.py` instead.
 """
 
 from __future__ import annotations
@@ -74,15 +73,17 @@ def dsp_per_product(bits_a: int, bits_b: int) -> float:
 
 
 @lru_cache(maxsize=4096)
-def constant_products(products: float, n_in: int, bits: int, weight_bits: int) -> Cost:
+def constant_products(products: float, bits: int, weight_bits: int) -> Cost:
     """Fully unrolled products by constants with their adder tree (reuse 1)."""
     points = np.array(DSP_SHARE)
     share = float(np.interp(min(bits, weight_bits), points[:, 0], points[:, 1]))
     dsp = share * products * dsp_per_product(bits, weight_bits)
-    in_fabric = products * (1 - share)
-    # csynth rows: 7 LUT per product at 2 bits, 15 at 4, 27 at 6 and 8
-    lut = in_fabric * (1.1 * bits * weight_bits / 2 + bits) + products * share * (bits + weight_bits) * 0.9
-    return Cost(lut=lut, ff=products / max(n_in, 1) * (bits + weight_bits + log2(max(n_in, 2))) * 2, dsp=dsp)
+    width = (bits + weight_bits) / 2
+    # fitted to the 36 reuse-1 csynth rows (validate.py prints the error): an adder per product, and partial
+    # products in LUTs for those without a DSP
+    adders = 0.78 * products * (2 * width + 2)
+    lut = adders + products * (1 - share) * min(0.36 * width**2, 29.0)
+    return Cost(lut=lut, ff=products * (0.75 + 0.2 * width), dsp=dsp)
 
 
 @lru_cache(maxsize=4096)
