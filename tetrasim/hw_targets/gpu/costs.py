@@ -61,13 +61,19 @@ class Costs:
     energy_pj: NDArray[np.float64]  # [R, COMPONENTS] dynamic
 
 
-def kernel_costs(works: Sequence[Work], config: GpuConfig, resident_bytes: int | None) -> Costs:
+def kernel_costs(
+    works: Sequence[Work],
+    config: GpuConfig,
+    resident_bytes: int | None,
+    counts: Sequence[int] | None = None,
+) -> Costs:
     """Price every work as one kernel.
 
     Args:
         works: kernels (fused chains are one work already); VIEW works cost nothing.
         config: the device.
         resident_bytes: weights plus state of the model the kernels belong to; None prices each op alone.
+        counts: how often the model runs each work; None: once.
 
     Raises:
         UserError: the device has no unit for a format.
@@ -88,7 +94,8 @@ def kernel_costs(works: Sequence[Work], config: GpuConfig, resident_bytes: int |
             )
             raw[at] = out[:, :5]
     energy[:, 2] = dram * fit.power.dram_pj_per_byte
-    time = stretched_us(raw[:, 0], energy.sum(axis=1), device.headroom_w, fit.power, not alone)
+    times = None if alone else np.array(counts or [1] * len(works), dtype=np.float64)
+    time = stretched_us(raw[:, 0], energy.sum(axis=1), device.headroom_w, fit.power, times)
     _, energy[:, 3] = drawn_pj(time, energy.sum(axis=1), fit.power)
     energy[:, :3] *= (time / (time + fit.power.ramp_us))[:, None]
     limit_pj = device.headroom_w * time * 1e6  # the limiter keeps the board at its limit

@@ -7,6 +7,7 @@ then launch bound, which the timeline shows as GPU tasks held by host tasks.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -44,8 +45,9 @@ def lower(graph: Graph, config: GpuConfig) -> Program:
     fused = kernels_of(graph, works, config.fusion and config.launch is not Launch.EAGER)
     resident = graph.weight_bytes + graph.state_bytes
     sequences = [() if w is None else tuple(kernels_of_work(w, config)) for w in fused.work]
-    unique = {w: i for i, w in enumerate(dict.fromkeys(w for s in sequences for w in s))}
-    costs = kernel_costs(list(unique), config, resident)
+    counted = Counter(w for s in sequences for w in s)
+    unique = {w: i for i, w in enumerate(counted)}
+    costs = kernel_costs(list(counted), config, resident, list(counted.values()))
     link = _link_ps_per_weight_byte(graph, config)
     known: dict[tuple[int, ...], Block] = {(): Block()}  # equal kernels share a block: assembled once
     blocks: list[Block] = []

@@ -142,7 +142,7 @@ def predict(
     fit = fit or calibration(config.calibration)
     device = device_of(config)
     time, dynamic = _kernels(measured, device, fit, schedules)
-    time = stretched_us(time, dynamic, device.headroom_w, fit.power, sustained=False)
+    time = stretched_us(time, dynamic, device.headroom_w, fit.power, None)
     drawn, running = drawn_pj(time, dynamic, fit.power)
     power = config.power.idle_w + np.minimum((drawn + running) * 1e-6 / time, device.headroom_w)
     host, products = config.host, isinstance(measured.rows, gemm.GemmRows)

@@ -4,8 +4,9 @@ Board power while a kernel runs = idle + `base_w` + what the kernel does: `activ
 per executed flop (padding counts) and per DRAM byte. Short kernels draw less than their work would: the
 dynamic part grows as t / (t + `ramp_us`), as board power measured under back-to-back replay shows.
 When a kernel would draw more than the board limit, the clock drops; voltage drops with it, so the time
-stretches by less than the excess (`stretch_exponent` 1: by all of it). The limiter averages over time, so
-that bursts run at full clock: a kernel of length t is stretched in the proportion t / (t + `response_us`).
+stretches by less than the excess (`stretch_exponent` 1: by all of it). The limiter averages over time: a
+kernel of length t that is timed alone is stretched in the proportion t / (t + `response_us`), and in a model
+the average over all its kernels has to stay below the limit.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ def stretched_us(
     dynamic_pj: NDArray[np.float64],
     headroom_w: float,
     fit: PowerFit,
-    sustained: bool,
+    counts: NDArray[np.float64] | None,
 ) -> NDArray[np.float64]:
     """Kernel times under the power limit.
 
@@ -49,14 +50,21 @@ def stretched_us(
         dynamic_pj: energy of flops and bytes of each kernel.
         headroom_w: board limit less idle power.
         fit: the device.
-        sustained: the load goes on around the kernel (a whole model), so the limiter has responded.
+        counts: how often each kernel runs in the model, over which the limiter averages: hungry kernels take
+            what frugal ones leave. None: every kernel is replayed alone, and the limiter responds to it.
     """
     busy = np.maximum(time_us, 1e-9)
     headroom = max(headroom_w - fit.base_w - fit.active_w, 0.1 * headroom_w)
-    excess = np.maximum(dynamic_pj * 1e-6 / headroom / busy, 1.0)
-    added = busy * (excess**fit.stretch_exponent - 1.0)
-    share = 1.0 if sustained else busy / (busy + fit.response_us)
-    return np.asarray(time_us + added * share)
+
+    def stretch(time: NDArray[np.float64], energy: NDArray[np.float64]) -> NDArray[np.float64]:
+        excess = np.maximum(energy * 1e-6 / headroom / time, 1.0)
+        return np.asarray(time * (excess**fit.stretch_exponent - 1.0))
+
+    added = stretch(busy, dynamic_pj)
+    if counts is None:
+        return np.asarray(time_us + added * busy / (busy + fit.response_us))
+    whole = stretch(np.array([counts @ busy]), np.array([counts @ dynamic_pj]))[0]
+    return np.asarray(time_us + added * min(whole / max(float(counts @ added), 1e-9), 1.0))
 
 
 def drawn_pj(
