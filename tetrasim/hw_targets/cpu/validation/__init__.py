@@ -1,0 +1,1 @@
+"""Committed measurements of processors, and the graphs and ops that they were taken on."""
