@@ -23,7 +23,7 @@ from tetrasim.sim.ops.rounding import EXACT
 
 _NOWHERE = Source()
 # What attributes and shapes of a damaged or hostile file provoke in arithmetic on them
-_MALFORMED = (ValueError, IndexError, KeyError, TypeError, OverflowError, ZeroDivisionError)
+MALFORMED = (ValueError, IndexError, KeyError, TypeError, OverflowError, ZeroDivisionError, AssertionError)
 _TABLE_ELEMENTS = 1 << 16  # a table computed from small weights (rotary angles) may be larger than they are
 EAGER_ELEMENTS = 1 << 22  # larger constants are evaluated when asked for
 _KEEP_ON_WEIGHTS = ("Gather", "GatherElements", "GatherND", "Identity")
@@ -90,7 +90,7 @@ class Builder:
             if alias is not None:
                 return (alias,)
             return self._append(op, data, outputs, types, pin(op, types, known), source, name)
-        except _MALFORMED as error:
+        except MALFORMED as error:
             raise UserError(f"{op} is malformed: {error}", where=where) from error
         except ShapeError as error:
             shapes = ", ".join("-" if v is None else f"{v.name}: {v.type}" for v in inputs)
@@ -279,7 +279,7 @@ def no_op(
 
 def scalar_of(value: Value | None) -> float | None:
     """The number of a one-element float or integer constant."""
-    if value is None or value.role is not Role.CONSTANT or value.type.elements != 1 or value.data is None:
+    if value is None or value.type.elements != 1 or value.data is None:
         return None
     return float(value.data.load().reshape(-1)[0])
 

@@ -155,4 +155,6 @@ def _at(family: GraphFamily, context: int) -> Graph:
     )
     # The structure is the same at every context: hand the edges on rather than derive them again.
     graph.__dict__["predecessors"] = base.predecessors
+    if not any(v in moved for v in base.weights):
+        graph.__dict__["weights"] = base.weights
     return graph

@@ -192,11 +192,11 @@ class Graph:
         """Weights in order of first use, each once (a tied embedding counts once)."""
         return tuple(v for v in self.values() if v.role is Role.WEIGHT)
 
-    @property
+    @cached_property
     def weight_bytes(self) -> int:
         return sum(v.type.nbytes for v in self.weights)
 
-    @property
+    @cached_property
     def state_bytes(self) -> int:
         """Bytes of state after this run."""
         return sum(s.after.type.nbytes for s in self.states)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from tetrasim.errors import UnsupportedOpError, UserError
 from tetrasim.sim.ir.attributes import parse_attrs, subgraphs
-from tetrasim.sim.ir.builder import Builder, known_array
+from tetrasim.sim.ir.builder import MALFORMED, Builder, known_array
 from tetrasim.sim.ir.canonical import canonical
 from tetrasim.sim.ir.dims import check_dims, evaluate, symbols_of
 from tetrasim.sim.ir.family import GraphFamily, constant_family, family_from
@@ -129,7 +129,7 @@ def _load_initializers(model: onnx.ModelProto, path: Path, builder: Builder, env
     for proto in model.graph.initializer:
         type = initializer_type(proto)
         external = is_external(proto)
-        weight = type.elements > 1 and (
+        weight = bool(type.shape) and (
             type.kind in (Kind.FLOAT, Kind.BFLOAT) or (type.bits <= 8 and type.kind is not Kind.BOOL)
         )
         data: Data | None = None
@@ -193,9 +193,13 @@ class _Walker:
         if proto.op_type == "If":
             self._branch(proto, inputs)
             return
-        attrs = parse_attrs(proto)
         source = Source((proto.name,) if proto.name else (), module_path(proto))
-        outputs = canonical(self.builder, proto, inputs, attrs, source, self.opset)
+        try:
+            attrs = parse_attrs(proto)
+            outputs = canonical(self.builder, proto, inputs, attrs, source, self.opset)
+        except MALFORMED as error:
+            where = f"node '{proto.name or proto.op_type}'"
+            raise UserError(f"{proto.op_type} is malformed: {error!r}", where=where) from error
         for name, value in zip(proto.output, outputs, strict=False):
             self.env[name] = value
 

@@ -150,7 +150,7 @@ def helper(
 
 def scalar(value: Value | None) -> float | None:
     """The number of a one-element constant."""
-    if value is None or value.role is not Role.CONSTANT or value.type.elements != 1 or value.data is None:
+    if not is_parameter(value) or value is None or value.type.elements != 1 or value.data is None:
         return None
     return float(value.data.load().reshape(-1)[0])
 
