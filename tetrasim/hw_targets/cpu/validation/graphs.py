@@ -6,9 +6,10 @@ error needs neither torch nor weights.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from tetrasim.sim.ir.graph import Graph, Node, Role, State, TensorType, Value
+from tetrasim.sim.ir.graph import Attr, Graph, Node, Role, State, TensorType, Value
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +32,17 @@ class _Builder:
     nodes: list[Node] = field(default_factory=list)
     states: list[State] = field(default_factory=list)
 
-    def add(self, op: str, inputs: tuple[Value, ...], shape: tuple[int, ...], role: Role = Role.ACTIVATION,
-            **attrs: int | float | str) -> Value:  # fmt: skip
+    def add(
+        self,
+        op: str,
+        inputs: tuple[Value, ...],
+        shape: tuple[int, ...],
+        attrs: Mapping[str, Attr] | None = None,
+        role: Role = Role.ACTIVATION,
+    ) -> Value:
         name = f"{op}.{len(self.nodes)}"
         out = Value(name, TensorType(shape), role)
-        self.nodes.append(Node(name, op, inputs, (out,), attrs))
+        self.nodes.append(Node(name, op, inputs, (out,), attrs or {}))
         return out
 
     def weight(self, name: str, *shape: int) -> Value:
@@ -49,7 +56,7 @@ class _Builder:
     def norm(self, x: Value) -> Value:
         d = x.type.shape[-1]
         ins = (x, self.weight("g", d), self.weight("c", d))
-        return self.add("LayerNormalization", ins, x.type.shape, axis=-1)
+        return self.add("LayerNormalization", ins, x.type.shape, {"axis": -1})
 
 
 def transformer(e: Encoder) -> Graph:
@@ -64,7 +71,9 @@ def transformer(e: Encoder) -> Graph:
     if e.vocabulary:
         last = at
         if e.tokens > 1:
-            last = b.add("Slice", (at,), (1, 1, e.width), axes=1, starts=e.tokens - 1, ends=e.tokens, steps=1)
+            last = b.add(
+                "Slice", (at,), (1, 1, e.width), {"axes": 1, "starts": e.tokens - 1, "ends": e.tokens}
+            )
         at = b.add("MatMul", (last, b.weight("head", e.width, e.vocabulary)), (1, 1, e.vocabulary))
     states = tuple(b.states)
     graph = Graph(
@@ -86,7 +95,7 @@ def _block(b: _Builder, x: Value, e: Encoder, index: int) -> Value:
         x = b.norm(x)
     h = x if e.post_norm else b.norm(x)
     up = b.linear(h, e.ffn)
-    down = b.linear(b.add("Gelu", (up,), up.type.shape, approximate=e.approximate), e.width)
+    down = b.linear(b.add("Gelu", (up,), up.type.shape, {"approximate": e.approximate}), e.width)
     x = b.add("Add", (x, down), x.type.shape)
     return b.norm(x) if e.post_norm else x
 
@@ -94,12 +103,12 @@ def _block(b: _Builder, x: Value, e: Encoder, index: int) -> Value:
 def _attention(b: _Builder, h: Value, e: Encoder, index: int) -> Value:
     shape = (1, e.tokens, e.heads, e.width // e.heads)
     q, k, v = (b.add("Reshape", (b.linear(h, e.width),), shape) for _ in "qkv")
-    layout = {"q_layout": "bshd", "k_layout": "bshd", "v_layout": "bshd"}
+    layout: dict[str, Attr] = {f"{n}_layout": "bshd" for n in "qkvo"}
     if e.past:
         k, v = (_cached(b, x, e, f"{n}.{index}") for n, x in (("key", k), ("value", v)))
         layout |= {"k_layout": "bhsd", "v_layout": "bhsd"}
     causal = 1 if e.vocabulary and not e.past else 0
-    out = b.add("Attention", (q, k, v), shape, causal=causal, o_layout="bshd", **layout)
+    out = b.add("Attention", (q, k, v), shape, {**layout, "causal": causal})
     return b.add("Reshape", (out,), (1, e.tokens, e.width))
 
 
@@ -108,6 +117,6 @@ def _cached(b: _Builder, x: Value, e: Encoder, name: str) -> Value:
     past = Value(f"past.{name}", TensorType((1, e.heads, e.past, d)), Role.STATE)
     new = b.add("Reshape", (x,), (1, e.heads, e.tokens, d))
     shape = (1, e.heads, e.past + e.tokens, d)
-    present = b.add("KVAppend", (past, new), shape, Role.STATE, axis=2)
+    present = b.add("KVAppend", (past, new), shape, {"axis": 2}, Role.STATE)
     b.states.append(State(past, present))
     return present
