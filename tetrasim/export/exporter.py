@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -78,32 +80,61 @@ def export_model(
     if use_cache and (target / MANIFEST).is_file():
         cache.mark_used(target)
         return ExportedModel(target, read_manifest(target), cached=True)
+    job = _Job(config, mode, seed, given, check, key)
     with cache.new_folder(target, replace=not use_cache) as folder:
-        slots, files = _write_graphs(config, mode, folder)
-        if mode != "none":
-            from tetrasim.export import weight_file
-
-            weight_file.write(folder / weight_file.FILE, slots, seed, given)
-        checks, note = _checks(config, slots, folder, mode, check)
-        manifest = Manifest(
-            schema=SCHEMA,
-            model=config.name,
-            title=config.title,
-            parameters=count_parameters(config).total,
-            architecture=config.architecture,
-            longest=config.longest,
-            weights={"none": "absent", "random": f"random seed {seed}"}.get(mode, mode),
-            weights_file="" if mode == "none" else "weights.bin",
-            key=key,
-            phases=files,
-            checks=checks,
-            checks_note=note,
-            packages=cache.package_versions(),
-        )
-        write_manifest(folder, manifest)
+        write_manifest(folder, _fill(job, folder))
     if output is None:
         cache.prune(keep=target)
     return ExportedModel(target, read_manifest(target))
+
+
+@dataclass(frozen=True, eq=False)
+class _Job:
+    """What is exported: `mode` is "random", "none" or "given"."""
+
+    config: ModelConfig
+    mode: str
+    seed: int
+    given: Mapping[str, NDArray[np.float32]] | None
+    check: bool
+    key: str
+
+
+def _fill(job: _Job, folder: Path) -> Manifest:
+    """Write graphs and weights into `folder`, the weights while the graphs are traced, and check them."""
+    from tetrasim.export import weight_file
+
+    config = job.config
+    slots = _slots(config)
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        pending = None
+        if job.mode != "none":
+            path = folder / weight_file.FILE
+            pending = pool.submit(weight_file.write, path, slots, job.seed, job.given)
+        files = _write_graphs(config, slots, folder, with_weights=pending is not None)
+        if pending is not None:
+            pending.result()
+    checks: tuple[Check, ...] = ()
+    note = "the weights are absent" if pending is None else "not asked for"
+    if pending is not None and job.check:
+        from tetrasim.export.check import check_export
+
+        checks, note = check_export(config, slots, folder), ""
+    return Manifest(
+        schema=SCHEMA,
+        model=config.name,
+        title=config.title,
+        parameters=count_parameters(config).total,
+        architecture=config.architecture,
+        longest=config.longest,
+        weights={"none": "absent", "random": f"random seed {job.seed}"}.get(job.mode, job.mode),
+        weights_file="" if pending is None else weight_file.FILE,
+        key=job.key,
+        phases=files,
+        checks=checks,
+        checks_note=note,
+        packages=cache.package_versions(),
+    )
 
 
 def _weights_mode(config: ModelConfig, weights: Weights) -> str:
@@ -147,19 +178,32 @@ def parameter_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     return {name: tuple(value.shape) for name, value in build(config).named_parameters()}
 
 
+def _slots(config: ModelConfig) -> tuple[Slot, ...]:
+    """The weight file's layout: linear layers transposed, as the graphs multiply by them."""
+    from torch import nn
+
+    from tetrasim.export import weight_file
+    from tetrasim.models.transformer import build
+
+    module = build(config)
+    shapes = {name: tuple(value.shape) for name, value in module.named_parameters()}
+    linear = {f"{name}.weight" for name, part in module.named_modules() if isinstance(part, nn.Linear)}
+    return weight_file.lay_out(shapes, linear & set(shapes))
+
+
 def _write_graphs(
-    config: ModelConfig, mode: str, folder: Path
-) -> tuple[tuple[Slot, ...], tuple[PhaseFile, ...]]:
+    config: ModelConfig, slots: Sequence[Slot], folder: Path, *, with_weights: bool
+) -> tuple[PhaseFile, ...]:
     from tetrasim.export import weight_file
 
     phases = phases_of(config)
     models = [_trace(config, phase) for phase in phases]
-    slots = weight_file.lay_out(parameter_shapes(config), weight_file.foldable_transposes(models))
-    files = [
-        save_graph(config.name, phase, model, slots, folder, with_weights=mode != "none")
+    unread = {slot.name for slot in slots if slot.transposed} - weight_file.foldable_transposes(models)
+    assert not unread, f"stored transposed, but not read so by the graphs: {sorted(unread)}"
+    return tuple(
+        save_graph(config.name, phase, model, slots, folder, with_weights=with_weights)
         for phase, model in zip(phases, models, strict=True)
-    ]
-    return slots, tuple(files)
+    )
 
 
 def save_graph(
@@ -213,18 +257,6 @@ def _rename_tied(model: ir.Model) -> None:
     if table is not None:
         table.name = "embedding.token.weight"
         model.graph.initializers["embedding.token.weight"] = table
-
-
-def _checks(
-    config: ModelConfig, slots: tuple[Slot, ...], folder: Path, mode: str, wanted: bool
-) -> tuple[tuple[Check, ...], str]:
-    if mode == "none":
-        return (), "the weights are absent"
-    if not wanted:
-        return (), "not asked for"
-    from tetrasim.export.check import check_export
-
-    return check_export(config, slots, folder), ""
 
 
 def describe(exported: ExportedModel) -> dict[str, object]:

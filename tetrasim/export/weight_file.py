@@ -51,15 +51,21 @@ def lay_out(shapes: Mapping[str, tuple[int, ...]], transposed: set[str]) -> tupl
 
 
 def foldable_transposes(models: Sequence[ir.Model]) -> set[str]:
-    """Matrices that every graph reads only through Transpose."""
+    """Matrices that every graph reads only transposed, by Transpose or inside Gemm."""
     plain: set[str] = set()
     turned: set[str] = set()
     for model in models:
         for name, value in model.graph.initializers.items():
             for use in value.uses():
                 matrix = value.shape is not None and len(value.shape) == 2
-                (turned if matrix and use.node.op_type == "Transpose" else plain).add(name)
+                (turned if matrix and _turns(use.node, use.idx) else plain).add(name)
     return turned - plain
+
+
+def _turns(node: ir.Node, index: int) -> bool:
+    if node.op_type == "Gemm":
+        return index == 1 and node.attributes.get_int("transB", 0) == 1
+    return node.op_type == "Transpose"
 
 
 def attach(model: ir.Model, slots: Sequence[Slot], folder: Path) -> None:
@@ -83,6 +89,9 @@ def attach(model: ir.Model, slots: Sequence[Slot], folder: Path) -> None:
         )
         if slot.transposed:
             for use in tuple(value.uses()):
+                if use.node.op_type == "Gemm":
+                    use.node.attributes["transB"] = ir.AttrInt64("transB", 0)
+                    continue
                 ir.convenience.replace_all_uses_with(use.node.outputs[0], value)
                 model.graph.remove(use.node, safe=True)
 
