@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
 
 import fake
@@ -47,3 +48,12 @@ def test_why_sums_small_parts_up_and_still_reaches_100() -> None:
 )
 def test_error_range(low: float | None, high: float | None, text: str) -> None:
     assert view.error_range(Metric(1.0, "ns", low, high)) == text
+
+
+def test_labels_say_what_differs() -> None:
+    a, b = fake.result("gpu/t4"), fake.result("pim/aim")
+    assert view.labels((a, b)) == ("gpu/t4", "pim/aim")
+    assert view.labels((a, a)) == ("gpu/t4 #1", "gpu/t4 #2")
+    assert view.labels((a, replace(a, model="bert"))) == ("gpt2-small gpu/t4", "bert gpu/t4")
+    longer = replace(a, workload=replace(a.workload, generate=99))
+    assert view.labels((a, longer))[1] == "gpu/t4 (prompt 32, generate 99, batch 1)"

@@ -66,7 +66,7 @@ def help_text() -> str:
 
 
 def _first_line(file: Path) -> str:
-    """First sentence of a module's docstring, read as text: importing it would cost its dependencies."""
+    """First paragraph of a module's docstring, read as text: importing it would cost its dependencies."""
     with file.open(encoding="utf-8") as stream:
-        text = stream.readline()
-    return text.strip().strip('"').strip()
+        head = "".join(next(stream, "") for _ in range(4))
+    return " ".join(head.removeprefix('"""').partition('"""')[0].partition("\n\n")[0].split())

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import NoneType
 
-Cell = str | int | float | bool
+Cell = str | int | float | bool | None
 Row = dict[str, Cell]
 
 
@@ -15,7 +16,7 @@ def text(rows: Sequence[Row]) -> str:
     columns = list(rows[0])
     cells = [[_show(row[name]) for name in columns] for row in rows]
     widths = [max(len(name), *(len(line[i]) for line in cells)) for i, name in enumerate(columns)]
-    right = [all(isinstance(row[name], (int, float)) for row in rows) for name in columns]
+    right = [all(isinstance(row[name], (int, float, NoneType)) for row in rows) for name in columns]
 
     def line(parts: Sequence[str]) -> str:
         padded = (p.rjust(w) if r else p.ljust(w) for p, w, r in zip(parts, widths, right, strict=True))
@@ -25,6 +26,8 @@ def text(rows: Sequence[Row]) -> str:
 
 
 def _show(value: Cell) -> str:
+    if value is None:
+        return ""
     if isinstance(value, bool):
         return "yes" if value else "no"
     return f"{value:.4g}" if isinstance(value, float) else str(value)

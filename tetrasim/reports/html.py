@@ -8,6 +8,7 @@ keep the rows with the largest share of the time (the rest stays in `ops.csv`) s
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ from markupsafe import Markup
 
 from tetrasim.reports import charts, html_parts, view
 from tetrasim.reports.document import Document
+from tetrasim.sim.metric import Metric
 from tetrasim.sim.result import OpResult, Result
 
 if TYPE_CHECKING:
@@ -42,24 +44,26 @@ SECTIONS = (
 def to_html(found: Document) -> str:
     """The page of one or several results."""
     results = found.results
-    panels = [html_parts.panel(r) for r in results]
-    rows = _rows(results)
+    labels = view.labels(results)
+    named = list(zip(labels, results, strict=True))
+    panels = [html_parts.panel(result, label) for label, result in named]
+    rows = _rows(named)
     return _template().render(
-        title=results[0].model,
+        title=" and ".join(dict.fromkeys(r.model for r in results)),
         workload=view.workload_text(results[0]),
         parameters=view.parameters_text(results[0]),
         sections=SECTIONS,
         panels=panels,
         command=found.command,
-        latency_bars=charts.bars(_latency_bars(results), "Latency of every target"),
-        energy_bars=charts.bars(_energy_bars(results), "Energy of every target"),
-        token_bars=charts.bars(_token_bars(results), "Time per token of every target")
+        latency_bars=charts.bars(_latency_bars(named), "Latency of every target"),
+        energy_bars=charts.bars(_energy_bars(named), "Energy of every target"),
+        token_bars=charts.bars(_token_bars(named), "Time per token of every target")
         if any(r.generation and r.generation.mean_token for r in results)
         else None,
         error_range=view.error_range,
         ranked=view.ranked,
         dropped=sum(len(r.ops) for r in results) - len(rows),
-        presets=[r.preset for r in results],
+        labels=labels,
         phases=list(dict.fromkeys(op.phase for r in results for op in r.ops)),
         ops_json=_island(rows),
         style=_asset("style.css"),
@@ -87,42 +91,27 @@ def _asset(name: str) -> Markup:
     return Markup((_HERE / name).read_text(encoding="utf-8"))
 
 
-def _latency_bars(results: tuple[Result, ...]) -> list[charts.Bar]:
-    best = min(r.latency.value for r in results)
+_Named = tuple[str, Result]
+
+
+def _latency_bars(named: Sequence[_Named]) -> list[charts.Bar]:
+    return _bars([(label, r.latency, view.time_text(r.latency)) for label, r in named])
+
+
+def _energy_bars(named: Sequence[_Named]) -> list[charts.Bar]:
+    return _bars([(label, r.energy, view.energy_text(r.energy)) for label, r in named])
+
+
+def _token_bars(named: Sequence[_Named]) -> list[charts.Bar]:
+    metrics = [(label, r.generation.mean_token) for label, r in named if r.generation]
+    return _bars([(label, m, view.time_text(m)) for label, m in metrics if m is not None])
+
+
+def _bars(rows: Sequence[tuple[str, Metric, str]]) -> list[charts.Bar]:
+    """The smallest is the best: the others say how many times more they are."""
+    best = min(metric.value for _, metric, _ in rows)
     return [
-        charts.Bar(
-            r.preset,
-            r.latency.value,
-            f"{view.time_text(r.latency)}{_ratio(r.latency.value, best)}",
-            r.latency.low,
-            r.latency.high,
-        )
-        for r in results
-    ]
-
-
-def _energy_bars(results: tuple[Result, ...]) -> list[charts.Bar]:
-    best = min(r.energy.value for r in results)
-    return [
-        charts.Bar(
-            r.preset,
-            r.energy.value,
-            f"{view.energy_text(r.energy)}{_ratio(r.energy.value, best)}",
-            r.energy.low,
-            r.energy.high,
-        )
-        for r in results
-    ]
-
-
-def _token_bars(results: tuple[Result, ...]) -> list[charts.Bar]:
-    metrics = [
-        (r.preset, r.generation.mean_token) for r in results if r.generation and r.generation.mean_token
-    ]
-    best = min(m.value for _, m in metrics)
-    return [
-        charts.Bar(name, m.value, f"{view.time_text(m)}{_ratio(m.value, best)}", m.low, m.high)
-        for name, m in metrics
+        charts.Bar(label, m.value, f"{text}{_ratio(m.value, best)}", m.low, m.high) for label, m, text in rows
     ]
 
 
@@ -130,29 +119,21 @@ def _ratio(value: float, best: float) -> str:
     return f"  ({value / best:.3g}×)" if best and value > best else ""
 
 
-def _rows(results: tuple[Result, ...]) -> list[tuple[Result, OpResult]]:
+def _rows(named: Sequence[_Named]) -> list[tuple[str, OpResult]]:
     """Graph order; of more than MAX_ROWS the ones that take the most time are kept."""
-    rows = [(r, op) for r in results for op in r.ops]
+    rows = [(label, op) for label, r in named for op in r.ops]
     if len(rows) <= MAX_ROWS:
         return rows
     keep = set(sorted(range(len(rows)), key=lambda i: (-rows[i][1].time_fraction, i))[:MAX_ROWS])
     return [row for i, row in enumerate(rows) if i in keep]
 
 
-def _island(rows: list[tuple[Result, OpResult]]) -> Markup:
+def _island(rows: Sequence[tuple[str, OpResult]]) -> Markup:
     """Rows as arrays with interned names. `<` is escaped, so no name can close the script element."""
     strings: dict[str, int] = {}
     out = []
-    for result, op in rows:
-        names = (
-            result.preset,
-            op.phase,
-            op.op,
-            op.module or op.node,
-            op.shape,
-            op.bound_by,
-            " ".join(op.onnx),
-        )
+    for label, op in rows:
+        names = (label, op.phase, op.op, op.module or op.node, op.shape, op.bound_by, " ".join(op.onnx))
         cells: list[int | float] = [strings.setdefault(name, len(strings)) for name in names]
         cells += [_short(op.time_ns), _short(op.time_fraction), _short(op.energy_pj), op.macs, op.bytes]
         out.append([*cells, _short(op.arithmetic_intensity)])

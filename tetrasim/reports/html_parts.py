@@ -48,6 +48,7 @@ class Gauge:
 class Panel:
     """Everything one target contributes to the page."""
 
+    label: str
     result: Result
     latency: str
     latency_range: str
@@ -95,13 +96,14 @@ def stack(label: str, shares: Sequence[Share], palette: Palette, unit: str, to_u
     return Stack(label, charts.micro(si(total * to_unit, unit)), segments)
 
 
-def panel(result: Result) -> Panel:
+def panel(result: Result, label: str) -> Panel:
     """The words and pictures of one result."""
     time_colors, energy_colors = Palette(view.time_shares(result)), Palette(view.energy_shares(result))
     several = len(result.phases) > 1
     whole_time = [("Whole run", view.time_shares(result))] if several else []
     whole_energy = [("Whole run", view.energy_shares(result))] if several else []
     return Panel(
+        label=label,
         result=result,
         latency=view.time_text(result.latency),
         latency_range=_range_text(result.latency),
@@ -126,7 +128,7 @@ def panel(result: Result) -> Panel:
         busy=tuple((phase_title(p), _busy(p)) for p in result.phases),
         memory=_memory(result),
         resources=_resources(result),
-        roofline=_roofline(result),
+        roofline=_roofline(result, label),
         token_curve=_token_curve(result),
         state_curve=_state_curve(result),
     )
@@ -223,7 +225,7 @@ def _count(value: float) -> str:
     return f"{value:,.0f}" if value == int(value) or abs(value) >= 1000 else f"{value:.4g}"
 
 
-def _roofline(result: Result) -> Markup:
+def _roofline(result: Result, label: str) -> Markup:
     """Ops at the same place (the layers of a stack) are one dot whose area is their share of the time."""
     share = {(op.phase, op.node): op.time_fraction for op in result.ops}
     kind = {(op.phase, op.node): op.op for op in result.ops}
@@ -256,7 +258,7 @@ def _roofline(result: Result) -> Markup:
         for peak in result.peaks
         if peak.amount > 0
     ]
-    return charts.roofline(points, ceilings, f"Roofline of {result.preset}")
+    return charts.roofline(points, ceilings, f"Roofline of {label}")
 
 
 def _token_curve(result: Result) -> Markup | None:

@@ -18,8 +18,7 @@ from tetrasim.sim.workload import Workload
 Scalar = str | int | float | bool
 _HEAD = "# Repeat this run with: tetrasim run --lock {name}\n"
 _MAX_BYTES = 1 << 20
-_DECIDES = ("model", "model_sha256", "workload", "targets", "allow_unmodelled")
-_KEYS = ("schema_version", "tetrasim", *_DECIDES)
+_KEYS = ("schema_version", "tetrasim", "model", "model_sha256", "workload", "targets")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +38,6 @@ class Lock:
     model_sha256: str
     workload: Workload
     targets: tuple[LockedTarget, ...]
-    allow_unmodelled: bool = False
     version: str = ""
 
 
@@ -61,7 +59,6 @@ def to_yaml(lock: Lock, name: str = "config.lock.yaml") -> str:
             {"preset": t.preset, "set": dict(t.overrides), "config_sha256": t.config_sha256}
             for t in lock.targets
         ],
-        "allow_unmodelled": lock.allow_unmodelled,
     }
     return _HEAD.format(name=name) + yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)
 
@@ -90,7 +87,6 @@ def read(file: Path) -> Lock:
             dims=tuple((str(k), _count(v, f"workload.dims.{k}", 1, file)) for k, v in dims.items()),
         ),
         targets=tuple(_target(item, file) for item in targets),
-        allow_unmodelled=bool(tree.get("allow_unmodelled", False)),
         version=str(tree.get("tetrasim", "")),
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from tetrasim.reports.csv import to_csv
@@ -44,4 +45,4 @@ def _files(found: Document, trace: bytes, lock: Lock) -> RunFiles:
 
 
 def _only(lock: Lock, target: LockedTarget) -> Lock:
-    return Lock(lock.model, lock.model_sha256, lock.workload, (target,), lock.allow_unmodelled, lock.version)
+    return replace(lock, targets=(target,))

@@ -22,17 +22,19 @@ def to_text(found: Document, width: int = 160, color: bool = False) -> str:
     stream = io.StringIO()
     console = Console(file=stream, width=width, force_terminal=color, no_color=not color, highlight=False)
     first = found.results[0]
-    head = f"[bold]{_plain(first.model)}[/bold]  {view.parameters_text(first)} parameters"
-    console.print(f"{head}  {view.workload_text(first)}")
-    console.print(_table(found.results))
-    for result in found.results:
-        console.print(f"[bold]why {result.preset}[/bold]: {_plain(why(result))}", soft_wrap=True)
-    for result in found.results:
+    labels = view.labels(found.results)
+    if len({r.model for r in found.results}) == 1:
+        head = f"[bold]{_plain(first.model)}[/bold]  {view.parameters_text(first)} parameters"
+        console.print(f"{head}  {view.workload_text(first)}")
+    console.print(_table(found.results, labels))
+    for label, result in zip(labels, found.results, strict=True):
+        console.print(f"[bold]why {_plain(label)}[/bold]: {_plain(why(result))}", soft_wrap=True)
+    for label, result in zip(labels, found.results, strict=True):
         for line in advice(result):
-            console.print(f"[green]try {result.preset}[/green]: {_plain(line)}", soft_wrap=True)
-    for result in found.results:
+            console.print(f"[green]try {_plain(label)}[/green]: {_plain(line)}", soft_wrap=True)
+    for label, result in zip(labels, found.results, strict=True):
         for note in view.headline_notes(result):
-            console.print(f"[yellow]note {result.preset}[/yellow]: {_plain(note)}", soft_wrap=True)
+            console.print(f"[yellow]note {_plain(label)}[/yellow]: {_plain(note)}", soft_wrap=True)
     return "\n".join(line.rstrip() for line in stream.getvalue().splitlines()) + "\n"
 
 
@@ -42,7 +44,7 @@ def _plain(text: str) -> str:
     return escape(text)
 
 
-def _table(results: tuple[Result, ...]) -> Table:
+def _table(results: tuple[Result, ...], labels: tuple[str, ...]) -> Table:
     from rich import box
     from rich.table import Table
 
@@ -56,13 +58,13 @@ def _table(results: tuple[Result, ...]) -> Table:
         table.add_column(name, justify="right", no_wrap=True)
     for name in ("basis", "precision", "nodes modelled"):
         table.add_column(name)
-    for result in results:
-        table.add_row(*_row(result, generates))
+    for label, result in zip(labels, results, strict=True):
+        table.add_row(_plain(label), *_row(result, generates))
     return table
 
 
 def _row(result: Result, generates: bool) -> list[str]:
-    cells = [result.preset, view.time_text(result.latency)]
+    cells = [view.time_text(result.latency)]
     generation = result.generation
     if generates:
         mean = generation.mean_token if generation else None

@@ -91,6 +91,22 @@ def workload_text(result: Result) -> str:
     return ", ".join((*words, f"batch {work.batch}", *dims))
 
 
+def labels(results: Sequence[Result]) -> tuple[str, ...]:
+    """A name per result: its preset; with the model, or the workload, where those differ."""
+    models = len({r.model for r in results}) > 1
+    workloads = len({workload_text(r) for r in results}) > 1
+    words = [
+        " ".join(
+            (*((r.model,) if models else ()), r.preset, *((f"({workload_text(r)})",) if workloads else ()))
+        )
+        for r in results
+    ]
+    return tuple(
+        f"{word} #{words[:i].count(word) + 1}" if words.count(word) > 1 else word
+        for i, word in enumerate(words)
+    )
+
+
 def parameters_text(result: Result) -> str:
     """`124.4 M`, `9,135`."""
     count = result.parameters
