@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 import numpy as np
@@ -32,6 +33,14 @@ class Config(BaseModel):
     """Base of every target's configuration: frozen, unknown keys refused, NaN and infinity refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    def __hash__(self) -> int:
+        return self.content_hash
+
+    @cached_property
+    def content_hash(self) -> int:
+        """Hash of all fields, computed once: caches of prices are keyed by configuration."""
+        return hash((type(self), *(getattr(self, name) for name in type(self).model_fields)))
 
 
 ConfigT = TypeVar("ConfigT", bound=Config)

@@ -55,6 +55,12 @@ def find_device(name: str) -> Device:
             f"unknown DRAM device '{name}'",
             hint=f"{nearest(name, device_names())} Or give the path of a .yaml file.",
         )
+    return _shipped(name)
+
+
+@lru_cache(maxsize=64)
+def _shipped(name: str) -> Device:
+    """A file of the package does not change while it runs; reading it takes longer than a token."""
     return load_device(DEVICES / f"{name}.yaml")
 
 
