@@ -25,7 +25,16 @@ from tetrasim.hw_targets.common.dram.tables import Tables, compile_device
 
 MAX_BYTES = 1 << 30
 _COLUMNS = ("command", "request", "rank", "bg", "bank", "row", "col")
-_REQUESTS = {"read": False, "rd": False, "r": False, "ld": False, "write": True, "wr": True, "w": True, "st": True}
+_REQUESTS = {
+    "read": False,
+    "rd": False,
+    "r": False,
+    "ld": False,
+    "write": True,
+    "wr": True,
+    "w": True,
+    "st": True,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +79,9 @@ def _rows(file: Path) -> Iterator[tuple[int, dict[str, str]]]:
             names = [n.strip().lower() for n in reader.fieldnames or ()]
             for name in names:
                 if name not in _COLUMNS:
-                    raise UserError(f"unknown column '{name}'", where=f"{file}:1", hint=nearest(name, _COLUMNS))
+                    raise UserError(
+                        f"unknown column '{name}'", where=f"{file}:1", hint=nearest(name, _COLUMNS)
+                    )
             if ("command" in names) == ("request" in names):
                 raise UserError(
                     "the trace needs a column 'command' or a column 'request'",
@@ -112,7 +123,9 @@ def _commands(rows: list[tuple[int, dict[str, str]]], tables: Tables, file: Path
         where = f"{file}:{line}"
         name = row["command"]
         if name not in tables.names:
-            raise UserError(f"{device.name} has no command '{name}'", where=where, hint=nearest(name, tables.names))
+            raise UserError(
+                f"{device.name} has no command '{name}'", where=where, hint=nearest(name, tables.names)
+            )
         command.append(tables.names.index(name))
         single = device.command(name).level == device.levels[-1].name
         node.append(first + _bank(row, device, where) if single else whole)
