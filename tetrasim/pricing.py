@@ -206,6 +206,12 @@ def _whole(name: str, text: str, where: str) -> int:
     return int(number)
 
 
+def _decimal(value: float) -> str:
+    """Six significant digits, never with an exponent."""
+    text = f"{value:.6g}"
+    return text if "e" not in text else f"{value:.0f}" if value >= 1 else f"{value:.12f}"
+
+
 def table_text(header: Sequence[str], lines: Sequence[Sequence[str]], prices: Prices) -> str:
     """The rows as they were, with the result columns appended."""
     stream = io.StringIO()
@@ -215,5 +221,5 @@ def table_text(header: Sequence[str], lines: Sequence[Sequence[str]], prices: Pr
     results = zip(lines, prices.latency_us.tolist(), prices.energy_uj.tolist(), prices.bound_by, strict=True)
     for line, latency, energy, bound in results:
         padded = [*line, *([""] * (len(header) - len(line)))]
-        writer.writerow([*(padded[i] for i in kept), f"{latency:.6g}", f"{energy:.6g}", bound])
+        writer.writerow([*(padded[i] for i in kept), _decimal(latency), _decimal(energy), bound])
     return stream.getvalue()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json as json_text
+from csv import DictReader
+from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -72,7 +74,7 @@ def op(
             raise UserError(
                 f"'{name}' beside --csv", where="op", hint="the table names its ops: drop one of the two"
             )
-        _price_table(csv, out, setup, force)
+        _price_table(csv, out, setup, json=json, force=force)
         return
     if name is None:
         raise UserError(
@@ -124,7 +126,7 @@ def _setup(on: list[str], launch: str | None, settings: dict[str, str | int | fl
     return set_up(on[0], settings)
 
 
-def _price_table(file: Path, out: Path | None, setup: Setup, force: bool) -> None:
+def _price_table(file: Path, out: Path | None, setup: Setup, *, json: bool, force: bool) -> None:
     from tetrasim import pricing
     from tetrasim.reports.folder import check_file_free, write_file
 
@@ -132,10 +134,16 @@ def _price_table(file: Path, out: Path | None, setup: Setup, force: bool) -> Non
         check_file_free(out, force)
     header, lines, rows = pricing.read_table(file)
     text = pricing.table_text(header, lines, pricing.price_rows(rows, setup))
-    if out is None:
-        _options.out(text)
-    else:
+    if out is not None:
         write_file(out, text, force)
+    if json:
+        found = [
+            {**row, "latency_us": float(row["latency_us"]), "energy_uj": float(row["energy_uj"])}
+            for row in DictReader(StringIO(text))
+        ]
+        _options.out(json_text.dumps(found, indent=1, ensure_ascii=False))
+    elif out is None:
+        _options.out(text)
 
 
 def _price_one(row: OpRow, setup: Setup, json: bool) -> None:

@@ -95,6 +95,12 @@ def _model(name: str, json: bool) -> str:
     return "\n".join(f"{path}: {value}" for path, value in _leaves(fields) if value is not None)
 
 
+def _with_mapping() -> list[str]:
+    from tetrasim.hw_targets.registry import load_target, target_names
+
+    return [name for name in target_names() if load_target(name).mapping_text is not None]
+
+
 def _mapping(model: str | None, on: list[str], prompt: int | None, generate: int, batch: int) -> str:
     from tetrasim import facade
     from tetrasim.run_phases import lowered_phases, set_up
@@ -107,7 +113,9 @@ def _mapping(model: str | None, on: list[str], prompt: int | None, generate: int
     setup = set_up(on[0])
     if setup.target.mapping_text is None:
         raise UserError(
-            f"target '{setup.target.name}' has no mapping to show", where="--on", hint="try pim or fpga"
+            f"target '{setup.target.name}' has no mapping to show",
+            where="--on",
+            hint=f"those that have one: {', '.join(_with_mapping()) or 'none'}",
         )
     loaded, workload = facade.load_for(model, prompt=prompt, generate=generate, batch=batch)
     _, family, contexts = lowered_phases(loaded, setup, workload)[-1]

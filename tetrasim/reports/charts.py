@@ -52,7 +52,8 @@ class Ceiling:
 
 def bars(rows: Sequence[Bar], label: str) -> Markup:
     """Horizontal bars from zero on one linear scale, whiskers for ranges."""
-    row_height, left, right, width = 34, 150, 130, 860
+    row_height, right, width = 34, 130, 860
+    left = min(max(int(7.6 * max(len(r.label) for r in rows)) + 16, 120), 400)  # about 7.6 px per letter
     span = max(max(r.value, r.high or 0.0) for r in rows) or 1.0
     scale = (width - left - right) / span
     out = [_open(width, row_height * len(rows) + 8, label)]
