@@ -123,8 +123,9 @@ def main() -> None:
         took = time.monotonic() - started
     ok = code == 0 and not lost and sorted(final) == list(range(options.trials))
     ok = ok and distinct == options.trials and sum(killed.values()) == options.kills
+    verdict = "ok" if ok else "FAILED"
     print(
-        f"RESULT dse_kill {'ok' if ok else 'FAILED'} trials={len(final)} distinct={distinct} lost={len(lost)} "
+        f"RESULT dse_kill {verdict} trials={len(final)} distinct={distinct} lost={len(lost)} "
         f"kills_worker={killed['worker']} kills_driver={killed['driver']} driver_starts={study.starts} "
         f"seconds={took:.0f}"
     )
