@@ -164,7 +164,7 @@ def tidy(model: ir.Model) -> None:
     used: dict[str, int] = {}
     fixed = {id(value) for value in (*model.graph.inputs, *model.graph.outputs)}
     for node in model.graph:
-        scope = scope_of(node)
+        scope = scope_of(node) if has_scope(node) else _scope_of_readers(node)
         name = f"{scope}/{node.op_type}" if scope else node.op_type
         count = used.get(name, 0)
         used[name] = count + 1
@@ -176,6 +176,12 @@ def tidy(model: ir.Model) -> None:
         if scope:
             node.metadata_props[_SCOPES] = repr(["", scope, node.op_type])
         node.doc_string = None
+
+
+def _scope_of_readers(node: ir.Node) -> str:
+    """A node that a clean-up made (Split) belongs to the module that reads it."""
+    scopes = {scope_of(use.node) for value in node.outputs for use in value.uses()}
+    return scopes.pop() if len(scopes) == 1 else ""
 
 
 def _example(port: Port) -> Any:
