@@ -289,3 +289,46 @@ def test_softcap_is_recovered(tmp_path: Path) -> None:
     assert (only.attrs["softcap"], only.attrs["scale"]) == (2.0, 0.5)
     feeds = feeds_of(raw)
     np.testing.assert_allclose(interpret(graph, feeds)["y"], interpret(raw, feeds)["y"], atol=1e-6)
+
+
+@pytest.mark.parametrize("mask_first", [True, False])
+def test_scores_regrouped_between_three_and_four_axes(tmp_path: Path, mask_first: bool) -> None:
+    """BLOOM and DeBERTa: products over [batch * heads], a bias there, a mask on [batch, heads]."""
+    b, h, s, t, d = 2, 3, 4, 5, 6
+    nodes = [
+        node("Reshape", ["q", "q3s"], ["q3"]),
+        node("Reshape", ["k", "k3s"], ["k3"]),
+        node("Reshape", ["v", "k3s"], ["v3"]),
+        node("Transpose", ["k3"], ["kt"], perm=[0, 2, 1]),
+        node("MatMul", ["q3", "kt"], ["s"]),
+        node("Mul", ["s", "scale"], ["s1"]),
+        node("Add", ["s1", "bias"], ["s2"]),
+        node("Reshape", ["s2", "s4s"], ["s4"]),
+        node("Where", ["pad", "s4", "low"] if mask_first else ["hide", "low", "s4"], ["s5"]),
+        node("Softmax", ["s5"], ["p4"], axis=-1),
+        node("Reshape", ["p4", "p3s"], ["p3"]),
+        node("MatMul", ["p3", "v3"], ["y"]),
+    ]
+    weights = {
+        "q3s": ints(b * h, s, d),
+        "k3s": ints(b * h, t, d),
+        "s4s": ints(b, h, s, t),
+        "p3s": ints(b * h, s, t),
+        "scale": np.float32(0.4),
+        "low": np.float32(LOW),
+    }
+    mask = "pad" if mask_first else "hide"
+    inputs = {"q": (b, h, s, d), "k": (b, h, t, d), "v": (b, h, t, d), "bias": (b * h, s, t)}
+    inputs[mask] = (b, 1, 1, t)
+    proto = model(nodes, inputs, ["y"], weights, types={mask: TensorProto.BOOL})
+    raw = import_onnx(saved(proto, tmp_path), rewrites=False)
+    graph, notes = standard(raw)
+    assert not notes
+    (found,) = [n for n in graph.nodes if n.op == "Attention"]
+    shape = work_of(found).attention
+    assert shape is not None
+    assert (shape.batch, shape.heads, shape.q_len, shape.kv_len, shape.head_dim) == (b, h, s, t, d)
+    feeds = feeds_of(raw)
+    feeds[mask] = np.zeros(feeds[mask].shape, bool)
+    feeds[mask][..., 2 if mask_first else 1] = True
+    np.testing.assert_allclose(interpret(graph, feeds)["y"], interpret(raw, feeds)["y"], atol=1e-6)

@@ -57,7 +57,7 @@ def _pick_work(node: Node) -> Work:
 
 
 def _gather_work(node: Node) -> Work:
-    """A single constant index into the leading axes is a view of one row block."""
+    """One constant index is a slice: a view when its bytes are one run, else a strided copy."""
     source, index = node.inputs[0], node.inputs[1]
     assert source is not None
     assert index is not None
@@ -66,6 +66,7 @@ def _gather_work(node: Node) -> Work:
         part = (*source.type.shape[:axis], 1, *source.type.shape[axis + 1 :])
         if is_contiguous(source.type.shape, part):
             return view_work(node)
+        return Work(node.op, WorkKind.MOVE, (operand(source, node.outputs[0].type.elements),), writes(node))
     return _pick_work(node)
 
 
