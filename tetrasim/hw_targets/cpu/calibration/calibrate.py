@@ -76,9 +76,12 @@ class Calibration:
     gemm_error: float  # mean absolute relative error over the products measured
 
 
-def calibrate(progress: Progress | None = None) -> Calibration:
-    """Measure and fit this machine; takes well under a minute on an idle one."""
-    measured = measure(progress or (lambda _what, _fraction: None))
+def calibrate(
+    progress: Progress | None = None, passes: int = PASSES, budget_s: float = BUDGET_S
+) -> Calibration:
+    """Measure and fit this machine: under a minute with the default `passes` and `budget_s`; on a busy
+    machine, more of both find more quiet moments."""
+    measured = measure(progress or (lambda _what, _fraction: None), passes, budget_s)
     config = CpuConfig.model_validate(host_values(measured))
     vector = config.vector.model_copy(update=fit_vector(measured.vectors, config.core.single_clock_hz))
     config = config.model_copy(update={"vector": vector, "threads": 1})
@@ -88,7 +91,7 @@ def calibrate(progress: Progress | None = None) -> Calibration:
     return Calibration(measured, fitted.model_copy(update={"threads": 0}), float(np.mean(errors)))
 
 
-def measure(progress: Progress) -> Measurements:
+def measure(progress: Progress, passes: int, budget_s: float) -> Measurements:
     """Run every probe once."""
     host, began, before = read_host(), time.perf_counter(), load_average()
     progress("clock and multiply-add peak", 0.0)
@@ -105,12 +108,12 @@ def measure(progress: Progress) -> Measurements:
     overheads = measure_overheads(host.cores, empty)
     chain = cold_chain(host.l3_bytes, host.memory_bytes, 1)
     vector_passes, gemm_passes = [], []
-    for i in range(PASSES):
-        progress(f"ops and matrix products in onnxruntime, pass {i + 1} of {PASSES}", 0.2 + 0.7 * i / PASSES)
+    for i in range(passes):
+        progress(f"ops and matrix products in onnxruntime, pass {i + 1} of {passes}", 0.2 + 0.7 * i / passes)
         vector_passes.append(measure_vectors(1))
         gemm_passes.append(measure_gemms(1, chain))
         empty = min(empty, empty_run_seconds(1))
-        if (time.perf_counter() - began) * (i + 2) / (i + 1) > BUDGET_S:
+        if (time.perf_counter() - began) * (i + 2) / (i + 1) > budget_s:
             break
     vectors, gemms = best_vectors(vector_passes, empty), best_gemms(gemm_passes, empty)
     best_product = max(s.gemm.macs / s.seconds for s in gemms if s.seconds > 1e-4)

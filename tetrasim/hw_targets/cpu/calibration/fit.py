@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 
-from tetrasim.hw_targets.cpu.calibration.samples import COLS, ROWS, GemmSample, VectorSample
+from tetrasim.hw_targets.cpu.calibration.samples import COLS, ROWS, TRANSPOSED, GemmSample, VectorSample
 from tetrasim.hw_targets.cpu.config import CpuConfig
 from tetrasim.hw_targets.cpu.cost import cost_of
 from tetrasim.hw_targets.cpu.machine import DRAM, machine_of
@@ -34,7 +34,7 @@ GEMM_BOUNDS = {
 def fit_vector(samples: Sequence[VectorSample], clock_hz: float) -> dict[str, float]:
     """Cycles per element by kind; kinds that no op isolates follow the nearest one that was measured."""
     n = ROWS * COLS
-    c = {s.op: s.seconds * clock_hz / n for s in samples}
+    c = {s.op: s.seconds * clock_hz / (TRANSPOSED if s.op == "Transpose" else n) for s in samples}
     access = min(c["Relu"] / 2, c["Identity"] / 2, c["Add"] / 3, c["Mul"] / 3)
 
     def rest(op: str, accesses: int, known: float = 0.0) -> float:
