@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +15,7 @@ import pytest
 
 from tetrasim.errors import UserError
 from tetrasim.export import check
+from tetrasim.export.cache import new_folder, prune
 from tetrasim.export.exporter import export_model
 from tetrasim.export.manifest import MANIFEST, read_manifest
 from tetrasim.models.weights import random_weight
@@ -99,6 +103,36 @@ def test_manifest_errors_name_the_folder(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("cache")
+def test_the_least_recently_used_goes_first(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TETRASIM_CACHE_GB", "2.5e-6")
+    now = time.time()
+    for name, age in (("old", 9000), ("older", 9500), ("recent", 10), (".abandoned", 1e6), (".running", 1)):
+        (cache / "exports" / name).mkdir(parents=True)
+        (cache / "exports" / name / "weights.bin").write_bytes(bytes(1000))
+        os.utime(cache / "exports" / name, (now - age, now - age))
+    prune(keep=cache / "exports" / "recent")
+    assert sorted(path.name for path in (cache / "exports").iterdir()) == [".running", "old", "recent"]
+    monkeypatch.setenv("TETRASIM_CACHE_GB", "much")
+    with pytest.raises(UserError, match="TETRASIM_CACHE_GB is 'much'"):
+        prune(keep=cache)
+
+
+def test_a_full_disk_is_the_users_to_know(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no room left"), new_folder(tmp_path / "out"):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with (
+        pytest.raises(UserError, match="cannot write to") as caught,
+        new_folder(tmp_path / "file" / "exports" / "x"),
+    ):
+        pass
+    assert "TETRASIM_CACHE" in caught.value.hint
+
+
 def test_no_such_phase() -> None:
     with pytest.raises(UserError, match="no phase 'step'") as caught:
         export_model("jet-btag", check=False).path("step")

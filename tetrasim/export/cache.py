@@ -7,6 +7,7 @@ of them is a new folder. A folder appears by one rename, so it is complete or ab
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import importlib.metadata
 import json
@@ -20,6 +21,8 @@ from pathlib import Path
 
 from tetrasim.errors import UserError
 
+_ABANDONED_S = 24 * 3600
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _PACKAGES = ("torch", "onnxscript", "onnx_ir", "onnx")
 
 
@@ -60,8 +63,12 @@ def mark_used(folder: Path) -> None:
 
 
 def prune(keep: Path) -> None:
-    """Remove the least recently used exports beyond the size limit, but none used within the hour."""
+    """Remove what killed exports left, and the least recently used exports beyond the size limit, but none
+    used within the hour."""
     limit, spared = size_limit_bytes(), time.time() - 3600
+    for path in exports_folder().glob(".*"):
+        if path.is_dir() and path.stat().st_mtime < time.time() - _ABANDONED_S:
+            shutil.rmtree(path, ignore_errors=True)
     entries = [
         (path.stat().st_mtime, sum(file.stat().st_size for file in path.iterdir()), path)
         for path in exports_folder().iterdir()
@@ -121,7 +128,7 @@ def new_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
     If another process finished the same target first, its folder is kept, unless `replace`.
 
     Raises:
-        UserError: when the place cannot be written.
+        UserError: when the place cannot be written, or is full.
     """
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -141,5 +148,12 @@ def new_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
         except OSError:
             if not target.is_dir():
                 raise
+    except OSError as err:
+        if err.errno not in _FULL:
+            raise
+        raise UserError(
+            f"no room left in '{target.parent}': {err.strerror}",
+            hint="free some space, set TETRASIM_CACHE to another disk, or export with --weights none",
+        ) from None
     finally:
         shutil.rmtree(work, ignore_errors=True)
