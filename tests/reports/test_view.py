@@ -56,4 +56,4 @@ def test_labels_say_what_differs() -> None:
     assert view.labels((a, a)) == ("gpu/t4 #1", "gpu/t4 #2")
     assert view.labels((a, replace(a, model="bert"))) == ("gpt2-small gpu/t4", "bert gpu/t4")
     longer = replace(a, workload=replace(a.workload, generate=99))
-    assert view.labels((a, longer))[1] == "gpu/t4 (prompt 32, generate 99, batch 1)"
+    assert view.labels((a, longer))[1] == "gpu/t4 (generate 99)"

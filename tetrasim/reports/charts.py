@@ -52,8 +52,8 @@ class Ceiling:
 
 def bars(rows: Sequence[Bar], label: str) -> Markup:
     """Horizontal bars from zero on one linear scale, whiskers for ranges."""
-    row_height, right, width = 34, 130, 860
-    left = min(max(int(7.6 * max(len(r.label) for r in rows)) + 16, 120), 400)  # about 7.6 px per letter
+    row_height, right, width = 34, 150, 1180
+    left = min(max(int(8.4 * max(len(r.label) for r in rows)) + 16, 120), 460)  # 8.4 px a letter
     span = max(max(r.value, r.high or 0.0) for r in rows) or 1.0
     scale = (width - left - right) / span
     out = [_open(width, row_height * len(rows) + 8, label)]

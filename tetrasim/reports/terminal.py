@@ -53,11 +53,11 @@ def _table(results: tuple[Result, ...], labels: tuple[str, ...]) -> Table:
     table.add_column("target", no_wrap=True)
     for name in ("latency", *(("first token", "per token", "tokens/s") if generates else ()), "energy"):
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("bound by")
+    table.add_column("bound by", no_wrap=True)
     for name in ("% of peak", "error range"):
         table.add_column(name, justify="right", no_wrap=True)
     for name in ("basis", "precision", "nodes modelled"):
-        table.add_column(name)
+        table.add_column(name, no_wrap=True)
     for label, result in zip(labels, results, strict=True):
         table.add_row(_plain(label), *_row(result, generates))
     return table

@@ -83,24 +83,25 @@ def energy_text(metric: Metric) -> str:
 
 def workload_text(result: Result) -> str:
     """`prompt 32, generate 128, batch 1`."""
+    return ", ".join(_workload_words(result))
+
+
+def _workload_words(result: Result) -> list[str]:
     work = result.workload
     encoder = [p.name for p in result.phases] == ["forward"]
     words = [f"{'sequence' if encoder else 'prompt'} {work.prompt}"] if not work.dims else []
     words += [f"generate {work.generate}"] if work.generate else []
-    dims = [f"{name} {size}" for name, size in work.dims]
-    return ", ".join((*words, f"batch {work.batch}", *dims))
+    return [*words, f"batch {work.batch}", *(f"{name} {size}" for name, size in work.dims)]
 
 
 def labels(results: Sequence[Result]) -> tuple[str, ...]:
-    """A name per result: its preset; with the model, or the workload, where those differ."""
+    """A name per result: its preset; with the model, or the part of the workload, where those differ."""
     models = len({r.model for r in results}) > 1
-    workloads = len({workload_text(r) for r in results}) > 1
-    words = [
-        " ".join(
-            (*((r.model,) if models else ()), r.preset, *((f"({workload_text(r)})",) if workloads else ()))
-        )
-        for r in results
-    ]
+    common = set.intersection(*(set(_workload_words(r)) for r in results))
+    words = []
+    for r in results:
+        own = ", ".join(word for word in _workload_words(r) if word not in common)
+        words.append(" ".join((*((r.model,) if models else ()), r.preset, *((f"({own})",) if own else ()))))
     return tuple(
         f"{word} #{words[:i].count(word) + 1}" if words.count(word) > 1 else word
         for i, word in enumerate(words)
