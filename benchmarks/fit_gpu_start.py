@@ -18,7 +18,7 @@ GEMM_BOUNDS: Bounds = {
     "split_us": (0.1, 40), "reduce_efficiency": (0.02, 10), "compute_efficiency": (0.1, 1.06),
     "tile_exponent": (0.01, 3), "latency_us": (0.05, 10), "dram_latency_us": (1e-3, 5), "stages": (1.5, 16),
     "l2_efficiency": (0.1, 3), "read_efficiency": (0.2, 1), "write_efficiency": (0.2, 1), "overlap": (1, 12),
-    "l2_share": (0.05, 4),
+    "l2_share": (0.05, 4), "l2_onset": (0.01, 0.95),
 }  # fmt: skip
 ATTENTION_BOUNDS: Bounds = {
     "start_us": (1, 40), "batch_us": (1e-4, 1), "block_us": (1e-3, 10), "row_us": (1e-4, 0.2),
@@ -41,12 +41,14 @@ LIMITER_BOUNDS: Bounds = {
 }  # fmt: skip
 FLOAT8_BOUNDS: Bounds = {**GEMM_BOUNDS, "quantise_us": (0.5, 30), "quantise_passes": (0.5, 10)}
 EAGER_GEMM_BOUNDS: Bounds = {
-    **{n: b for n, b in GEMM_BOUNDS.items() if n != "start_us"}, **LAUNCH_BOUNDS, **LIMITER_BOUNDS,
+    **{n: b for n, b in GEMM_BOUNDS.items() if n not in ("start_us", "l2_onset")}, "choice": (2, 200), **LAUNCH_BOUNDS, **LIMITER_BOUNDS,
 }  # fmt: skip
 
-_HALF = GemmFit(2.7, 0.2, 0.9, 0.6, 2.7, 1.0, 0.87, 0.35, 0.6, 0.3, 8, 1.5, 0.84, 0.95, 4.5, 0.9)
+_HALF = GemmFit(
+    2.7, 0.2, 0.9, 0.6, 2.7, 1.0, 0.87, 0.35, 0.6, 0.3, 8, 1.5, 0.84, 0.95, 4.5, 0.9, l2_onset=0.3
+)
 _FLOAT8 = replace(_HALF, quantise_us=9, quantise_passes=3)
-_SIMT = GemmFit(3.0, 0.05, 0.5, 0.3, 10, 0.3, 0.9, 0.2, 1.5, 0.4, 4, 0.5, 0.9, 0.5, 4, 0.5)
+_SIMT = GemmFit(3.0, 0.05, 0.5, 0.3, 10, 0.3, 0.9, 0.2, 1.5, 0.4, 4, 0.5, 0.9, 0.5, 4, 0.5, choice=15)
 _DECODE = AttentionFit(8, 0.01, 2, 0.01, 1.2, 1e-3, 1e-3, 2, 0.1, 0.1, 0, 0.6, 1.2, 0.92, 2, 0.3)
 _PREFILL = AttentionFit(8, 0.1, 2, 0.01, 0.4, 0.3, 0.3, 1, 0.1, 0, 3, 0.8, 1.2, 0.92, 4, 0.5)
 _ENCODER = AttentionFit(10, 0.01, 2, 0.01, 0.4, 0.05, 0.3, 1, 0.1, 0, 0, 0.8, 1.2, 0.92, 2, 0.8)
@@ -79,7 +81,8 @@ def _like(base: str) -> Callable[[Mapping[str, Calibration]], Calibration]:
 
 def _ada(fits: Mapping[str, Calibration]) -> Calibration:
     """Ada runs Ampere's kernels at a higher clock: latencies in cycles carry over (gpu-benches: L2 276 cycles
-    at 2.52 GHz against 211 at 1.41 GHz, a kernel in a graph 0.94 us against 1.34 us), efficiencies too."""
+    at 2.52 GHz against 211 at 1.41 GHz, a kernel in a graph 0.94 us against 1.34 us), efficiencies too. Its L2
+    is one piece: gpu-benches reads 96 MB at full rate and sees DRAM's from 118 MB on."""
     base = fits["a100-sxm4-80gb"]
     latency, start = (632 / 2520) / (572 / 1410), 0.94 / 1.34
     half = base.gemm[2]
@@ -93,10 +96,17 @@ def _ada(fits: Mapping[str, Calibration]) -> Calibration:
         dram_latency_us=half.dram_latency_us * latency,
         read_efficiency=0.88,
         write_efficiency=0.88,
+        l2_share=1.2,
+        l2_onset=0.82,
     )
     simt = replace(fits["l4"].gemm[0])
     power = replace(
-        base.power, fp32_pj_per_flop=3.27, tensor_pj_per_flop=0.9, dram_pj_per_byte=95, stretch_exponent=0.8
+        base.power,
+        fp32_pj_per_flop=3.27,
+        tensor_pj_per_flop=0.8,
+        dram_pj_per_byte=95,
+        stretch_exponent=0.8,
+        response_us=50,
     )
     return replace(base, gemm=(simt, half, half, half, half), vector=fits["l4"].vector, power=power)
 

@@ -136,8 +136,8 @@ def _gemms(
     )
     for used in np.unique(rows.format):
         peak_of(int(used), config)
-    share = np.array([f.l2_share for f in fit.gemm])[rows.format]
-    traffic = dram_traffic(operands, device.l2_bytes, share, resident_bytes)
+    share, onset = np.array([(f.l2_share, f.l2_onset) for f in fit.gemm])[rows.format].T
+    traffic = dram_traffic(operands, device.l2_bytes, share, onset, resident_bytes)
     out = gemm.time_gemms(rows, traffic, device, np.array([f.row() for f in fit.gemm]))
     flops = gemm.executed_flops(rows, out)
     simt = rows.format == FLOAT32
@@ -187,8 +187,8 @@ def _attentions(
     if resident_bytes is not None:  # a cache append is its own node; schedules are prepared once per run
         start = fit.vector.start_us
         kernels = tuple(replace(k, start_us=start, batch_us=0.0, append_passes=0.0) for k in kernels)
-    share = np.array([k.l2_share for k in kernels])[rows.kernel]
-    traffic = dram_traffic(operands, device.l2_bytes, share, resident_bytes)
+    share, onset = np.array([(k.l2_share, k.l2_onset) for k in kernels])[rows.kernel].T
+    traffic = dram_traffic(operands, device.l2_bytes, share, onset, resident_bytes)
     dram = traffic.read + traffic.written
     table = np.array([k.row() for k in kernels])
     out = att.time_attentions(rows, dram, SCHEDULES[config.attention], device, table)
@@ -210,7 +210,9 @@ def _streams(
         np.array([0.0 if v is None else sum(vector.SLOTS[kind] * n for kind, n in v.ops) for v in vectors]),
         np.array([float(v.rows) if v is not None and v.reduces else 0.0 for v in vectors]),
     )
-    traffic = dram_traffic(operands, device.l2_bytes, fit.vector.l2_share, resident_bytes)
+    traffic = dram_traffic(
+        operands, device.l2_bytes, fit.vector.l2_share, fit.vector.l2_onset, resident_bytes
+    )
     dram = traffic.read + traffic.written
     out = vector.time_vectors(rows, dram, device, fit.vector)
     return out, dram, 0.0, rows.slots * fit.power.fp32_pj_per_flop

@@ -42,14 +42,21 @@ OUT = ("time_us", "fixed_us", "ideal_us", "compute_us", "memory_us", "tile_m", "
 class GemmFit:
     """What only measurements tell about one device's GEMM kernels in one format.
 
-    Times are in us. `start_us`: kernel start, first loads and last stores; `wave_us`: each further wave;
-    `epilogue_us`: storing a 128 x 128 tile, of which `epilogue_exposed` is not hidden in earlier waves;
-    `split_us`: the extra kernel or barrier of split-k; `reduce_efficiency` of the L2 rate for its partials;
+    Times are in us.
+    `start_us`: kernel start, first loads and last stores; `wave_us`: each further wave.
+    `epilogue_us`: storing a 128 x 128 tile, of which `epilogue_exposed` is not hidden in earlier waves.
+    `split_us`: the extra kernel or barrier of split-k; `reduce_efficiency` of the L2 rate for its partials.
     `compute_efficiency` of the peak for tiles of 128 x 128 and above, falling with the tile's side to the
-    power `tile_exponent` below; `latency_us` of a load from L2 and `dram_latency_us` on top from DRAM, hidden
-    by at most `stages`; fractions of the L2 and DRAM rates; `overlap`: the p of the p-norm; `l2_share`: the
-    reuse distance, in units of L2, beyond which everything misses; `quantise_us`, `quantise_passes`: the
-    kernel that turns 16-bit activations into 8 bits first, and its passes over them at the DRAM rate.
+    power `tile_exponent` below.
+    `latency_us` of a load from L2, `dram_latency_us` on top from DRAM, hidden by at most `stages`.
+    `l2_efficiency`, `read_efficiency`, `write_efficiency`: fractions of the L2 and DRAM rates.
+    `overlap`: the p of the p-norm.
+    `l2_share`: reuse distance, in units of L2, beyond which everything misses; `l2_onset`: the fraction of it
+    at which misses begin.
+    `quantise_us`, `quantise_passes`: the kernel that first turns 16-bit activations into 8 bits, and its
+    passes over them at the DRAM rate.
+    `choice`: the expected time is a mean over tiles, weighted by time to the power of minus this (large: the
+    library always finds the best).
     """
 
     start_us: float
@@ -68,8 +75,10 @@ class GemmFit:
     write_efficiency: float
     overlap: float
     l2_share: float
+    l2_onset: float = 0.0
     quantise_us: float = 0.0
     quantise_passes: float = 0.0
+    choice: float = 1000.0
 
     def row(self) -> tuple[float, ...]:
         return astuple(self)
@@ -119,8 +128,8 @@ def time_gemms(
         )
         out[at] = part
     activations = rows.shape[:, :2].prod(axis=1) * rows.shape[:, 3] * 2.0
-    passes = fits[rows.format, 17] * activations / device.rates[1]
-    quantise = np.where(rows.bits[:, 1] == 8, fits[rows.format, 16] + passes, 0.0)
+    passes = fits[rows.format, 18] * activations / device.rates[1]
+    quantise = np.where(rows.bits[:, 1] == 8, fits[rows.format, 17] + passes, 0.0)
     out[:, :2] += quantise[:, None]
     return out
 
@@ -155,7 +164,7 @@ def price_gemms(
         dram_us = read_bytes[i] / (rates[1] * f[12]) + write_bytes[i] / (rates[1] * f[13])
         step_k = STEP_BYTES * 8 // max(bits[i, 0], bits[i, 1])
         all_steps = (k + step_k - 1) // step_k
-        best = np.inf
+        best, lowest, weights, expected = np.inf, np.inf, 0.0, 0.0
         for t in range(tiles.shape[0]):
             tm, tn = tiles[t, 0], tiles[t, 1]
             grid = batch * ((m + tm - 1) // tm) * ((n + tn - 1) // tn)
@@ -163,6 +172,7 @@ def price_gemms(
             stage_bytes = (tm * bits[i, 0] + tn * bits[i, 1]) * step_k / 8.0
             reached = f[6] * min(1.0, math.sqrt(tm * tn) / 128.0) ** f[7]
             step_us = 2.0 * tm * tn * step_k / (peak[i] / sm_count * reached)
+            tile_best = np.inf
             for s in range(splits.shape[0]):
                 steps = (all_steps + splits[s] - 1) // splits[s]
                 parts = (all_steps + steps - 1) // steps
@@ -186,12 +196,21 @@ def price_gemms(
                     fixed += f[4] + batch * m * n * 8.0 * parts / (rates[0] * f[5])
                 memory = max(l2_us, dram_us)
                 high = max(compute, memory)
-                if fixed + high >= best:
+                if fixed + high >= min(tile_best, 2.0 * best):
                     continue
                 body = (compute / high) ** p + (l2_us / high) ** p + (dram_us / high) ** p
                 time = fixed + high * body ** (1.0 / p)
+                tile_best = min(tile_best, time)
                 if time < best:
                     best = time
                     out[i, 0], out[i, 1], out[i, 3], out[i, 4] = time, fixed, compute, memory
                     out[i, 5], out[i, 6], out[i, 7], out[i, 8] = tm, tn, parts, blocks
+            if tile_best < 2.0 * best:
+                if tile_best < lowest:
+                    shrink = (tile_best / lowest) ** f[19]
+                    weights, expected, lowest = weights * shrink, expected * shrink, tile_best
+                weight = (lowest / tile_best) ** f[19]
+                weights += weight
+                expected += weight * tile_best
+        out[i, 0] = expected / weights
         out[i, 2] = 2.0 * batch * m * n * k / peak[i]

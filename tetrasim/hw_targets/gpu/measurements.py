@@ -160,20 +160,22 @@ def _kernels(
     """Time at full clock in us and dynamic energy in pJ."""
     rows, power = measured.rows, fit.power
     if isinstance(rows, gemm.GemmRows):
-        share = np.array([f.l2_share for f in fit.gemm])[rows.format]
-        traffic = dram_traffic(measured.operands, device.l2_bytes, share, None)
+        share, onset = np.array([(f.l2_share, f.l2_onset) for f in fit.gemm])[rows.format].T
+        traffic = dram_traffic(measured.operands, device.l2_bytes, share, onset, None)
         out = gemm.time_gemms(rows, traffic, device, np.array([f.row() for f in fit.gemm]))
         width = np.where(rows.format >= FLOAT8, 0.5, 1.0)
         per_flop = np.where(rows.format == FLOAT32, power.fp32_pj_per_flop, power.tensor_pj_per_flop * width)
         dynamic = gemm.executed_flops(rows, out) * per_flop
     elif isinstance(rows, att.AttentionRows):
-        share = np.array([k.l2_share for k in fit.attention])[rows.kernel]
-        traffic = dram_traffic(measured.operands, device.l2_bytes, share, None)
+        share, onset = np.array([(k.l2_share, k.l2_onset) for k in fit.attention])[rows.kernel].T
+        traffic = dram_traffic(measured.operands, device.l2_bytes, share, onset, None)
         table = np.array([k.row() for k in fit.attention])
         out = att.time_attentions(rows, traffic.read + traffic.written, schedules, device, table)
         dynamic = out[:, 2] * device.peaks[rows.format] * power.tensor_pj_per_flop
     else:
-        traffic = dram_traffic(measured.operands, device.l2_bytes, fit.vector.l2_share, None)
+        traffic = dram_traffic(
+            measured.operands, device.l2_bytes, fit.vector.l2_share, fit.vector.l2_onset, None
+        )
         out = vector.time_vectors(rows, traffic.read + traffic.written, device, fit.vector)
         dynamic = rows.slots * power.fp32_pj_per_flop
     return out[:, 0], dynamic + (traffic.read + traffic.written) * power.dram_pj_per_byte

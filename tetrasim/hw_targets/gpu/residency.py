@@ -1,7 +1,7 @@
 """What a kernel reads from DRAM and what it still finds in L2: reuse distance against L2 size.
 
 A tensor is found in L2 when the bytes touched since its last use (its reuse distance) fit there. L2 is
-hashed and not exact LRU, so the hit fraction falls linearly until a distance of `share` x L2 (fitted).
+hashed and not exact LRU, so the hit fraction falls linearly between two distances (fitted).
 Two settings: inside a model, weights and state come round once per run, so their distance is all of them;
 a single op (`tetrasim op`) follows the protocol of the measurements it is compared with: replayed back to
 back, its weights rotating over five copies, its activations in place.
@@ -58,7 +58,11 @@ def operands_of(works: Sequence[Work], alone: bool) -> Operands:
 
 
 def dram_traffic(
-    operands: Operands, l2_bytes: float, share: NDArray[np.float64] | float, resident_bytes: int | None
+    operands: Operands,
+    l2_bytes: float,
+    share: NDArray[np.float64] | float,
+    onset: NDArray[np.float64] | float,
+    resident_bytes: int | None,
 ) -> Traffic:
     """Traffic of each kernel.
 
@@ -66,12 +70,12 @@ def dram_traffic(
         operands: bytes by reuse.
         l2_bytes: size of L2.
         share: reuse distance, in units of L2, beyond which everything misses.
+        onset: fraction of that distance at which misses begin.
         resident_bytes: all weights and state of the model, None for ops timed alone.
     """
     own = operands.total
     far = own + (COPIES - 1) * operands.far if resident_bytes is None else np.maximum(own, resident_bytes)
-    near_miss = np.minimum(own / (l2_bytes * share), 1.0)
-    far_miss = np.minimum(far / (l2_bytes * share), 1.0)
+    near_miss, far_miss = (np.clip((d / (l2_bytes * share) - onset) / (1 - onset), 0, 1) for d in (own, far))
     read = operands.near * near_miss + operands.far * far_miss
     return Traffic(read, operands.written * near_miss, near_miss, far_miss)
 

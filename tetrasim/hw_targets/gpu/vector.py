@@ -58,6 +58,7 @@ class VectorFit:
     compute_efficiency: float
     overlap: float
     l2_share: float
+    l2_onset: float = 0.0
 
     def row(self) -> tuple[float, ...]:
         return astuple(self)
