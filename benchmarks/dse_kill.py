@@ -20,6 +20,10 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tetrasim.dse.study import Done
 
 STUDY = """
 model: {preset: gpt2-small}
@@ -60,6 +64,13 @@ def completed(folder: Path) -> dict[int, tuple[float, ...]]:
     spec = make_spec(json.loads(file.read_text())["spec"])
     trials = open_study(spec, storage_of(folder)).get_trials(deepcopy=False)
     return {t.number: tuple(t.values) for t in trials if t.state == TrialState.COMPLETE}
+
+
+def unfinished(folder: Path) -> list[Done]:
+    """Recorded trials without metrics."""
+    from tetrasim.dse.folder import load
+
+    return [t for t in load(folder).trials if not t.metrics]
 
 
 class Study:
@@ -118,11 +129,14 @@ def main() -> None:
                 killed[study.kill_one(rng)] += 1
         code = study.process.wait()
         final = completed(folder)
+        other = {t.number: (t.note or "running") for t in unfinished(folder)}
         lost = [n for n, values in noted.items() if final.get(n) != values]
         distinct = len(set(final.values()))
         took = time.monotonic() - started
     ok = code == 0 and not lost and sorted(final) == list(range(options.trials))
     ok = ok and distinct == options.trials and sum(killed.values()) == options.kills
+    if other:
+        print(f"not completed: {other}")
     verdict = "ok" if ok else "FAILED"
     print(
         f"RESULT dse_kill {verdict} trials={len(final)} distinct={distinct} lost={len(lost)} "

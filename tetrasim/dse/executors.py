@@ -2,7 +2,7 @@
 
 An executor takes (number, point) jobs and hands back (number, outcome) as they finish, in any order. Workers
 speak JSON lines over pipes (`worker.py`); one that dies is replaced and its job given to the next, so a kill
-costs one evaluation's time. A job that kills three workers is given up with a note. Each worker writes its
+costs one evaluation's time. A job that five workers died on is given up with a note. Each worker writes its
 outcome to the store before it answers: a result outlives the worker and the driver.
 """
 
@@ -22,7 +22,7 @@ from tetrasim.dse.space import Point, StudySpec
 from tetrasim.dse.store import Store
 from tetrasim.errors import UserError
 
-MAX_DEATHS = 3
+MAX_DEATHS = 5
 
 
 class Executor(Protocol):
@@ -126,7 +126,6 @@ class LocalWorkers:
     def _spawn(self) -> None:
         worker = _Worker(self._setup)
         self._workers.append(worker)
-        self._idle.append(worker)
         self._selector.register(worker.answers, selectors.EVENT_READ, worker)
 
     def submit(self, number: int, point: Point) -> None:
@@ -151,6 +150,8 @@ class LocalWorkers:
                 self._idle.append(worker)
                 self._hand_out()
                 answer = json.loads(line)
+                if "ready" in answer:  # it has started: a job that waits for it counts from here
+                    continue
                 return int(answer["number"]), Outcome(dict(answer["metrics"]), str(answer["note"]))
 
     def _bury(self, worker: _Worker) -> None:

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import sys
 from pathlib import Path
+from typing import Any, TextIO
 
 from tetrasim.dse.executors import outcome_of
 from tetrasim.dse.space import make_spec
@@ -24,12 +26,20 @@ def main() -> None:
     with contextlib.redirect_stdout(sys.stderr):  # a chatty library must not break the protocol
         spec = make_spec(header["spec"])
         store = Store(Path(header["store"]))
+        _answer(answers, {"ready": True})
         for line in sys.stdin:
             job = json.loads(line)
             outcome = outcome_of(spec, job["point"], store)
-            answer = {"number": job["number"], "metrics": outcome.metrics, "note": outcome.note}
-            answers.write(json.dumps(answer) + "\n")
-            answers.flush()
+            _answer(answers, {"number": job["number"], "metrics": outcome.metrics, "note": outcome.note})
+
+
+def _answer(answers: TextIO, tree: dict[str, Any]) -> None:
+    """Write one line; without a driver to read it there is nothing left to do (the store has the outcome)."""
+    try:
+        answers.write(json.dumps(tree) + "\n")
+        answers.flush()
+    except BrokenPipeError:
+        os._exit(0)  # the interpreter's own shutdown would try to flush again, and complain
 
 
 if __name__ == "__main__":
