@@ -41,7 +41,8 @@ LIMITER_BOUNDS: Bounds = {
 }  # fmt: skip
 FLOAT8_BOUNDS: Bounds = {**GEMM_BOUNDS, "quantise_us": (0.5, 30), "quantise_passes": (0.5, 10)}
 EAGER_GEMM_BOUNDS: Bounds = {
-    **{n: b for n, b in GEMM_BOUNDS.items() if n not in ("start_us", "l2_onset")}, "choice": (2, 200), **LAUNCH_BOUNDS, **LIMITER_BOUNDS,
+    **{n: b for n, b in GEMM_BOUNDS.items() if n not in ("start_us", "l2_onset")},
+    "choice": (2, 200), **LAUNCH_BOUNDS, **LIMITER_BOUNDS,
 }  # fmt: skip
 
 _HALF = GemmFit(
@@ -81,8 +82,8 @@ def _like(base: str) -> Callable[[Mapping[str, Calibration]], Calibration]:
 
 def _ada(fits: Mapping[str, Calibration]) -> Calibration:
     """Ada runs Ampere's kernels at a higher clock: latencies in cycles carry over (gpu-benches: L2 276 cycles
-    at 2.52 GHz against 211 at 1.41 GHz, a kernel in a graph 0.94 us against 1.34 us), efficiencies too. Its L2
-    is one piece: gpu-benches reads 96 MB at full rate and sees DRAM's from 118 MB on."""
+    at 2.52 GHz against 211 at 1.41 GHz, a kernel in a graph 0.94 us against 1.34 us), efficiencies too. Its
+    L2 is one piece: gpu-benches reads 96 MB at full rate and sees DRAM's from 118 MB on."""
     base = fits["a100-sxm4-80gb"]
     latency, start = (632 / 2520) / (572 / 1410), 0.94 / 1.34
     half = base.gemm[2]

@@ -65,4 +65,5 @@ def _read() -> dict[str, dict[str, dict[str, dict[str, float]]]]:
 
 def _fit(kind: type[Fit], values: object) -> Fit:
     assert isinstance(values, dict)
-    return kind(**{f.name: float(values[f.name]) for f in fields(kind)})
+    known = {f.name for f in fields(kind)}
+    return kind(**{name: float(value) for name, value in values.items() if name in known})
