@@ -128,6 +128,14 @@ def build_channel(
     kept = [tables.index(n) for n in names]
     at = {c: i for i, c in enumerate(kept)}
     gap = tables.gap[:, kept][:, :, kept]
+    if dialect.refresh_interval:
+        busy = int(gap[:, names.index(dialect.refresh), :].max())
+        if busy >= dialect.refresh_interval:
+            raise UserError(
+                f"a refresh takes {busy} cycles but falls due every {dialect.refresh_interval}",
+                where=device.file,
+                hint="raise nREFI or lower the refresh time",
+            )
     window = np.array(
         sorted(
             (
