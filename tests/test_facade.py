@@ -78,3 +78,13 @@ def test_a_verb_stays_callable_after_its_module_was_imported() -> None:
 def test_import_costs_nothing() -> None:
     code = "import sys, tetrasim; assert not {'numpy', 'torch', 'pydantic', 'rich'} & set(sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_cached_result_carries_the_name_it_is_asked_under(model: str, tmp_path: Path) -> None:
+    first = tetrasim.simulate(model, "gpu/t4", dims={"rows": 4}).results[0]
+    copy = tmp_path / "renamed.onnx"
+    copy.write_bytes(Path(model).read_bytes())
+    again = tetrasim.simulate(str(copy), "gpu/t4", dims={"rows": 4}).results[0]
+    assert (again.model, again.latency) == ("renamed", first.latency)
+    assert "renamed.onnx" in again.provenance.command
+    assert len(list((tmp_path / "cache" / "results").rglob("result.json"))) == 1

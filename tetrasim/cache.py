@@ -10,10 +10,12 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from tetrasim.errors import UserError
 from tetrasim.export.cache import cache_root, new_folder
+from tetrasim.reports import perfetto
 from tetrasim.reports.document import document, parse
 from tetrasim.reports.json import to_json
 from tetrasim.sim.result import Result
@@ -31,9 +33,16 @@ class Entry:
 
 
 def key_of(model_sha256: str, preset: str, config_json: str, workload: Workload, code_sha256: str) -> str:
-    """The content address of one simulation."""
-    parts = (model_sha256, preset, config_json, json.dumps(asdict(workload), sort_keys=True), code_sha256)
+    """The content address of one simulation; `preset` is everything that describes it beside its numbers."""
+    work = json.dumps(asdict(workload), sort_keys=True)
+    parts = (model_sha256, preset, config_json, work, code_sha256, _trace_code())
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+
+@lru_cache(maxsize=1)
+def _trace_code() -> str:
+    """Digest of the code that writes traces, which the digest of the simulation's code leaves out."""
+    return hashlib.sha256(Path(perfetto.__file__).read_bytes()).hexdigest()
 
 
 def find(key: str) -> Entry | None:

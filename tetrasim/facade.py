@@ -9,35 +9,26 @@ generate_hls here, explore in `dse/`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from tetrasim import __version__, cache
 from tetrasim.errors import UserError
-from tetrasim.loading import (
-    ModelFiles,
-    beyond_context,
-    bind,
-    check_workload,
-    default_prompt,
-    find_model,
-    load_model,
-)
+from tetrasim.loading import find_model, load_model
 from tetrasim.reports.document import Document, document
 from tetrasim.reports.lock import Lock, LockedTarget
-from tetrasim.sim.workload import Workload
+from tetrasim.request import Overrides, check_targets, command_line, overrides_for, workload_for
+from tetrasim.session import Session
 
 if TYPE_CHECKING:
     from tetrasim.export.manifest import ExportedModel
     from tetrasim.hw_targets.fpga.hls.options import HlsOptions
     from tetrasim.hw_targets.fpga.hls.project import HlsReport
-    from tetrasim.reports.perfetto import TracedRun
-    from tetrasim.run_phases import LoadedModel, Setup
+    from tetrasim.run_phases import LoadedModel
     from tetrasim.sim.result import Result
+    from tetrasim.sim.workload import Workload
 
-Scalar = str | int | float | bool
-Overrides = Mapping[str, Scalar]
 # Called before each step with what is done now and the fraction that is behind.
 Progress = Callable[[str, float], None]
 
@@ -137,7 +128,7 @@ def load_for(
 ) -> tuple[LoadedModel, Workload]:
     """`load`, with the workload that the arguments mean for this model."""
     files = find_model(model)
-    workload = _workload(files, prompt, generate, batch, dims)
+    workload = workload_for(files, prompt, generate, batch, dims)
     return load_model(files, workload), workload
 
 
@@ -171,33 +162,21 @@ def simulate(
     Raises:
         UserError: anything wrong with the input, with the next step.
     """
-    from tetrasim.provenance import code_sha256
     from tetrasim.run_phases import set_up
 
     names = [on] if isinstance(on, str) else list(on)
     report = progress or (lambda _text, _fraction: None)
-    _check_targets(names)
-    overrides = [_overrides_for(name, names, settings or {}) for name in names]
+    check_targets(names)
+    overrides = [overrides_for(name, names, settings or {}) for name in names]
     setups = [set_up(name, chosen) for name, chosen in zip(names, overrides, strict=True)]
     report(f"exporting {model}", 0.0)
     files = find_model(model, use_cache=use_cache)
-    workload = _workload(files, prompt, generate, batch, dims)
-    shared = _Shared(files, workload, str(model), numerics)
+    workload = workload_for(files, prompt, generate, batch, dims)
+    session = Session(files, workload, str(model), numerics=numerics, use_cache=use_cache)
     entries: list[cache.Entry] = []
     for i, (setup, chosen) in enumerate(zip(setups, overrides, strict=True)):
         report(f"simulating {setup.preset}", (i + 1) / (len(names) + 1))
-        key = cache.key_of(
-            files.sha256,
-            setup.preset,
-            setup.config.model_dump_json() + str(numerics),
-            workload,
-            code_sha256(),
-        )
-        entry = cache.find(key) if use_cache else None
-        if entry is None:
-            entry = shared.simulate(setup, chosen)
-            cache.store(key, entry)
-        entries.append(entry)
+        entries.append(session.entry(setup, chosen))
     results = tuple(entry.result for entry in entries)
     lock = Lock(
         model=str(model),
@@ -255,138 +234,6 @@ def generate_hls(
             f"'{model}' is a decoder: its key and value caches do not fit an HLS pipeline",
             hint="simulate it on an overlay: on='fpga/u280'",
         )
-    phase = load_model(files, _workload(files, None, 0, 1, dims)).phases[0]
+    phase = load_model(files, workload_for(files, None, 0, 1, dims)).phases[0]
     chosen = options or HlsOptions()
     return generate(phase.family.base, Path(output), chosen, onnx_path=phase.onnx, force=force, check=check)
-
-
-class _Shared:
-    """What the targets of one run share: the graphs, imported when the first target needs them."""
-
-    def __init__(self, files: ModelFiles, workload: Workload, model: str, numerics: bool) -> None:
-        self._files, self._workload = files, workload
-        self._model, self._numerics = model, numerics
-        self._loaded: LoadedModel | None = None
-
-    def simulate(self, setup: Setup, overrides: Overrides) -> cache.Entry:
-        from tetrasim.reports.perfetto import to_pftrace
-        from tetrasim.simulate import simulate as simulate_on_target
-
-        if self._loaded is None:
-            self._loaded = load_model(self._files, self._workload)
-        command = command_line(self._model, [setup.preset], self._workload, overrides, self._files.kind)
-        try:
-            result = simulate_on_target(
-                self._loaded,
-                setup.preset,
-                self._workload,
-                overrides=overrides,
-                numerics=self._numerics,
-                command=command,
-            )
-        except UserError as refusal:
-            # One of several targets refuses: say which, whatever the target's own message names.
-            where = f"{setup.preset}: {refusal.where}" if refusal.where else setup.preset
-            raise type(refusal)(refusal.what, where=where, hint=refusal.hint) from None
-        note = beyond_context(self._files, self._workload)
-        if note:
-            result = replace(result, warnings=(*result.warnings, note))
-        return cache.Entry(result, to_pftrace(traced_runs(self._loaded, setup, self._workload)))
-
-
-def traced_runs(model: LoadedModel, setup: Setup, workload: Workload) -> list[TracedRun]:
-    """One run per phase for the trace: the only one of a prefill, the last one of a generation."""
-    from tetrasim.reports.perfetto import TracedRun
-    from tetrasim.run_phases import lowered_phases
-    from tetrasim.sim.engine.runs import simulate_one
-
-    runs = []
-    for phase, family, contexts in lowered_phases(model, setup, workload):
-        graph = family.at(contexts[-1])
-        program, timeline = simulate_one(lambda g: setup.target.lower(g, setup.config), graph)
-        detail = f" step at context {contexts[-1]}" if phase.name == "decode" else ""
-        runs.append(TracedRun(f"{setup.preset} {phase.name}{detail}", program, timeline, graph))
-    return runs
-
-
-def command_line(
-    model: str, on: Sequence[str], workload: Workload, settings: Overrides, kind: str = "decoder"
-) -> str:
-    """The `tetrasim run` command of a run, quoted for a shell."""
-    import shlex
-
-    words = ["tetrasim", "run", model, "--on", *on]
-    if kind != "file":
-        words += ["--prompt", str(workload.prompt)]
-    words += ["--generate", str(workload.generate)] if workload.generate else []
-    words += ["--batch", str(workload.batch)] if workload.batch != 1 else []
-    for name, size in workload.dims:
-        words += ["--dim", f"{name}={size}"]
-    for path, value in sorted(settings.items()):
-        words += ["--set", f"{path}={value}"]
-    return shlex.join(words)
-
-
-def _workload(
-    files: ModelFiles, prompt: int | None, generate: int, batch: int, dims: Mapping[str, int] | None
-) -> Workload:
-    for name, value, least in (("prompt", prompt, 1), ("generate", generate, 0), ("batch", batch, 1)):
-        if value is not None and value < least:
-            raise UserError(
-                f"--{name} {value} is below {least}", where=f"--{name}", hint=f"give at least {least}"
-            )
-    tokens = default_prompt(files) if prompt is None else prompt
-    return check_workload(files, bind(Workload(batch, tokens, generate), dims or {}))
-
-
-def shortcut_settings(presets: Sequence[str], shortcuts: Overrides) -> dict[str, Scalar]:
-    """Settings for those of `presets` whose configuration has the field: `{"launch": "eager"}` reaches GPUs.
-
-    Raises:
-        UserError: unknown preset, or a field that none of them has.
-    """
-    from tetrasim.hw_targets.registry import find_preset
-
-    out: dict[str, Scalar] = {}
-    for field, value in shortcuts.items():
-        having = [p for p in presets if field in type(find_preset(p)[1].config).model_fields]
-        if not having:
-            raise UserError(
-                f"none of the targets has '{field}'",
-                where=f"--{field}",
-                hint=f"drop it; `tetrasim show {presets[0]}` prints what can be set"
-                if presets
-                else "name a target",
-            )
-        out |= {f"{preset}:{field}": value for preset in having}
-    return out
-
-
-def _check_targets(names: Sequence[str]) -> None:
-    if not names:
-        from tetrasim.hw_targets.registry import preset_names
-
-        raise UserError("no target is named", where="--on", hint=f"for example --on {preset_names()[0]}")
-    for name in names:
-        if names.count(name) > 1:
-            raise UserError(f"target '{name}' is named twice", where="--on", hint="name it once")
-
-
-def _overrides_for(preset: str, presets: Sequence[str], settings: Overrides) -> dict[str, Scalar]:
-    """Settings for `preset`: unprefixed ones, then those written `preset:path`, which win."""
-    chosen: dict[str, Scalar] = {}
-    for path, value in settings.items():
-        prefix, colon, rest = path.rpartition(":")
-        if colon and prefix not in presets:
-            from tetrasim.errors import nearest
-
-            raise UserError(
-                f"--set names '{prefix}', which is not among --on",
-                where="--set",
-                hint=nearest(prefix, presets),
-            )
-        if not colon:
-            chosen.setdefault(path, value)
-        elif prefix == preset:
-            chosen[rest] = value
-    return chosen

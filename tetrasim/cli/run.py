@@ -59,6 +59,7 @@ def run(
     """
     from tetrasim import facade
     from tetrasim.reports.folder import check_free
+    from tetrasim.request import shortcut_settings
 
     if output is not None:
         check_free(output, force)
@@ -83,7 +84,7 @@ def run(
                 generate=generate,
                 batch=batch,
                 dims=_arguments.dims(dim or ()),
-                settings=facade.shortcut_settings(on or [], chosen) | _arguments.settings(setting or ()),
+                settings=shortcut_settings(on or [], chosen) | _arguments.settings(setting or ()),
                 numerics=numerics,
                 use_cache=not no_cache,
                 progress=step,
