@@ -81,7 +81,7 @@ def change_settings(
     settings: dict[str, str | int | float | bool] = {}
     applied: list[Applied] = []
     for change in changes:
-        refusals = []
+        refusals, hits = [], len(applied)
         for target in lock.targets:
             present = {
                 k.partition(":")[2]: v for k, v in settings.items() if k.startswith(f"{target.preset}:")
@@ -93,7 +93,7 @@ def change_settings(
                 continue
             settings |= {f"{target.preset}:{path}": value for path, value in new.items()}
             applied += did
-        if len(refusals) == len(lock.targets):
+        if refusals and len(applied) == hits:
             raise refusals[0]
     if not applied:
         raise UserError(

@@ -6,10 +6,12 @@ latency, and the changes of the ops do too.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from tetrasim.sim.result import Result
+from tetrasim.units import si
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,35 +89,49 @@ def _summed(items: Iterable[tuple[str, float]]) -> dict[str, float]:
     return out
 
 
+def grouped(changes: Iterable[Change]) -> tuple[Change, ...]:
+    """Ops of repeated layers as one line: `decode/blocks.*.ffn/Gelu (12)`."""
+    sums: dict[str, list[float]] = {}
+    for change in changes:
+        row = sums.setdefault(re.sub(r"\d+", "*", change.name), [0.0, 0.0, 0.0])
+        row[0] += change.before
+        row[1] += change.after
+        row[2] += 1
+    merged = [
+        Change(f"{name} ({count:.0f})" if count > 1 else name, before, after)
+        for name, (before, after, count) in sums.items()
+    ]
+    return tuple(sorted(merged, key=lambda c: (-abs(c.delta), c.name)))
+
+
 def to_text(found: Difference, rows: int = 8) -> str:
     """A few lines per list; changes below a thousandth of the latency (or energy) are left out."""
     lines = [f"{found.before} -> {found.after}" if found.before != found.after else found.before]
-    for change, scale, unit in ((found.latency_ns, 1e-3, "us"), (found.energy_pj, 1e-9, "mJ")):
-        lines.append(
-            f"  {change.name}: {change.before * scale:,.4g} {unit} -> {change.after * scale:,.4g} {unit}"
-            f"  ({_percent(change)})"
-        )
+    lines.append("  " + _line(found.latency_ns, 7, 1e-9, "s"))
+    lines.append("  " + _line(found.energy_pj, 7, 1e-12, "J"))
     for title, changes, whole, scale, unit in (
-        ("by phase", found.phases_ns, found.latency_ns, 1e-3, "us"),
-        ("by part of the time", found.parts_ns, found.latency_ns, 1e-3, "us"),
-        ("by op", found.ops_ns, found.latency_ns, 1e-3, "us"),
-        ("by energy component", found.components_pj, found.energy_pj, 1e-9, "mJ"),
+        ("by phase", found.phases_ns, found.latency_ns, 1e-9, "s"),
+        ("by part of the time", found.parts_ns, found.latency_ns, 1e-9, "s"),
+        ("by op", grouped(found.ops_ns), found.latency_ns, 1e-9, "s"),
+        ("by energy component", found.components_pj, found.energy_pj, 1e-12, "J"),
     ):
         least = 1e-3 * max(whole.before, whole.after)
         shown = [c for c in changes if abs(c.delta) >= least][:rows]
         if shown:
-            lines.append(f"  {title}:")
             width = max(len(c.name) for c in shown)
-            lines += [
-                f"    {c.name:<{width}}  {c.before * scale:>10.4g} -> {c.after * scale:<10.4g} {unit}"
-                f"  {c.delta * scale:+.4g} ({_percent(c)})"
-                for c in shown
-            ]
+            lines += [f"  {title}:", *("    " + _line(c, width, scale, unit) for c in shown)]
     return "\n".join(lines) + "\n"
+
+
+def _line(change: Change, width: int, scale: float, unit: str) -> str:
+    before, after = si(change.before * scale, unit), si(change.after * scale, unit)
+    sign = "+" if change.delta > 0 else ""
+    delta = f"{sign}{si(change.delta * scale, unit)}"
+    return f"{change.name:<{width}}  {before:>9} -> {after:<9}  {delta:>10}  ({_percent(change)})"
 
 
 def _percent(change: Change) -> str:
     ratio = change.ratio
-    if ratio is None:
-        return "new"
-    return "unchanged" if change.delta == 0 else f"{100 * (ratio - 1):+.1f} %"
+    if change.delta == 0:
+        return "unchanged"
+    return "new" if ratio is None else f"{100 * (ratio - 1):+.1f} %"
