@@ -16,10 +16,7 @@ from tetrasim.hw_targets.cpu.config import CpuConfig
 from tetrasim.sim.ir.graph import Kind, Role
 from tetrasim.sim.ops.work import AttentionShape, Gemm, Operand, Vector, Work, WorkKind
 
-# Prioritized DCI (Li and Malik, ICML 2017): simple indices per composite one, and how many candidates are
-# visited per neighbour wanted and doubling of the number of keys.
-PROJECTIONS = 8
-CANDIDATE_FACTOR = 4
+PROJECTIONS = 8  # random directions of the index (assumed: the repository's settings are not published here)
 
 
 @lru_cache(maxsize=1 << 14)
@@ -28,7 +25,7 @@ def attention_works(work: Work, config: CpuConfig) -> tuple[Work, ...]:
     shape = work.attention
     assert shape is not None
     if config.attention == "iceformer" and shape.q_len > 1 and shape.kv_len > config.iceformer_top_k:
-        return _iceformer(work, shape, config.iceformer_top_k)
+        return _iceformer(work, shape, config)
     return _full(work, shape)
 
 
@@ -81,35 +78,40 @@ def _softmax(rows: int, cols: int, scores: Operand) -> Work:
     )
 
 
-def visited_keys(kv_len: int, top_k: int) -> int:
-    """Candidates whose exact distance is computed per query."""
-    return min(CANDIDATE_FACTOR * top_k * math.ceil(math.log2(kv_len / top_k) + 1), kv_len)
+def visited_keys(kv_len: int, top_k: int, intrinsic_dim: int) -> int:
+    """Candidates whose exact distance is computed per query: k max(log(n/k), (n/k)^(1 - m/d')) for m
+    directions and keys of intrinsic dimension d' (Li and Malik, ICML 2017, theorem on prioritized DCI)."""
+    ratio = kv_len / top_k
+    power = math.pow(ratio, max(1 - PROJECTIONS / intrinsic_dim, 0.0))
+    return min(math.ceil(top_k * max(math.log(ratio), power)), kv_len)
 
 
-def _iceformer(work: Work, s: AttentionShape, top_k: int) -> tuple[Work, ...]:
+def _iceformer(work: Work, s: AttentionShape, config: CpuConfig) -> tuple[Work, ...]:
     q, k, v = work.reads[:3]
-    groups, visited = s.batch * s.heads, visited_keys(s.kv_len, top_k)
-    queries, keys = groups * s.q_len, groups * s.kv_len
-    directions = Operand(s.head_dim * PROJECTIONS, q.bits, q.kind, Role.CONSTANT)
+    top_k = config.iceformer_top_k
+    groups, visited = s.batch * s.heads, visited_keys(s.kv_len, top_k, config.iceformer_intrinsic_dim)
+    queries, keys, d = groups * s.q_len, groups * s.kv_len, s.head_dim
+    directions = Operand(d * PROJECTIONS, q.bits, q.kind, Role.CONSTANT)
     depth = max(math.ceil(math.log2(s.kv_len)), 1)
     projected = [Operand(n * PROJECTIONS, q.bits, q.kind) for n in (keys, queries)]
-    picked = Operand(queries * visited * s.head_dim, k.bits, k.kind, k.role)
-    distances = Operand(queries * visited, q.bits, q.kind)
+    # Heads are handled one after the other: the rows picked lie within one head's keys or values.
+    picked = Operand(s.kv_len * d, k.bits, k.kind, touched_elements=queries * visited * d)
+    values = Operand(s.kv_len * s.v_head_dim, v.bits, v.kind, touched_elements=queries * top_k * s.v_head_dim)
+    distances = Operand(visited, q.bits, q.kind, touched_elements=queries * visited)
     weights = Operand(queries * top_k, q.bits, q.kind)
-    values = Operand(queries * top_k * s.v_head_dim, v.bits, v.kind, v.role)
     result = Operand(queries * s.v_head_dim, q.bits, q.kind)
     sort = Vector(keys, PROJECTIONS, (("cmp", keys * PROJECTIONS * depth),))
     walk = Vector(queries, visited, (("add", queries * visited), ("cmp", 2 * queries * visited)))
+    products = (("add", queries * visited * d), ("mul", queries * visited * d))
+    dots = Vector(queries * visited, d, products, reduces=True)
+    sums = (("add", queries * top_k * s.v_head_dim), ("mul", queries * top_k * s.v_head_dim))
+    mix = Vector(queries * top_k, s.v_head_dim, sums)
     return (
-        _product(
-            "index: project keys", (k, directions), projected[0], Gemm(1, keys, PROJECTIONS, s.head_dim)
-        ),
+        _product("index: project keys", (k, directions), projected[0], Gemm(1, keys, PROJECTIONS, d)),
         Work("index: sort", WorkKind.VECTOR, (projected[0],), (projected[0],), vector=sort),
-        _product("query: project", (q, directions), projected[1], Gemm(1, queries, PROJECTIONS, s.head_dim)),
+        _product("query: project", (q, directions), projected[1], Gemm(1, queries, PROJECTIONS, d)),
         Work("query: walk", WorkKind.VECTOR, (projected[1],), (distances,), vector=walk),
-        Work("query: gather keys", WorkKind.GATHER, (picked,), (picked,), run=s.head_dim),
-        _product("query: distances", (q, picked), distances, Gemm(queries, 1, visited, s.head_dim)),
+        Work("query: distances", WorkKind.VECTOR, (picked,), (distances,), vector=dots),
         _softmax(queries, top_k, weights),
-        Work("gather values", WorkKind.GATHER, (values,), (values,), run=s.v_head_dim),
-        _product("values", (weights, values), result, Gemm(queries, 1, s.v_head_dim, top_k)),
+        Work("values", WorkKind.VECTOR, (weights, values), (result,), vector=mix),
     )

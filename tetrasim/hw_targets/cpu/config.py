@@ -128,7 +128,10 @@ class CpuConfig(Config):
     runtime: Literal["onnxruntime", "eager"] = "onnxruntime"
     kv_append: Literal["copy", "in-place"] = "copy"
     attention: Literal["full", "iceformer"] = "full"
-    iceformer_top_k: int = Field(default=64, ge=1)
+    iceformer_top_k: int = Field(default=64, ge=1, description="keys that each query attends to")
+    iceformer_intrinsic_dim: int = Field(
+        default=16, ge=1, description="of the keys: how far an index has to look (assumed)"
+    )
     cores: int = Field(ge=1)
     threads: int = Field(default=0, ge=0, description="0: one per core")
     uncalibrated: bool = False

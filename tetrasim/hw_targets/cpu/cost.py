@@ -193,7 +193,8 @@ def _attention(work: Work, machine: Machine, placement: Placement) -> Cost:
     inputs = {id(o): placement.read(i) for i, o in enumerate(work.reads)}
     costs = []
     for piece in pieces:
-        own = machine.level_for(piece.nbytes)
+        # What is re-read from one tensor lies where the tensor fits, however often it is touched.
+        own = machine.level_for(sum(o.elements * o.bits // 8 for o in (*piece.reads, *piece.writes)))
         levels = tuple(inputs.get(id(o), own) for o in piece.reads)
         costs.append(cost_of(piece, machine, Placement(levels, own)))
     seconds, levels_total, energy = (
