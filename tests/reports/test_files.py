@@ -47,7 +47,8 @@ def test_lock_reads_back_equal(tmp_path: Path) -> None:
 
 def test_trace_has_a_slice_per_task_on_its_resource_at_its_time() -> None:
     run = fake.traced(tasks=37)
-    trace = pb.Trace.FromString(to_pftrace([run, fake.traced("second", tasks=5)]))
+    # Two traces concatenated are one trace, as the top of a run folder has it.
+    trace = pb.Trace.FromString(to_pftrace([run]) + to_pftrace([fake.traced("second", tasks=5)]))
     begins = [p for p in trace.packet if p.track_event.type == pb.TrackEvent.TYPE_SLICE_BEGIN]
     ends = [p for p in trace.packet if p.track_event.type == pb.TrackEvent.TYPE_SLICE_END]
     assert len(begins) == len(ends) == 37 + 5

@@ -8,21 +8,21 @@ few megabytes. Source: protos/perfetto/trace/track_event/track_event.proto of th
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from itertools import count
+from typing import Any
+
+import numpy as np
 
 from tetrasim.sim.engine.program import Program
 from tetrasim.sim.engine.timeline import Cause, Timeline
 from tetrasim.sim.ir.graph import Graph
 from tetrasim.units import PS_PER_S
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
 _PS_PER_NS = PS_PER_S // 10**9
-_SEQUENCE = 1
+_KEYS, _TEXTS = "debug_annotation_names", "debug_annotation_string_values"
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,112 +36,113 @@ class TracedRun:
 
 
 def to_pftrace(runs: Sequence[TracedRun]) -> bytes:
-    """The serialised trace: as many slices as the programs have tasks."""
+    """The serialised trace: as many slices as the programs have tasks. Traces of runs with different labels
+    may be concatenated: track, process and sequence numbers are derived from the labels."""
     from perfetto.protos.perfetto.trace import perfetto_trace_pb2 as pb
 
     trace = pb.Trace()
-    first = trace.packet.add()
-    first.trusted_packet_sequence_id = _SEQUENCE
-    first.sequence_flags = pb.TracePacket.SEQ_INCREMENTAL_STATE_CLEARED
-    names = _Names(trace, pb)
-    uuid = 1
-    for index, run in enumerate(runs):
-        process = uuid
-        _describe(trace.packet.add(), process, run.label, pid=index + 1)
-        lanes: dict[str, int] = {}
-        tracks: list[int] = []
-        for resource in run.program.resources:
-            parent = process
-            if resource.lane:
-                if resource.lane not in lanes:
-                    uuid += 1
-                    lanes[resource.lane] = uuid
-                    _describe(trace.packet.add(), uuid, resource.lane, parent=process)
-                parent = lanes[resource.lane]
-            uuid += 1
-            tracks.append(uuid)
-            _describe(trace.packet.add(), uuid, resource.name, parent=parent)
-        uuid += 1
-        _slices(trace, names, run, tracks, pb)
+    for run in runs:
+        sequence = _Sequence(trace, pb, _number(run.label, bits=32))
+        _slices(sequence, run, _tracks(sequence, run))
     data: bytes = trace.SerializeToString()
     return data
 
 
-def _describe(packet: Any, uuid: int, name: str, *, parent: int = 0, pid: int = 0) -> None:
-    packet.trusted_packet_sequence_id = _SEQUENCE
-    packet.track_descriptor.uuid = uuid
-    if pid:
-        packet.track_descriptor.process.pid = pid
-        packet.track_descriptor.process.process_name = name
-    else:
-        packet.track_descriptor.name = name
-        packet.track_descriptor.parent_uuid = parent
+def _number(label: str, bits: int) -> int:
+    """A positive number that belongs to `label`."""
+    return int.from_bytes(hashlib.sha256(label.encode()).digest()[:8]) % ((1 << (bits - 1)) - 1) + 1
 
 
-class _Names:
-    """Interned slice and argument names: each string is written once, before its first use."""
+def _tracks(sequence: _Sequence, run: TracedRun) -> list[int]:
+    """Describe the process, its lanes and its resources; the track of each resource."""
+    first = _number(run.label, bits=62)
+    uuids = count(first)
+    process = next(uuids)
+    described = sequence.packet().track_descriptor
+    described.uuid = process
+    described.process.pid = _number(run.label, bits=31)
+    described.process.process_name = run.label
+    lanes: dict[str, int] = {"": process}
+    tracks = []
+    for resource in run.program.resources:
+        if resource.lane not in lanes:
+            lanes[resource.lane] = next(uuids)
+            sequence.track(lanes[resource.lane], resource.lane, process)
+        tracks.append(next(uuids))
+        sequence.track(tracks[-1], resource.name, lanes[resource.lane])
+    return tracks
 
-    def __init__(self, trace: Any, pb: Any) -> None:
-        self._trace = trace
-        self._pb = pb
-        self._events: dict[str, int] = {}
-        self._arguments: dict[str, int] = {}
-        self._texts: dict[str, int] = {}
 
-    def event(self, name: str) -> int:
-        return self._intern(self._events, name, "event_names", "name")
+class _Sequence:
+    """The packets of one run, with interned names: each string is written once, before its first use."""
 
-    def argument(self, name: str) -> int:
-        return self._intern(self._arguments, name, "debug_annotation_names", "name")
+    def __init__(self, trace: Any, pb: Any, number: int) -> None:
+        self._trace, self._pb, self._number = trace, pb, number
+        self._known: dict[tuple[str, str], int] = {}
+        self.packet().sequence_flags = pb.TracePacket.SEQ_INCREMENTAL_STATE_CLEARED
 
-    def text(self, value: str) -> int:
-        return self._intern(self._texts, value, "debug_annotation_string_values", "str")
+    def packet(self) -> Any:
+        """A new packet of this sequence."""
+        packet = self._trace.packet.add()
+        packet.trusted_packet_sequence_id = self._number
+        return packet
 
-    def _intern(self, known: dict[str, int], text: str, field: str, attribute: str) -> int:
-        if text not in known:
-            known[text] = len(known) + 1
-            packet = self._trace.packet.add()
-            packet.trusted_packet_sequence_id = _SEQUENCE
+    def track(self, uuid: int, name: str, parent: int) -> None:
+        """Describe a track."""
+        descriptor = self.packet().track_descriptor
+        descriptor.uuid, descriptor.name, descriptor.parent_uuid = uuid, name, parent
+
+    def event(self, track: int, time_ps: int, *, begin: bool) -> Any:
+        """The track event of a new packet."""
+        packet = self.packet()
+        packet.sequence_flags = self._pb.TracePacket.SEQ_NEEDS_INCREMENTAL_STATE
+        packet.timestamp = time_ps // _PS_PER_NS
+        event = packet.track_event
+        event.track_uuid = track
+        event.type = self._pb.TrackEvent.TYPE_SLICE_BEGIN if begin else self._pb.TrackEvent.TYPE_SLICE_END
+        return event
+
+    def intern(self, table: str, text: str) -> int:
+        """The number of `text` in a table of `InternedData`, written now if it is new."""
+        key = (table, text)
+        if key not in self._known:
+            self._known[key] = len(self._known) + 1
+            packet = self.packet()
             packet.sequence_flags = self._pb.TracePacket.SEQ_NEEDS_INCREMENTAL_STATE
-            entry = getattr(packet.interned_data, field).add()
-            entry.iid = known[text]
-            setattr(entry, attribute, text.encode() if attribute == "str" else text)
-        return known[text]
+            entry = getattr(packet.interned_data, table).add()
+            entry.iid = self._known[key]
+            if table == _TEXTS:
+                entry.str = text.encode()
+            else:
+                entry.name = text
+        return self._known[key]
 
 
-def _slices(trace: Any, names: _Names, run: TracedRun, tracks: Sequence[int], pb: Any) -> None:
+def _slices(sequence: _Sequence, run: TracedRun, tracks: Sequence[int]) -> None:
     """Begin and end events, track by track in time order, as the format wants them."""
     program, timeline = run.program, run.timeline
-    order = sorted(
-        range(program.tasks), key=lambda t: (int(program.resource[t]), int(timeline.start_ps[t]), t)
-    )
-    for task in order:
+    for task in np.lexsort((timeline.start_ps, program.resource)).tolist():
         track = tracks[int(program.resource[task])]
         # All strings are interned before the event that uses them is added.
-        arguments = _arguments(run, task)
-        encoded = [(names.argument(k), names.text(v) if isinstance(v, str) else v) for k, v in arguments]
-        name = names.event(program.kind_names[int(program.kind[task])])
-        begin = _event(trace, track, timeline.start_ps, task, pb)
-        begin.track_event.type = pb.TrackEvent.TYPE_SLICE_BEGIN
-        begin.track_event.name_iid = name
-        for (key, value), (_, original) in zip(encoded, arguments, strict=True):
-            note = begin.track_event.debug_annotations.add()
+        name = sequence.intern("event_names", program.kind_names[int(program.kind[task])])
+        notes = [
+            (
+                sequence.intern(_KEYS, key),
+                value if isinstance(value, int) else sequence.intern(_TEXTS, value),
+                value,
+            )
+            for key, value in _arguments(run, task)
+        ]
+        begin = sequence.event(track, int(timeline.start_ps[task]), begin=True)
+        begin.name_iid = name
+        for key, number, value in notes:
+            note = begin.debug_annotations.add()
             note.name_iid = key
-            if isinstance(original, str):
-                note.string_value_iid = value
+            if isinstance(value, int):
+                note.int_value = number
             else:
-                note.int_value = value
-        end = _event(trace, track, timeline.free_ps, task, pb)
-        end.track_event.type = pb.TrackEvent.TYPE_SLICE_END
-
-
-def _event(trace: Any, track: int, times_ps: NDArray[np.int64], task: int, pb: Any) -> Any:
-    packet = trace.packet.add()
-    packet.trusted_packet_sequence_id = _SEQUENCE
-    packet.sequence_flags = pb.TracePacket.SEQ_NEEDS_INCREMENTAL_STATE
-    packet.timestamp = int(times_ps[task]) // _PS_PER_NS
-    packet.track_event.track_uuid = track
-    return packet
+                note.string_value_iid = number
+        sequence.event(track, int(timeline.free_ps[task]), begin=False)
 
 
 def _arguments(run: TracedRun, task: int) -> list[tuple[str, str | int]]:
