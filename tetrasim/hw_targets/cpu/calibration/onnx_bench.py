@@ -47,7 +47,7 @@ def op_model(case: OpCase) -> onnx.ModelProto:
 
 
 def chain_model(length: int, elements: int) -> onnx.ModelProto:
-    """`length` additions of a constant, one after the other (onnxruntime does not merge them)."""
+    """`length` additions, each of the last two results: nothing that onnxruntime could merge."""
     from onnx import helper
 
     x = np.ones(elements, np.float32)

@@ -1,0 +1,161 @@
+"""Calibration: fits recover known parameters, the file it writes is read back, probes give sane figures."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tetrasim.hw_targets.common.presets import load_preset, with_overrides
+from tetrasim.hw_targets.common.user_presets import user_preset_file
+from tetrasim.hw_targets.cpu.calibration.calibrate import Calibration, Measurements, Overheads
+from tetrasim.hw_targets.cpu.calibration.fit import descend, fit_gemm, fit_vector, predict
+from tetrasim.hw_targets.cpu.calibration.hostinfo import read_host
+from tetrasim.hw_targets.cpu.calibration.onnx_bench import chain_model, op_model, session
+from tetrasim.hw_targets.cpu.calibration.preset_file import host_values, to_yaml, write_host_preset
+from tetrasim.hw_targets.cpu.calibration.probe import Bandwidth, bandwidth, best_seconds
+from tetrasim.hw_targets.cpu.calibration.samples import (
+    COLS,
+    HOT,
+    PACKED,
+    ROWS,
+    TRANSPOSED,
+    VECTOR_OPS,
+    GemmSample,
+    VectorSample,
+    best_gemms,
+    vector_case,
+)
+from tetrasim.hw_targets.cpu.config import CpuConfig
+from tetrasim.hw_targets.registry import find_preset
+from tetrasim.sim.ops.work import Gemm
+
+
+@pytest.fixture(autouse=True)
+def _own_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TETRASIM_CONFIG", str(tmp_path / "config"))
+
+
+def shipped() -> CpuConfig:
+    config = find_preset("cpu/host")[1].config
+    assert isinstance(config, CpuConfig)
+    return with_overrides(config, {"threads": 1})
+
+
+def samples(config: CpuConfig) -> tuple[GemmSample, ...]:
+    """What a machine that follows the model exactly would measure."""
+    shapes = [GemmSample(Gemm(1, m, n, k, True), False, 1.0) for m, k, n in HOT]
+    shapes += [GemmSample(Gemm(1, m, n, k, False), False, 1.0) for m, k, n in PACKED]
+    shapes += [GemmSample(Gemm(1, m, 3072, 768), True, 1.0) for m in (1, 2, 4, 12, 32, 128)]
+    return tuple(replace(s, seconds=predict(s, config)) for s in shapes)
+
+
+def test_fit_recovers_the_parameters_of_a_machine_that_follows_the_model() -> None:
+    truth = with_overrides(
+        shipped(),
+        {"gemm.efficiency": 0.8, "gemm.step_floor_cycles": 5.0, "gemm.stream_slowdown": 0.4,
+         "gemm.pack_bytes_per_cycle": 5.0, "gemm.dram_overlap": 0.3},
+    )  # fmt: skip
+    measured = samples(truth)
+    found = with_overrides(shipped(), {f"gemm.{k}": v for k, v in fit_gemm(measured, shipped()).items()})
+    errors = [abs(predict(s, found) / s.seconds - 1) for s in measured]
+    assert np.mean(errors) < 0.02
+    assert found.gemm.efficiency == pytest.approx(0.8, rel=0.05)
+    assert found.gemm.stream_slowdown == pytest.approx(0.4, abs=0.05)
+
+
+def test_vector_fit_reproduces_what_it_was_given() -> None:
+    clock, n = 4e9, ROWS * COLS
+    cycles = {
+        "Relu": 0.3, "Identity": 0.2, "Add": 0.45, "Mul": 0.45, "Div": 1.0, "Sqrt": 1.2, "Exp": 0.6,
+        "Erf": 1.5, "Tanh": 1.1, "Log": 6.0, "Pow": 2.0, "Sin": 5.0, "Less": 0.6, "Cast": 0.4, "Where": 1.4,
+        "Gelu": 2.0, "GeluTanh": 1.9, "Softmax": 0.9, "LayerNormalization": 1.6, "Concat": 0.25, "Transpose": 1.5,
+        "SkipLayerNormalization": 16.0,
+    }  # fmt: skip
+    assert set(cycles) == set(VECTOR_OPS)
+    count = {op: TRANSPOSED if op == "Transpose" else n for op in cycles}
+    found = fit_vector([VectorSample(op, c * count[op] / clock) for op, c in cycles.items()], clock)
+    access = found["access_cycles"]
+    assert access == pytest.approx(0.1)
+    assert 2 * access + found["erf"] == pytest.approx(1.5, rel=1e-3)
+    assert 3 * access + found["div"] == pytest.approx(1.0, rel=1e-3)
+    assert 2 * access + 4 * found["reduce_add"] + 3 * found["mul"] == pytest.approx(1.6, rel=1e-3)
+    assert found["softmax"] == pytest.approx(0.9)
+    assert found["residual_norm"] == pytest.approx(16.0)
+    assert all(v >= 0 for v in found.values())
+
+
+def test_descent_finds_a_minimum_inside_its_bounds() -> None:
+    best = descend(
+        lambda v: abs(v["a"] - 0.3) + abs(np.log(v["b"] / 50)),
+        {"a": 0.9, "b": 1.0},
+        {"a": (0.0, 1.0), "b": (0.1, 1000.0)},
+    )
+    assert best["a"] == pytest.approx(0.3, abs=0.01)
+    assert best["b"] == pytest.approx(50, rel=0.05)
+    edge = descend(lambda v: v["a"], {"a": 0.5}, {"a": (0.2, 1.0)})
+    assert edge["a"] == pytest.approx(0.2, abs=0.005)
+
+
+def test_the_best_of_passes_is_taken_sample_by_sample() -> None:
+    def one(seconds: float, cold: bool = False) -> GemmSample:
+        return GemmSample(Gemm(1, 4, 4, 4), cold, seconds)
+
+    best = best_gemms([[one(3e-6), one(5e-6, True)], [one(4e-6), one(4e-6, True)]], empty_s=1e-6)
+    assert [s.seconds for s in best] == pytest.approx([2e-6, 4e-6])
+
+
+def measurements() -> Measurements:
+    config = shipped()
+    levels = tuple(Bandwidth(1 << (14 + 3 * i), 1, 200e9 / 2**i, 150e9 / 2**i) for i in range(4))
+    vectors = tuple(VectorSample(op, 5e-6) for op in VECTOR_OPS)
+    return Measurements(
+        read_host(), 0.1, 0.2, 20.0, 3.9e9, 117e9, 117e9 * read_host().cores, levels, levels, 16 << 20,
+        Overheads(3e-7, 2e-6, 6e-7, 4e-6), vectors, samples(config), 40e9,
+    )  # fmt: skip
+
+
+def test_the_written_preset_is_read_back_and_takes_precedence() -> None:
+    m = measurements()
+    config = CpuConfig.model_validate(host_values(m))
+    before = find_preset("cpu/host")[1]
+    assert isinstance(before.config, CpuConfig)
+    assert before.config.uncalibrated
+    file = write_host_preset(Calibration(m, config, 0.05))
+    assert file == user_preset_file("cpu/host")
+    assert [p.name for p in file.parent.iterdir()] == ["host.yaml"]
+    after = find_preset("cpu/host")[1]
+    assert after.config == config
+    assert "calibrated" in after.title
+    marks = {s.path: s.mark for s in after.sources}
+    assert marks["power.limit_w"] == "assumed"
+    assert marks["overhead.node_ns"] == ""
+    assert load_preset(file, "cpu/host", CpuConfig).config.overhead.node_ns == pytest.approx(300)
+
+
+def test_a_machine_name_cannot_break_the_file() -> None:
+    m = measurements()
+    odd = replace(m, host=replace(m.host, name='it\'s: {odd} # "name"'))
+    config = CpuConfig.model_validate(host_values(odd))
+    user_preset_file("cpu/host").parent.mkdir(parents=True)
+    user_preset_file("cpu/host").write_text(to_yaml(Calibration(odd, config, 0.0)), encoding="utf-8")
+    assert 'it\'s: {odd} # "name"' in find_preset("cpu/host")[1].title
+
+
+def test_probes_measure_something_plausible() -> None:
+    found = bandwidth(32 << 10, 1)
+    assert 1e9 < found.read_bytes_per_s < 1e13
+    assert 1e9 < found.copy_bytes_per_s < 1e13
+    assert best_seconds(lambda: None, 3) < 0.1
+
+
+def test_every_vector_case_and_the_chain_run_in_onnxruntime() -> None:
+    for op in VECTOR_OPS:
+        case = vector_case(op, 8, 32) if op != "Transpose" else vector_case(op, ROWS, COLS)
+        made = session(op_model(case).SerializeToString(), 1)
+        feeds = {name: a for name, a in case.inputs if name not in case.constant}
+        assert len(made.run(None, feeds)) == 1
+    made = session(chain_model(5, 4).SerializeToString(), 1)
+    assert made.run(None, {"x0": np.ones(4, np.float32)})[0].tolist() == [13.0] * 4  # 1 2 3 5 8 13
