@@ -1,0 +1,164 @@
+"""Graphs become launches and kernels: modes, fusion, views, capacity, parts and energy."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from tetrasim.errors import CapacityError, UserError
+from tetrasim.hw_targets.common.presets import with_overrides
+from tetrasim.hw_targets.gpu.capacity import activation_bytes, capacity
+from tetrasim.hw_targets.gpu.config import GpuConfig, precision_of
+from tetrasim.hw_targets.gpu.lower import lower
+from tetrasim.hw_targets.gpu.measurements import preset_config
+from tetrasim.sim.engine.runs import total_runs
+from tetrasim.sim.engine.static import run_static
+from tetrasim.sim.engine.timeline import Cause
+from tetrasim.sim.ir.graph import Graph, Kind, Node, Role, TensorType, Value
+from tetrasim.sim.passes.precision import with_precision
+
+T4 = preset_config("t4")
+
+
+def value(name: str, *shape: int, role: Role = Role.ACTIVATION) -> Value:
+    return Value(name, TensorType(shape, Kind.FLOAT, 16), role)
+
+
+def mlp(width: int = 256, rows: int = 8, layers: int = 1) -> Graph:
+    """Norm, product, bias, GELU, product, residual: four kernels a layer when fused into two and a norm."""
+    x = first = value("x", rows, width, role=Role.INPUT)
+    nodes: list[Node] = []
+
+    def add(op: str, inputs: tuple[Value, ...], *shape: int, **attrs: int) -> Value:
+        out = value(f"{op}{len(nodes)}", *shape)
+        nodes.append(Node(f"n{len(nodes)}", op, inputs, (out,), attrs))
+        return out
+
+    for i in range(layers):
+        scale, shift = (value(f"{n}{i}", width, role=Role.WEIGHT) for n in ("scale", "shift"))
+        up, down = (
+            value(f"{n}{i}", *s, role=Role.WEIGHT)
+            for n, s in (("up", (width, 4 * width)), ("down", (4 * width, width)))
+        )
+        bias = value(f"bias{i}", 4 * width, role=Role.WEIGHT)
+        h = add("LayerNormalization", (x, scale, shift), rows, width, axis=-1)
+        h = add("MatMul", (h, up), rows, 4 * width)
+        h = add("Add", (h, bias), rows, 4 * width)
+        h = add("Gelu", (h,), rows, 4 * width)
+        h = add("MatMul", (h, down), rows, width)
+        x = add("Add", (h, x), rows, width)
+    return Graph("mlp", tuple(nodes), (first,), (x,))
+
+
+def kinds(graph: Graph, config: GpuConfig) -> list[str]:
+    program = lower(graph, config)
+    return [program.kind_names[k] for k in program.kind]
+
+
+def test_graph_mode_launches_once_and_fuses_epilogues() -> None:
+    assert kinds(mlp(), T4) == ["graph launch", "vector", "gemm", "gemm"]
+
+
+def test_eager_mode_launches_every_op() -> None:
+    eager = with_overrides(T4, {"launch": "eager"})
+    found = kinds(mlp(), eager)
+    assert found.count("launch") == 6
+    assert [k for k in found if k != "launch"] == ["vector", "gemm", "vector", "vector", "gemm", "vector"]
+
+
+def test_fusion_can_be_switched_off() -> None:
+    assert len(kinds(mlp(), with_overrides(T4, {"fusion": False}))) == 7
+
+
+def test_small_eager_models_are_launch_bound() -> None:
+    eager = with_overrides(T4, {"launch": "eager"})
+    program = lower(mlp(layers=4), eager)
+    timeline = run_static(program)
+    host = program.resource == 0
+    busy = program.busy_cycles[host].sum() * 1000  # ps at 1 GHz
+    assert busy > 0.9 * timeline.total_ps
+    waits = timeline.cause[~host] == Cause.DEPENDENCY
+    assert waits.mean() > 0.9
+
+
+def test_parts_sum_and_energy_adds_up() -> None:
+    program = lower(mlp(width=1024, rows=512), T4)
+    program.verify()
+    assert (program.part_cycles.sum(axis=1) == program.busy_cycles).all()
+    totals = total_runs(iter([program]), 1, 6)
+    assert totals.part_ps.sum() == totals.total_ps.sum()
+    watts = totals.energy_pj.sum() / totals.total_ps.sum()
+    assert T4.power.idle_w < watts <= T4.power.cap_w
+
+
+def test_board_power_stays_at_the_cap_under_load() -> None:
+    big = lower(mlp(width=8192, rows=8192), with_overrides(T4, {"precision": "float32"}))
+    watts = total_runs(iter([big]), 1, 6).energy_pj.sum() / run_static(big).total_ps
+    assert watts == pytest.approx(T4.power.cap_w, rel=0.15)
+
+
+def test_twice_the_layers_is_twice_the_time() -> None:
+    one, two = (run_static(lower(mlp(2048, 256, layers), T4)).total_ps for layers in (8, 16))
+    assert two / one == pytest.approx(2, rel=0.02)
+
+
+def test_weights_that_do_not_fit_cross_the_host_link() -> None:
+    small = T4.model_copy(update={"dram": T4.dram.model_copy(update={"bytes": 630_000_000})})
+    graph = mlp(width=4096, rows=16)
+    found = capacity(graph, small)
+    assert found.mode == "weights streamed over the host link"
+    assert "268 MB" in found.note
+    assert found.memories[0].fits
+    slow, fast = (run_static(lower(graph, c)).total_ps for c in (small, T4))
+    streamed_s = (graph.weight_bytes - found.memories[0].weights_bytes) / T4.host.link_bytes_per_s
+    assert slow * 1e-12 > streamed_s > 2 * fast * 1e-12
+
+
+def test_activations_that_do_not_fit_are_refused() -> None:
+    tiny = T4.model_copy(update={"dram": T4.dram.model_copy(update={"bytes": 1_000_000})})
+    with pytest.raises(CapacityError, match="exceed the GPU's"):
+        capacity(mlp(), tiny)
+
+
+def test_activation_peak_counts_live_values_only() -> None:
+    rows, width = 8, 256
+    row = rows * width * 2
+    assert activation_bytes(mlp(width, rows)) == row + 4 * row + 4 * row
+
+
+def test_a_strided_view_is_free_and_a_concat_is_not() -> None:
+    x = value("x", 64, 32, role=Role.INPUT)
+    t, y = value("t", 32, 64), value("y", 32, 64)
+    graph = Graph(
+        "views",
+        (Node("a", "Transpose", (x,), (t,), {"perm": (1, 0)}), Node("b", "Relu", (t,), (y,))),
+        (x,),
+        (y,),
+    )
+    assert kinds(graph, T4) == ["graph launch", "vector"]
+
+
+def test_formats_without_a_unit_are_refused() -> None:
+    config = with_overrides(preset_config("v100-pcie-32gb"), {"precision": "tfloat32"})
+    with pytest.raises(UserError, match="no unit for tfloat32"):
+        lower(with_precision(mlp(), precision_of(config)), config)
+
+
+def test_float8_weights_run_on_the_8_bit_unit() -> None:
+    h100 = preset_config("h100-sxm")
+    graph = mlp(width=8192, rows=8192)
+    weights = {
+        v: Value(v.name, TensorType(v.type.shape, Kind.FLOAT, 8), Role.WEIGHT)
+        for v in graph.weights
+        if len(v.type.shape) == 2
+    }
+    nodes = tuple(replace(n, inputs=tuple(weights.get(v, v) for v in n.inputs if v)) for n in graph.nodes)
+    narrow = Graph("fp8", nodes, graph.inputs, graph.outputs)
+    assert run_static(lower(narrow, h100)).total_ps < 0.7 * run_static(lower(graph, h100)).total_ps
+
+
+def test_energy_is_finite_for_empty_work() -> None:
+    x = value("x", 4, role=Role.INPUT)
+    program = lower(Graph("empty", (), (x,), (x,)), T4)
+    assert program.tasks == 0
+    assert np.isfinite(program.energy_pj).all()
