@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tetrasim.sim.ir.canonical import Call, Rule
+from tetrasim.sim.ir.contrib_quantised import QUANTISED_CONTRIB
 from tetrasim.sim.ir.graph import Attr, Data, Kind, Quant, Role, TensorType, Value
 from tetrasim.sim.ir.rules_attention import (
     HEADS_LAST,
@@ -316,4 +317,5 @@ CONTRIB: dict[str, Rule] = {
     "GroupQueryAttention": _group_query,
     "RotaryEmbedding": _rotary,
     "MatMulNBits": _matmul_nbits,
+    **QUANTISED_CONTRIB,
 }

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from tetrasim.sim.ir.graph import Kind, Node, Role, TensorType
+from tetrasim.sim.ir.graph import Kind, Node, Quant, Role, TensorType
 from tetrasim.sim.ops.arithmetic import Arithmetic
 from tetrasim.sim.ops.conv import OPS as CONV_OPS
 from tetrasim.sim.ops.conv import conv_gemm, convolve
@@ -22,6 +22,7 @@ from tetrasim.sim.ops.opdef import (
     ShapeError,
     Types,
     axis_of,
+    float_attr,
     have,
     int_attr,
     maybe,
@@ -32,7 +33,7 @@ from tetrasim.sim.ops.opdef import (
     vector_work,
     writes,
 )
-from tetrasim.sim.ops.rounding import EXACT
+from tetrasim.sim.ops.rounding import EXACT, round_to
 from tetrasim.sim.ops.work import Work, WorkKind
 
 INT32 = TensorType((), Kind.INT, 32)
@@ -95,6 +96,20 @@ def _dequantise(arrays: Arrays, attrs: Attrs, _: Arithmetic) -> tuple[Arr, ...]:
     if zero is not None:
         real = real - spread(zero.astype(np.float32), x.shape, attrs)
     return (real * spread(scale.astype(np.float32), x.shape, attrs),)
+
+
+def _grid(attrs: Attrs) -> TensorType:
+    scale, zero = float_attr(attrs, "scale", 1.0), int_attr(attrs, "zero_point", 0)
+    return replace(parse_dtype(str_attr(attrs, "to")), quant=Quant((scale,), (zero,)))
+
+
+def _grid_type(types: Types, attrs: Attrs) -> tuple[TensorType, ...]:
+    return (replace(_grid(attrs), shape=need(types, 0).shape),)
+
+
+def _round_to_grid(arrays: Arrays, attrs: Attrs, _: Arithmetic) -> tuple[Arr, ...]:
+    """Rounded to the integer grid, carried as real numbers."""
+    return (round_to(have(arrays, 0).astype(np.float32), _grid(attrs)),)
 
 
 def _quantise_work(node: Node) -> Work:
@@ -209,6 +224,7 @@ def _conv_work(node: Node) -> Work:
 OPS = {
     "QuantizeLinear": OpDef(_quantised_type, _quantise, _quantise_work),
     "DequantizeLinear": OpDef(_dequantised_type, _dequantise, _quantise_work),
+    "QuantizeDequantize": OpDef(_grid_type, _round_to_grid, _quantise_work),
     "DynamicQuantizeLinear": OpDef(_dynamic_type, _dynamic, _dynamic_work),
     "MatMulInteger": OpDef(_integer_type, _matmul_integer, _integer_work),
     "QLinearMatMul": OpDef(_qlinear_type, _qlinear, _integer_work),

@@ -65,8 +65,9 @@ def _build(match: Match, node: Node, product: Node, found: Found) -> Sequence[No
     assert v_in is not None
     scores, out = product.outputs[0].type.shape, node.outputs[0].type.shape
     rank = len(scores)
-    if not 2 <= rank <= 4 or product.attrs.keys() - {"transB"}:
-        raise Miss(f"the products have {rank} axes or scale factors of their own")
+    if not 2 <= rank <= 4 or product.attrs.keys() - {"transB", "alpha"}:
+        raise Miss(f"the product of q and k has {rank} axes, or a transposed q")
+    found.scale *= float_attr(product.attrs, "alpha", 1.0)
     if rank > 2 and q_in.type.shape[0] != k_in.type.shape[0]:
         raise Miss(f"q {q_in.type.shape} and k {k_in.type.shape} have different batches")
     lead = found.lead or {2: (1, 1), 3: (scores[0], 1), 4: (scores[0], scores[min(1, rank - 1)])}[rank]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from tetrasim.sim.ir.graph import Graph, GraphError
-from tetrasim.sim.passes import activations, attention, gated, linear, norms, rotary, views
+from tetrasim.sim.passes import activations, attention, gated, linear, norms, quantised, rotary, views
 from tetrasim.sim.passes.contract import Note, Outcome, Pass
 
 STANDARD: tuple[Pass, ...] = (
     views.PASS,
+    quantised.PASS,
     norms.PASS,
     activations.PASS,
     gated.PASS,
