@@ -32,7 +32,9 @@ def read_rules(device: str, timing: dict[str, int] | None = None) -> Rules:
     tree = yaml.safe_load((DEVICES / f"{device}.yaml").read_text(encoding="utf-8"))
     parts = [tree]
     while "based_on" in parts[0]:
-        parts.insert(0, yaml.safe_load((DEVICES / f"{parts[0]['based_on']}.yaml").read_text(encoding="utf-8")))
+        parts.insert(
+            0, yaml.safe_load((DEVICES / f"{parts[0]['based_on']}.yaml").read_text(encoding="utf-8"))
+        )
     names: dict[str, int] = {}
     cycles: dict[str, int] = {}
     levels: tuple[str, ...] = ()

@@ -26,13 +26,25 @@ def line_of(text: str, needle: str) -> int:
 @pytest.mark.parametrize(
     ("old", "new", "needle", "what", "hint"),
     [
-        ("after: [ACT], min_gap: nRRDS}", "after: [ACTT], min_gap: nRRDS}", "ACTT", "unknown command 'ACTT'", "ACT"),
+        (
+            "after: [ACT], min_gap: nRRDS}",
+            "after: [ACTT], min_gap: nRRDS}",
+            "ACTT",
+            "unknown command 'ACTT'",
+            "ACT",
+        ),
         ("min_gap: nRRDS}", "min_gap: -3}", "min_gap: -3", "negative", "0 or more"),
         ("min_gap: nRRDS}", "min_gap: nRRDS - 100}", "nRRDS - 100", "negative", "0 or more"),
         ("  nRRDS: 11\n", "", "nRRDS", "timing value 'nRRDS'", "nRRDL"),
         ("  nRP: 30", "  nRP: -30", "nRP: -30", "negative", ""),
         ("  nRP: 30", "  nRP: thirty", "nRP: thirty", "not a whole number", ""),
-        ("level: BankGroup, before: [ACT]", "level: BankGruop, before: [ACT]", "BankGruop", "unknown level", "BankGroup"),
+        (
+            "level: BankGroup, before: [ACT]",
+            "level: BankGruop, before: [ACT]",
+            "BankGruop",
+            "unknown level",
+            "BankGroup",
+        ),
         ("window: 4}", "windows: 4}", "windows: 4", "unknown key 'windows'", "window"),
         ("min_gap: nRRDS}", "min_gap: __import__('os')}", "__import__", "not integer arithmetic", ""),
         ("energy:", "enrgy:", "enrgy:", "unknown key 'enrgy'", "energy"),

@@ -40,6 +40,7 @@ class Steps(NamedTuple):
     """Distinct steps: a host step has `last == first`."""
 
     program: NDArray[np.int64]  # rows of all programs
+    steady: NDArray[np.int64]  # [loops, 2, state] filled while running
     first: NDArray[np.int64]
     last: NDArray[np.int64]
     host: NDArray[np.int64]  # duration of a host step
@@ -117,7 +118,7 @@ def run_channel_task(
         out.task_part[t, p] = -m[o.parts_at + p]
     opened = m[OPEN_CYCLES]
     begin(out.task_start[t], m, o)
-    run_program(steps.program, steps.first[step], steps.last[step], m, saved, loops, o)
+    run_program(steps.program, steps.first[step], steps.last[step], m, saved, loops, steps.steady, o)
     end = finish(drain, m, o)
     for p in range(o.parts):
         out.task_part[t, p] += m[o.parts_at + p]

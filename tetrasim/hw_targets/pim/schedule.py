@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tetrasim.hw_targets.common.dram.program import encode
+from tetrasim.hw_targets.common.dram.program import Op, encode, loops_of
 from tetrasim.hw_targets.pim.cosim import Costs, Schedule, Steps, Totals, serve
 from tetrasim.hw_targets.pim.machine import COMPONENTS, LEVELS, PARTS, PimMachine
 from tetrasim.hw_targets.pim.steps import Step
@@ -76,9 +76,11 @@ def build_plan(
 def compile_steps(steps: Sequence[Step], on: PimMachine) -> Steps:
     """Arrays of distinct steps."""
     rows: list[NDArray[np.int64]] = []
-    first, last, at = [], [], 0
+    first, last, at, loops = [], [], 0, 0
     for step in steps:
         program = encode(step.instructions, on.channel.index)
+        program[program[:, 0] == Op.END, 1] += loops
+        loops += loops_of(program)
         rows.append(program)
         first.append(at)
         at += len(program)
@@ -90,6 +92,7 @@ def compile_steps(steps: Sequence[Step], on: PimMachine) -> Steps:
 
     return Steps(
         np.concatenate(rows) if rows else np.zeros((0, 4), dtype=np.int64),
+        on.channel.steady(loops),
         ints(first),
         ints(last),
         ints([on.host_clocks(s.host_cycles) for s in steps]),

@@ -12,7 +12,7 @@ from tetrasim.errors import UserError, nearest
 from tetrasim.hw_targets.common.dram import channel_kernel as kernel
 from tetrasim.hw_targets.common.dram.channel_kernel import Place
 from tetrasim.hw_targets.common.dram.device import Device
-from tetrasim.hw_targets.common.dram.program import Dialect
+from tetrasim.hw_targets.common.dram.program import Dialect, loops_of
 from tetrasim.hw_targets.common.dram.tables import NEVER, Tables
 
 if TYPE_CHECKING:
@@ -42,6 +42,10 @@ class Channel:
         if name not in self.names:
             raise UserError(f"{self.device.name} does not use '{name}' here", hint=nearest(name, self.names))
         return self.names.index(name)
+
+    def steady(self, loops: int) -> NDArray[np.int64]:
+        """Room for the repeating iteration of every loop of a set of programs."""
+        return np.zeros((max(loops, 1), 2, self.place.state_end), dtype=np.int64)
 
     def start(self, log_size: int = 0) -> Running:
         """An idle channel at clock 0 (the first command may use clock 1)."""
@@ -100,8 +104,9 @@ class Running:
 
     def run(self, program: NDArray[np.int64], start: int = 0) -> int:
         """Run one program from clock `start`; returns the clock at which its last data has arrived."""
+        steady = self.on.steady(loops_of(program))
         kernel.begin(start, self.arena, self.place)
-        kernel.run_program(program, 0, len(program), self.arena, self.saved, self.loops, self.place)
+        kernel.run_program(program, 0, len(program), self.arena, self.saved, self.loops, steady, self.place)
         return int(kernel.finish(self.on.drain, self.arena, self.place))
 
 

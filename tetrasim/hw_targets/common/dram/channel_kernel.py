@@ -3,7 +3,9 @@
 Two exact shortcuts, both off under `exact_slow`: a run of n equal column commands advances n - 1 strides at
 once, and a loop whose relative state repeats (readiness and history relative to the clock, mode, open row)
 jumps over the iterations that end before the next refresh falls due. The jump is exact because everything
-the kernel decides depends on relative state and on "is a refresh due", and neither changes on the way.
+the kernel decides depends on relative state and on "is a refresh due", and neither changes on the way. An
+iteration that was found to repeat is kept per loop, so that after a refresh, or when the same program runs
+again, one iteration suffices to recognise it.
 
 All numbers of a channel, tables and state, lie in one int64 array `m`; `Place` says what is where. (A
 compiled function that is handed many arrays spends more time counting references than a command takes to
@@ -214,7 +216,7 @@ def columns(c: int, repeats: int, at: int, m: NDArray[np.int64], o: Place) -> No
 def same_relative(m: NDArray[np.int64], saved: NDArray[np.int64], o: Place) -> bool:
     """Is the channel, relative to its clock, where it was when `saved` was taken?"""
     now, then = m[CLOCK], saved[CLOCK]
-    for i in (MODE, OPEN, DUE, PART, FRESH_ROW):
+    for i in (MODE, OPEN, PART, FRESH_ROW):
         if m[i] != saved[i]:
             return False
     if m[OPEN_ROW] - m[ROW] != saved[OPEN_ROW] - saved[ROW] or m[ACCOUNTED] - now != saved[ACCOUNTED] - then:
@@ -231,9 +233,11 @@ def same_relative(m: NDArray[np.int64], saved: NDArray[np.int64], o: Place) -> b
 
 
 @jit
-def jump(times: int, m: NDArray[np.int64], saved: NDArray[np.int64], o: Place) -> None:
-    """Advance by `times` copies of what happened since `saved`."""
-    delta = (m[CLOCK] - saved[CLOCK]) * times
+def jump(
+    times: int, m: NDArray[np.int64], start: NDArray[np.int64], end: NDArray[np.int64], o: Place
+) -> None:
+    """Advance by `times` copies of the iteration that led from `start` to `end`."""
+    delta = (end[CLOCK] - start[CLOCK]) * times
     for i in range(o.ready_at, o.history_at):
         if m[i] > m[CLOCK]:
             m[i] += delta
@@ -241,11 +245,11 @@ def jump(times: int, m: NDArray[np.int64], saved: NDArray[np.int64], o: Place) -
         if m[i] > _IDLE:
             m[i] += delta
     for i in range(o.counts_at, o.ready_at):
-        m[i] += (m[i] - saved[i]) * times
-    if m[SINCE] > saved[CLOCK]:
+        m[i] += (end[i] - start[i]) * times
+    if end[SINCE] > start[CLOCK]:
         m[SINCE] += delta
-    m[OPEN_CYCLES] += (m[OPEN_CYCLES] - saved[OPEN_CYCLES]) * times
-    m[HITS] += (m[HITS] - saved[HITS]) * times
+    m[OPEN_CYCLES] += (end[OPEN_CYCLES] - start[OPEN_CYCLES]) * times
+    m[HITS] += (end[HITS] - start[HITS]) * times
     m[VISIBLE] += delta
     m[CLOCK] += delta
     m[ACCOUNTED] += delta
@@ -278,24 +282,36 @@ _AT, _LEFT, _BASE, _OUTER, _KNOWN = 0, 1, 2, 3, 4
 
 @jit
 def skip_iterations(
-    d: int, step: int, loops: NDArray[np.int64], m: NDArray[np.int64], saved: NDArray[np.int64], o: Place
+    d: int,
+    step: int,
+    loops: NDArray[np.int64],
+    m: NDArray[np.int64],
+    saved: NDArray[np.int64],
+    steady: NDArray[np.int64],
+    o: Place,
 ) -> None:
-    """At the end of an iteration: jump as far as the relative state repeats, else remember the state."""
+    """At the end of an iteration: jump as far as the relative state repeats, else remember the state.
+
+    `steady` [2, state] is the repeating iteration of this loop, its start and its end, once one is known.
+    """
     mark = saved[d]
-    if loops[_KNOWN, d] == 1 and same_relative(m, mark, o):
+    start, end = steady[0], steady[1]
+    if loops[_KNOWN, d] == 1 and m[DUE] == mark[DUE] and same_relative(m, mark, o):
+        start[: o.state_end] = mark[: o.state_end]
+        end[: o.state_end] = m[: o.state_end]
+    if end[CLOCK] > start[CLOCK] and same_relative(m, end, o):
         times = loops[_LEFT, d]
-        delta = m[CLOCK] - mark[CLOCK]
-        if o.refresh >= 0 and delta > 0:
-            times = min(times, (m[DUE] - 1 - m[CLOCK]) // delta)
+        if o.refresh >= 0:
+            times = min(times, (m[DUE] - 1 - m[CLOCK]) // (end[CLOCK] - start[CLOCK]))
         if times > 0:
-            jump(times, m, mark, o)
+            jump(times, m, start, end, o)
             loops[_LEFT, d] -= times
             loops[_BASE, d] += step * times
             if m[OPEN_ROW] >= 0:
                 m[OPEN_ROW] += step * times
             m[ROW] = loops[_BASE, d]
         loops[_KNOWN, d] = 0
-    if loops[_LEFT, d] > 1:
+    elif loops[_LEFT, d] > 1:
         mark[: o.state_end] = m[: o.state_end]
         loops[_KNOWN, d] = 1
 
@@ -308,6 +324,7 @@ def end_iteration(
     loops: NDArray[np.int64],
     m: NDArray[np.int64],
     saved: NDArray[np.int64],
+    steady: NDArray[np.int64],
     o: Place,
 ) -> int:
     """Row to go on from: the loop's start while iterations are left, this END otherwise."""
@@ -316,8 +333,8 @@ def end_iteration(
     loops[_LEFT, d] -= 1
     loops[_BASE, d] += step
     m[ROW] = loops[_BASE, d]
-    if o.fast == 1 and loops[_LEFT, d] > 1:
-        skip_iterations(d, step, loops, m, saved, o)
+    if o.fast == 1 and loops[_LEFT, d] > 0:
+        skip_iterations(d, step, loops, m, saved, steady[program[here, 1]], o)
     if loops[_LEFT, d] > 0:
         return int(begun)
     if program[begun, 3] == 1:
@@ -333,9 +350,13 @@ def run_program(
     m: NDArray[np.int64],
     saved: NDArray[np.int64],
     loops: NDArray[np.int64],
+    steady: NDArray[np.int64],
     o: Place,
 ) -> None:
-    """Execute rows `first:last` of `program`; `saved` [MAX_DEPTH, state] and `loops` are scratch."""
+    """Execute rows `first:last` of `program`.
+
+    `saved` [MAX_DEPTH, state] and `loops` are scratch, `steady` [loops of all programs, 2, state] is kept.
+    """
     depth = 0
     i = first
     while i < last:
@@ -354,7 +375,7 @@ def run_program(
             loops[_BASE, depth] = loops[_OUTER, depth] = m[ROW]
             depth += 1
         elif op == _END:
-            target = end_iteration(depth - 1, program, i, loops, m, saved, o)
+            target = end_iteration(depth - 1, program, i, loops, m, saved, steady, o)
             if target == i:
                 depth -= 1
             i = target

@@ -26,7 +26,7 @@ class Op(IntEnum):
     COMMAND = 0  # a: command, b: repeats, c: 1 when it addresses one bank
     ROW = 1  # advance the row by a and make it the open one; b: 1 for one bank instead of all
     LOOP = 2  # a: iterations, b: rows advanced per iteration, c: 1 restores the row on exit
-    END = 3
+    END = 3  # a: number of the loop, unique among the programs that run on a channel
     WAIT = 4  # the host sees the last command a cycles later; nothing issues before
     CLOSE = 5  # precharge if a row is open
 
@@ -104,6 +104,11 @@ def encode(instructions: Iterable[Instruction], index: Callable[[str], int]) -> 
     return np.array(rows, dtype=np.int64).reshape(len(rows), 4)
 
 
+def loops_of(program: NDArray[np.int64]) -> int:
+    """How many loops an encoded program has."""
+    return int((program[:, 0] == Op.END).sum())
+
+
 def rows_advanced(instructions: Iterable[Instruction]) -> int:
     """Rows that a list of instructions moves on."""
     total = 0
@@ -135,4 +140,4 @@ def _encode(
                     step = rows_advanced(body) if row_step is None else row_step
                     rows.append((Op.LOOP, count, step, int(restore)))
                     _encode(body, index, rows)
-                    rows.append((Op.END, 0, 0, 0))
+                    rows.append((Op.END, sum(row[0] == Op.END for row in rows), 0, 0))
