@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from tetrasim.hw_targets.common.target import Capacity, Config, MemoryUse, Peaks, Prices, ResourceUse, Target
-from tetrasim.run_phases import LoadedModel, ModelPhase, Setup
+from tetrasim.result_tables import build_result
+from tetrasim.run_phases import LoadedModel, ModelPhase, Setup, capacity_of, lowered_phases, run_phases
 from tetrasim.sim.engine.program import Block, Machine, Program, Resource, Task, assemble
 from tetrasim.sim.ir.family import GraphFamily, constant_family, family_from
 from tetrasim.sim.ir.graph import Array, Graph, Node, Role, Source, State, TensorType, Value
@@ -14,6 +15,8 @@ from tetrasim.sim.ops.registry import work_of
 from tetrasim.sim.ops.rounding import EXACT
 from tetrasim.sim.ops.work import Work, WorkKind
 from tetrasim.sim.precision import Precision
+from tetrasim.sim.result import Result
+from tetrasim.sim.workload import Workload
 
 
 class ToyConfig(Config):
@@ -111,3 +114,12 @@ def toy_model() -> LoadedModel:
     family: GraphFamily = family_from(step_graph(4), step_graph(6), step_graph(11), "past")
     phases = (ModelPhase("prefill", constant_family(step_graph(4))), ModelPhase("decode", family))
     return LoadedModel("toy-model", 64, "0" * 64, phases)
+
+
+def toy_result(**changes: int | bool) -> Result:
+    """The toy model on the toy target, nine tokens after a prompt of four, all tables."""
+    workload = Workload(1, 4, 9)
+    model, setup = toy_model(), toy_setup(**changes)
+    capacity = capacity_of(lowered_phases(model, setup, workload), setup)
+    runs = run_phases(model, setup, workload)
+    return build_result(model, setup, workload, capacity, runs, numerics=True, command="toy")

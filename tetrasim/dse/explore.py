@@ -14,6 +14,7 @@ from typing import Any
 
 from tetrasim.dse import folder as folders
 from tetrasim.dse.executors import Executor, InProcess, LocalWorkers
+from tetrasim.dse.journal import only_driver
 from tetrasim.dse.report import write_report
 from tetrasim.dse.space import StudySpec, load_spec, make_spec
 from tetrasim.dse.store import Store, default_store
@@ -44,9 +45,10 @@ def explore(
     """
     spec = as_spec(study)
     place = Path(folder) if folder is not None else default_folder(spec)
-    recorded = folders.start(spec, place, storage)
-    with closing(executor_of(spec, workers, cluster)) as executor:
-        state = run_study(spec, recorded, executor, progress)
+    with only_driver(place):
+        recorded = folders.start(spec, place, storage)
+        with closing(executor_of(spec, workers, cluster)) as executor:
+            state = run_study(spec, recorded, executor, progress)
     folders.write_front(state, place)
     write_report(state, place)
     return state

@@ -24,7 +24,7 @@ from tetrasim.errors import UserError
 if TYPE_CHECKING:
     import optuna
 
-METRICS_ATTR, NOTE_ATTR, VIOLATIONS = "metrics", "note", "violations"
+OUTCOME = "outcome"  # the trial attribute that holds everything: one record per trial
 JOURNAL, SPEC = "journal.log", "study.json"
 _SAME = 1e-3  # relative growth of the hypervolume below which the front counts as unchanged
 
@@ -85,10 +85,10 @@ def storage_of(folder: Path, url: str = "") -> optuna.storages.BaseStorage:
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     if not url:
-        from optuna.storages.journal import JournalFileBackend
+        from tetrasim.dse.journal import Journal
 
         folder.mkdir(parents=True, exist_ok=True)
-        return optuna.storages.JournalStorage(JournalFileBackend(str(folder / JOURNAL)))
+        return optuna.storages.JournalStorage(Journal(folder / JOURNAL))
     try:
         return optuna.storages.get_storage(url)
     except Exception as failure:  # optuna and SQLAlchemy have no common base class for a bad URL
@@ -117,16 +117,9 @@ def read_state(spec: StudySpec, study: optuna.Study) -> State:
         if not trial.state.is_finished():
             running += 1
             continue
-        attrs = trial.user_attrs
-        done.append(
-            Done(
-                trial.number,
-                dict(trial.params),
-                dict(attrs.get(METRICS_ATTR, {})),
-                tuple(attrs.get(VIOLATIONS, ())),
-                str(attrs.get(NOTE_ATTR, "")),
-            )
-        )
+        kept = trial.user_attrs.get(OUTCOME, {})
+        metrics, violations = dict(kept.get("metrics", {})), tuple(kept.get("violations", ()))
+        done.append(Done(trial.number, dict(trial.params), metrics, violations, str(kept.get("note", ""))))
     return State(spec, tuple(done), running)
 
 
@@ -204,9 +197,8 @@ class _Driver:
         if metrics and missing:
             metrics, note = {}, f"this target has no {', '.join(missing)}"
         violations = self._violations(metrics) if metrics else ()
-        trial.set_user_attr(METRICS_ATTR, metrics)
-        trial.set_user_attr(NOTE_ATTR, note)
-        trial.set_user_attr(VIOLATIONS, list(violations))
+        kept = {"metrics": metrics, "note": note, "violations": list(violations)}
+        trial.set_user_attr(OUTCOME, kept)
         if metrics:
             for i, violation in enumerate(violations):  # what optuna's samplers read
                 trial.set_constraint(str(i), violation)

@@ -1,0 +1,216 @@
+"""Studies: the same seed gives the same front, a stopped study goes on, nothing is lost or counted twice."""
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from tetrasim.dse import folder as folders
+from tetrasim.dse.evaluate import Outcome
+from tetrasim.dse.executors import InProcess, LocalWorkers
+from tetrasim.dse.journal import only_driver
+from tetrasim.dse.report import to_html
+from tetrasim.dse.space import Point, StudySpec, make_spec
+from tetrasim.dse.store import Store
+from tetrasim.dse.study import State, open_study, read_state, run_study, storage_of
+from tetrasim.errors import UserError
+
+SPEC: dict[str, object] = {
+    "name": "toy",
+    "model": {"preset": "digits-tiny"},
+    "targets": {
+        "cpu/xeon-6154": {
+            "core.clock_hz": {"low": 10**9, "high": 4 * 10**9},
+            "dram.bandwidth_bytes_per_s": {"low": 5e10, "high": 4e11},
+        }
+    },
+    "objectives": ["latency_us", "energy_mj"],
+}
+
+
+class Formula:
+    """Executes a formula in place of a simulation; stops like Ctrl-C after `stop` jobs."""
+
+    slots = 1
+
+    def __init__(self, stop: int = 10**9) -> None:
+        self.jobs: list[tuple[int, Point]] = []
+        self.stop, self.seen = stop, list[int]()
+
+    def submit(self, number: int, point: Point) -> None:
+        self.jobs.append((number, point))
+
+    def wait(self) -> tuple[int, Outcome]:
+        if len(self.seen) == self.stop:
+            raise KeyboardInterrupt
+        number, point = self.jobs.pop(0)
+        self.seen.append(number)
+        clock = float(point["cpu/xeon-6154:core.clock_hz"]) / 1e9
+        wide = float(point["cpu/xeon-6154:dram.bandwidth_bytes_per_s"]) / 1e11
+        if clock > 3.9:
+            return number, Outcome({}, "too fast to exist")
+        return number, Outcome(
+            {"latency_us": 1 / clock + 1 / wide, "energy_mj": clock**2 + wide, "overflow": 0.5}
+        )
+
+    def close(self) -> None:
+        self.jobs.clear()
+
+
+def spec_of(sampler: str = "tpe", trials: int = 40, **changes: object) -> StudySpec:
+    return make_spec({**SPEC, "search": {"sampler": sampler, "trials": trials, "seed": 5}, **changes})
+
+
+def numbers(state: State) -> list[tuple[int, dict[str, float]]]:
+    return [(t.number, t.metrics) for t in state.trials]
+
+
+@pytest.mark.parametrize("sampler", ["random", "tpe", "nsga2"])
+def test_same_seed_same_study(sampler: str, tmp_path: Path) -> None:
+    spec = spec_of(sampler)
+    states = [run_study(spec, folders.start(spec, tmp_path / str(i)), Formula()) for i in range(2)]
+    assert numbers(states[0]) == numbers(states[1])
+    assert [t.number for t in states[0].front] == [t.number for t in states[1].front]
+
+
+@pytest.mark.parametrize("sampler", ["random", "tpe", "nsga2"])
+def test_a_stopped_study_goes_on_as_if_it_had_not_been(sampler: str, tmp_path: Path) -> None:
+    spec = spec_of(sampler, 30)
+    whole = run_study(spec, folders.start(spec, tmp_path / "whole"), Formula())
+    for stop in (7, 0, 12):
+        with pytest.raises(KeyboardInterrupt):
+            run_study(spec, folders.start(spec, tmp_path / "parts"), Formula(stop))
+    parts = run_study(spec, folders.start(spec, tmp_path / "parts"), Formula())
+    assert numbers(parts) == numbers(whole)
+    assert [t.number for t in parts.trials] == list(range(30))
+
+
+def test_search_comes_close_to_the_best(tmp_path: Path) -> None:
+    """One objective with a known optimum: both ends of the ranges."""
+    spec = make_spec(
+        {**SPEC, "objectives": ["latency_us"], "search": {"sampler": "tpe", "trials": 60, "seed": 2}}
+    )
+    state = run_study(spec, folders.start(spec, tmp_path), Formula())
+    assert state.front[0].metrics["latency_us"] < 1.05 * (1 / 3.9 + 1 / 4.0)
+
+
+def test_a_line_cut_short_by_a_kill_is_dropped(tmp_path: Path) -> None:
+    spec = spec_of("random", 12)
+    run_study(spec_of("random", 6), folders.start(spec, tmp_path), Formula())
+    with (tmp_path / "journal.log").open("ab") as stream:
+        stream.write(b'{"op_code":5,"worker')
+    assert len(folders.load(tmp_path).trials) == 6
+    state = run_study(spec, folders.start(spec, tmp_path), Formula())
+    assert [t.number for t in state.trials] == list(range(12))
+
+
+def test_two_drivers_are_kept_apart(tmp_path: Path) -> None:
+    with only_driver(tmp_path), pytest.raises(UserError, match="another process"), only_driver(tmp_path):
+        pass
+
+
+def test_impossible_points_and_constraints_are_kept_apart(tmp_path: Path) -> None:
+    spec = spec_of("random", 60, constraints=["energy_mj <= 6", "fits"])
+    state = run_study(spec, folders.start(spec, tmp_path), Formula())
+    assert any(t.note == "too fast to exist" and not t.metrics for t in state.trials)
+    assert all(t.metrics["energy_mj"] <= 6 for t in state.front)
+    assert any(t.metrics and not t.feasible for t in state.trials)
+
+
+def test_a_stalled_front_stops_the_study(tmp_path: Path) -> None:
+    search = {"sampler": "random", "trials": 400, "seed": 1, "stall": 25}
+    spec = make_spec({**SPEC, "search": search})
+    assert len(run_study(spec, folders.start(spec, tmp_path), Formula()).trials) < 400
+
+
+def test_grid_visits_every_point(tmp_path: Path) -> None:
+    targets = {
+        "cpu/xeon-6154": {
+            "core.clock_hz": [10**9, 2 * 10**9],
+            "dram.bandwidth_bytes_per_s": {"low": 1e11, "high": 3e11, "step": 1e11},
+        }
+    }
+    spec = make_spec({**SPEC, "targets": targets, "search": {"sampler": "grid", "trials": 100}})
+    with pytest.raises(KeyboardInterrupt):
+        run_study(spec, folders.start(spec, tmp_path), Formula(3))
+    state = run_study(spec, folders.start(spec, tmp_path), Formula())
+    assert len(state.trials) == 6
+    assert len({tuple(sorted(t.point.items())) for t in state.trials}) == 6
+
+
+def test_a_folder_holds_one_study(tmp_path: Path) -> None:
+    folders.start(spec_of(trials=5), tmp_path)
+    folders.start(spec_of(trials=9), tmp_path)  # a larger budget is the same study
+    with pytest.raises(UserError, match="another study"):
+        folders.start(spec_of("random", 5), tmp_path)
+    with pytest.raises(UserError, match="not a study folder"):
+        folders.load(tmp_path / "nothing")
+
+
+def test_results_are_shared_by_content(tmp_path: Path) -> None:
+    """The second study asks for the same points and simulates none of them."""
+    spec, store = spec_of("random", 4), Store(tmp_path / "store")
+    first = run_study(spec, folders.start(spec, tmp_path / "a"), InProcess(spec, store))
+    files = sorted((tmp_path / "store").rglob("*.json"))
+    assert len(files) == 4
+    for file in files:  # a stored outcome is what is read
+        tree = json.loads(file.read_text())
+        tree["metrics"]["latency_us"] += 1000.0
+        file.write_text(json.dumps(tree))
+    second = run_study(spec, folders.start(spec, tmp_path / "b"), InProcess(spec, store))
+    assert [t.metrics["latency_us"] - 1000 for t in second.trials] == pytest.approx(
+        [t.metrics["latency_us"] for t in first.trials]
+    )
+
+
+def test_a_damaged_store_entry_counts_as_absent(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.keep("ab" * 32, Outcome({"x": 1.0}))
+    assert store.find("ab" * 32) == Outcome({"x": 1.0})
+    (tmp_path / "ab" / f"{'ab' * 32}.json").write_text("{")
+    assert store.find("ab" * 32) is None
+
+
+def test_a_killed_worker_costs_time_only(tmp_path: Path) -> None:
+    spec, store = spec_of("random", 6), Store(tmp_path / "store")
+    executor = LocalWorkers(spec, store, 2)
+    try:
+        os.kill(executor.pids[0], signal.SIGKILL)
+        state = run_study(spec, folders.start(spec, tmp_path / "study"), executor)
+    finally:
+        executor.close()
+    assert [t.number for t in sorted(state.trials, key=lambda t: t.number)] == list(range(6))
+    assert all(t.metrics for t in state.trials)
+
+
+def test_an_sqlite_storage_works_too(tmp_path: Path) -> None:
+    spec, url = spec_of("random", 5), f"sqlite:///{tmp_path}/study.db"
+    state = run_study(spec, folders.start(spec, tmp_path / "s", url), Formula())
+    assert numbers(folders.load(tmp_path / "s")) == numbers(state)
+    with pytest.raises(UserError, match="cannot open the storage"):
+        storage_of(tmp_path, "no-such-thing://x")
+
+
+def test_report_and_front(tmp_path: Path) -> None:
+    spec = spec_of("random", 30, name="</script><b>")
+    state = run_study(spec, folders.start(spec, tmp_path), Formula())
+    page = to_html(state)
+    assert "</script><b>" not in page
+    assert len(page) < 1_000_000
+    assert "http://" not in page.replace("http://www.w3.org/2000/svg", "")
+    rows = folders.front_csv(state).splitlines()
+    assert len(rows) == 1 + len(state.front)
+    assert rows[0].startswith("trial,")
+
+
+def test_reading_a_thousand_trials_is_quick(tmp_path: Path) -> None:
+    import time
+
+    spec = spec_of("random", 1000)
+    run_study(spec, folders.start(spec, tmp_path), Formula())
+    started = time.perf_counter()
+    state = read_state(spec, open_study(spec, storage_of(tmp_path)))
+    assert len(state.trials) == 1000
+    assert time.perf_counter() - started < 5.0  # 1 s on an idle machine (benchmarks/dse_speed.py)
