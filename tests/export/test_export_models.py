@@ -24,7 +24,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "car-engine": {"layers": 1},
     "jet-btag": {},
     "patchtst-small": {"layers": 1},
-    "digits-tiny": {},
+    "digits-tiny": {"layers": 4, "merge_after": 2},
 }
 INPUTS = {
     "gpt2-small": {"kind": "tokens", "vocab": 50},

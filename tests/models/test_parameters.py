@@ -46,6 +46,14 @@ def test_exact_counts(name: str, count: int) -> None:
     assert count_parameters(preset(name)).total == count
 
 
+def test_merging_tokens_halves_what_the_head_reads() -> None:
+    config = preset("jet-btag").replace(input={**preset("jet-btag").input.model_dump(), "tokens": 16})
+    merged = config.replace(merge_after=2)
+    assert merged.final_tokens == 8
+    assert count_parameters(config).total - count_parameters(merged).total == 8 * 6 * 32
+    assert count_parameters(merged).total == sum(p.numel() for p in build(merged).parameters())
+
+
 @pytest.mark.parametrize(
     "changes",
     [

@@ -34,6 +34,7 @@ def test_unknown_key_names_the_nearest(tmp_path: Path) -> None:
         ({"norm_epsilon": float("nan")}, "norm_epsilon"),
         ({"layers": 0}, "layers"),
         ({"head": {"kind": "classifier", "classes": 3}}, "head kind 'lm'"),
+        ({"merge_after": 2}, "fixed, even number of tokens"),
         ({"colour": "red"}, "unknown model key 'colour'"),
     ],
 )

@@ -237,7 +237,7 @@ def _trace(config: ModelConfig, phase: Phase) -> ir.Model:
     from tetrasim.export.trace import trace_phase
     from tetrasim.models.transformer import build
 
-    if config.layers > stamp.TRACED:
+    if config.layers > stamp.TRACED and not config.merge_after:  # merging makes the layers differ
         short = config.replace(layers=stamp.TRACED)
         model = trace_phase(build(short), next(p for p in phases_of(short) if p.name == phase.name))
         if not stamp.stamp_layers(model, config.layers):

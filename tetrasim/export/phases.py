@@ -69,7 +69,7 @@ def _decoder(config: ModelConfig, name: str) -> Phase:
 
 
 def _forward(config: ModelConfig) -> Phase:
-    source, tokens = config.input, config.tokens or "seq"
+    source, tokens = config.input, config.final_tokens or "seq"
     if isinstance(source, Tokens):
         inputs = [
             Port("input_ids", "int64", ("batch", "seq"), limit=source.vocab),

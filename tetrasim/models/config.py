@@ -106,6 +106,9 @@ class ModelConfig(_Frozen):
         "standard", description="nested: x + (a + ffn(a)) with a = attention(x)"
     )
     positions: Literal["learned", "rotary", "none"] = "learned"
+    merge_after: int = Field(
+        0, ge=0, description="average neighbouring tokens in pairs after this many blocks; 0: never"
+    )
     context: int = Field(0, ge=0, description="the longest sequence of a token model")
     rope_theta: float = Field(10000.0, gt=0, allow_inf_nan=False)
     input: Annotated[Tokens | Patches | Features, Field(discriminator="kind")]
@@ -151,6 +154,16 @@ class ModelConfig(_Frozen):
             raise ValueError("pool 'flatten' needs a fixed number of tokens")
         return self
 
+    @model_validator(mode="after")
+    def _mergeable(self) -> ModelConfig:
+        if not self.merge_after:
+            return self
+        if self.merge_after > self.layers:
+            raise ValueError(f"merge_after {self.merge_after} is beyond the {self.layers} layers")
+        if not self.tokens or self.tokens % 2:
+            raise ValueError("merge_after needs an encoder with a fixed, even number of tokens")
+        return self
+
     @property
     def causal(self) -> bool:
         return self.architecture == "decoder"
@@ -159,6 +172,11 @@ class ModelConfig(_Frozen):
     def tokens(self) -> int:
         """Tokens of one input where the input fixes them, else 0 (a token model: any up to `context`)."""
         return 0 if isinstance(self.input, Tokens) else self.input.tokens
+
+    @property
+    def final_tokens(self) -> int:
+        """`tokens` after merging: what the head sees."""
+        return self.tokens // 2 if self.merge_after else self.tokens
 
     @property
     def longest(self) -> int:

@@ -75,7 +75,7 @@ def _head(config: ModelConfig) -> int:
         return 0 if head.tied else config.input.vocab * d
     if isinstance(head, Pooler):
         return _dense(d, d)
-    return _classifier(head, d, config.tokens)
+    return _classifier(head, d, config.final_tokens)
 
 
 def _classifier(head: Classifier, width: int, tokens: int) -> int:

@@ -115,8 +115,11 @@ class Encoder(nn.Module):
         if self.config.positions == "rotary":
             position = torch.arange(x.shape[1], device=x.device)
             rotary = rotary_table(position, self.config.head_dim, self.config.rope_theta)
-        for block in self.blocks:
+        for done, block in enumerate(self.blocks, start=1):
             x, _ = block(x, None, None, rotary)
+            if done == self.config.merge_after:
+                x = x.reshape(x.shape[0], x.shape[1] // 2, 2, x.shape[2]).mean(2)
+                rotary = None if rotary is None else (rotary[0][::2], rotary[1][::2])
         out: Tensor | tuple[Tensor, Tensor] = self.head(x if self.norm is None else self.norm(x))
         return out
 

@@ -25,7 +25,7 @@ class ClassifierHead(nn.Module):
         features = head.token_width or config.width
         self.token = nn.Linear(config.width, features) if head.token_width else None
         if head.pool == "flatten":
-            features *= config.tokens
+            features *= config.final_tokens
         widths = (features, *head.hidden, head.classes)
         self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(widths))
         self.head = head
