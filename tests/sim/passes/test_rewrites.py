@@ -17,6 +17,12 @@ from tetrasim.sim.passes import attention, linear
 from tetrasim.sim.passes.contract import Note
 from tetrasim.sim.passes.pipeline import run_passes, standard
 
+
+def missed(notes: tuple[Note, ...]) -> list[Note]:
+    """Near misses only."""
+    return [note for note in notes if not note.applied]
+
+
 CONSTANTS = {
     "half": 0.5,
     "one": 1.0,
@@ -113,7 +119,7 @@ def test_activation_is_recognised_by_value(tmp_path: Path, name: str) -> None:
     nodes, (op, attrs) = ACTIVATIONS[name]
     graph, notes = rewritten(tmp_path, nodes, {"x": (3, 5)}, ["y"])
     assert [(k.op, dict(k.attrs)) for k in graph.nodes] == [(op, attrs)]
-    assert not notes
+    assert all(note.applied for note in notes)
 
 
 def test_almost_gelu_is_left_alone_with_a_reason(tmp_path: Path) -> None:
@@ -127,7 +133,7 @@ def test_almost_gelu_is_left_alone_with_a_reason(tmp_path: Path) -> None:
 def test_activation_with_a_second_reader_inside_is_left_alone(tmp_path: Path) -> None:
     graph, notes = rewritten(tmp_path, ACTIVATIONS["silu"][0], {"x": (3, 5)}, ["y", "s"])
     assert [k.op for k in graph.nodes] == ["Sigmoid", "Mul"]
-    assert "'s' inside the activation is also read elsewhere" in notes[0].reason
+    assert "'s' inside the activation is also read elsewhere" in missed(notes)[0].reason
 
 
 def layer_norm(divide: str, square: str, affine: bool) -> list[onnx.NodeProto]:
@@ -189,7 +195,7 @@ def test_norm_over_a_middle_axis_says_why_not(tmp_path: Path) -> None:
     nodes = layer_norm("div", "mul", False)
     graph, notes = rewritten(tmp_path, nodes, {"x": (2, 6, 3)}, ["core"], {"axes": ints(1)})
     assert "LayerNormalization" not in {k.op for k in graph.nodes}
-    assert "the mean is over axes [1] of 3" in notes[0].reason
+    assert "the mean is over axes [1] of 3" in missed(notes)[0].reason
 
 
 def test_norm_whose_variance_is_an_output_says_why_not(tmp_path: Path) -> None:
@@ -197,7 +203,7 @@ def test_norm_whose_variance_is_an_output_says_why_not(tmp_path: Path) -> None:
     nodes.append(n("Neg", "v2", "var"))
     graph, notes = rewritten(tmp_path, nodes, {"x": (2, 6)}, ["y", "v2"], PARAMS)
     assert "LayerNormalization" not in {k.op for k in graph.nodes}
-    assert "'var' inside the normalisation is also read elsewhere" in notes[0].reason
+    assert "'var' inside the normalisation is also read elsewhere" in missed(notes)[0].reason
 
 
 @pytest.mark.parametrize(("gate", "op"), [("silu", "SwiGLU"), ("gelu: half first", "GeGLU")])

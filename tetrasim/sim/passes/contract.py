@@ -16,14 +16,15 @@ from tetrasim.sim.ir.states import live
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """A near miss: `rule` looked at `node` and did not apply because of `reason`."""
+    """What `rule` did at `node`, or (a near miss, `applied` False) why it did not apply."""
 
     node: str
     rule: str
     reason: str
+    applied: bool = False
 
     def __str__(self) -> str:
-        return f"{self.rule} at '{self.node}': {self.reason}"
+        return f"{self.rule} {'' if self.applied else 'not '}applied at '{self.node}': {self.reason}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +95,10 @@ def rewrite(graph: Graph, name: str, rule: Rule) -> Outcome:
         except Miss as miss:
             notes.append(Note(node.name, name, str(miss)))
             new = None
+        if new is not None and new[-1].op != node.op:
+            made = new[-1] if new[-1].op != "Reshape" else new[-2] if len(new) > 1 else new[-1]
+            count = max(len(made.source.onnx), 1)
+            notes.append(Note(node.name, name, f"{made.op} from {count} ONNX nodes", applied=True))
         nodes.extend((node,) if new is None else new)
         changed = changed or new is not None
     if not changed:
@@ -108,7 +113,7 @@ def until_stable(graph: Graph, name: str, rule: Rule, limit: int = 20) -> Outcom
         outcome = rewrite(graph, name, rule)
         graph, changed = outcome.graph, changed or outcome.changed
         if not outcome.changed:
-            return Outcome(graph, changed, outcome.notes)
+            break
     return Outcome(graph, changed)
 
 

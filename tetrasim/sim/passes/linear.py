@@ -65,7 +65,7 @@ def run(graph: Graph) -> Outcome:
     """Apply the pass."""
     biased = rewrite(graph, "linear", _bias)
     ranked = rewrite(biased.graph, "linear", _rank)
-    return Outcome(ranked.graph, biased.changed or ranked.changed)
+    return Outcome(ranked.graph, biased.changed or ranked.changed, (*biased.notes, *ranked.notes))
 
 
 PASS = Pass(

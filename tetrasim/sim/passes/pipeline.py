@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 from tetrasim.sim.ir.graph import Graph, GraphError
 from tetrasim.sim.passes import activations, attention, gated, linear, norms, quantised, rotary, views
 from tetrasim.sim.passes.contract import Note, Outcome, Pass
@@ -41,6 +44,22 @@ def run_passes(graph: Graph, passes: tuple[Pass, ...] = STANDARD) -> Outcome:
 
 
 def standard(graph: Graph) -> tuple[Graph, tuple[Note, ...]]:
-    """The graph that targets see, and why patterns that looked promising were left alone."""
+    """The graph that targets see, with what was recovered and why promising patterns were left alone."""
     outcome = run_passes(graph)
-    return outcome.graph, outcome.notes
+    return outcome.graph, summary(outcome.notes)
+
+
+def summary(notes: Sequence[Note]) -> tuple[Note, ...]:
+    """Equal rewrites of many layers as one line (at the first of them); every near miss."""
+    first: dict[tuple[str, str], Note] = {}
+    count: dict[tuple[str, str], int] = {}
+    for note in notes:
+        if note.applied:
+            key = (note.rule, note.reason)
+            first.setdefault(key, note)
+            count[key] = count.get(key, 0) + 1
+    done = [
+        note if count[key] == 1 else replace(note, reason=f"{note.reason}, {count[key]} times")
+        for key, note in first.items()
+    ]
+    return (*done, *(note for note in notes if not note.applied))

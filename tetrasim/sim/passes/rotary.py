@@ -151,6 +151,7 @@ def run(graph: Graph) -> Outcome:
     """Apply the pass: rotations first, then the transposes in front of them."""
     first = rewrite(graph, "rotary", _rule)
     second = rewrite(first.graph, "rotary", _rule)
+    # the second sweep repeats the first one's near misses
     return Outcome(second.graph, first.changed or second.changed, first.notes)
 
 
