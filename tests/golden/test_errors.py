@@ -85,6 +85,18 @@ MISTAKES = {
     "compare_missing": "compare taken",
     "compare_not_a_report": "compare typo.yaml",
     "validate_unknown": "validate tpu",
+    "capacity_gpu": f"{RUN} --set dram.bytes=2000",
+    "capacity_pim": "run mlp.onnx --dim rows=4 --on pim/aim --set bytes_per_channel=8",
+    "capacity_fpga": "run mlp.onnx --dim rows=4 --on fpga/vu13p"
+    " --set fabric.lut=10 fabric.dsp=1 fabric.bram18=1 fabric.uram=0",
+    "measure_without_a_measurable_target": "run gpt2-small --on gpu/t4 --measure",
+    "hls_part_unknown": "hls mlp.onnx --part x -o project",
+    "hls_without_output": "hls mlp.onnx",
+    "dse_study_missing": "dse run nothing.yaml",
+    "dram_cases_missing": "dram replay nothing.json",
+    "whatif_run_missing": "whatif nothing clock_hz=2x",
+    "diff_run_missing": "diff nothing nothing",
+    "calibrate_unknown": "calibrate tpu",
 }
 
 FILES = {

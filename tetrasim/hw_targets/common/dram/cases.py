@@ -76,7 +76,9 @@ def read_cases(file: Path) -> tuple[Case, ...]:
             raise UserError("the file is larger than 64 MB", where=str(file))
         tree = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as failure:
-        raise UserError(f"cannot read: {failure}", where=str(file)) from None
+        reason = getattr(failure, "strerror", None) or "not UTF-8 text"
+        hint = "check the path of the file"
+        raise UserError(f"cannot read: {reason}", where=str(file), hint=hint) from None
     except (ValueError, RecursionError) as failure:
         raise UserError(f"not valid JSON: {failure}", where=str(file)) from None
     if not isinstance(tree, dict) or not isinstance(tree.get("cases"), list):

@@ -1,8 +1,9 @@
 """A user's trace on a device: the issue clock of every command.
 
 The trace is CSV with a header. Either `command` names DRAM commands, or `request` is `read` or `write` and
-the open-page front end makes the commands. `bg` (bank group, where the device has several) and `bank` address,
-`row` matters to requests only; missing columns are 0, and commands that act on all banks need no address.
+the open-page front end makes the commands. `bg` (bank group, where the device has several) and `bank`
+address, `row` matters to requests only; missing columns are 0, and commands that act on all banks need no
+address.
 
     request,bg,bank,row          command,bg,bank
     read,0,1,5                   ACT,0,1
@@ -92,7 +93,9 @@ def _rows(file: Path) -> Iterator[tuple[int, dict[str, str]]]:
             for row in reader:
                 yield reader.line_num, {k: (v or "").strip() for k, v in row.items() if isinstance(k, str)}
     except (OSError, UnicodeDecodeError, csv.Error) as failure:
-        raise UserError(f"cannot read: {failure}", where=str(file)) from None
+        reason = getattr(failure, "strerror", None) or f"not CSV in UTF-8 ({type(failure).__name__})"
+        hint = "check the path of the file"
+        raise UserError(f"cannot read: {reason}", where=str(file), hint=hint) from None
 
 
 def _number(row: dict[str, str], name: str, limit: int, where: str) -> int:
