@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tetrasim.dse.importance import correlation_ratio
-from tetrasim.dse.pareto import dominates, front, hypervolume
+from tetrasim.dse.pareto import dominates, extend_front, front, hypervolume
 
 grid = st.integers(0, 5)
 
@@ -23,6 +23,14 @@ def test_front_is_the_set_that_nothing_dominates(points: list[tuple[float, ...]]
     expected = {p for p in points if not any(dominates(q, p) for q in points)}
     assert set(chosen) == expected
     assert len(chosen) == len(expected)
+
+
+@given(clouds())
+def test_a_front_grows_point_by_point(points: list[tuple[float, ...]]) -> None:
+    kept: list[tuple[float, ...]] = []
+    for point in points:
+        kept = extend_front(kept, point)
+    assert sorted(kept) == sorted(points[i] for i in front(points))
 
 
 @given(clouds(8))

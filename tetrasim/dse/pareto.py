@@ -26,6 +26,13 @@ def front(points: Sequence[Vector]) -> list[int]:
     return sorted(kept)
 
 
+def extend_front(kept: list[Vector], point: Vector) -> list[Vector]:
+    """The front of `kept`, which is one, and one more point."""
+    if any(dominates(k, point) or k == point for k in kept):
+        return kept
+    return [*(k for k in kept if not dominates(point, k)), point]
+
+
 def hypervolume(points: Sequence[Vector], reference: Vector) -> float:
     """Volume that the points dominate below `reference`; points outside it count nothing."""
     inside = [p for p in points if all(x < r for x, r in zip(p, reference, strict=True))]

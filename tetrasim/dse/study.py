@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from tetrasim.dse.evaluate import OVERFLOW, Outcome
 from tetrasim.dse.executors import Executor
 from tetrasim.dse.metrics import METRICS
-from tetrasim.dse.pareto import Vector, front, hypervolume
+from tetrasim.dse.pareto import Vector, extend_front, front, hypervolume
 from tetrasim.dse.samplers import grid_point, make_sampler, suggest
 from tetrasim.dse.space import Point, StudySpec
 from tetrasim.errors import UserError
@@ -156,6 +156,8 @@ class _Driver:
         self.pending: dict[int, optuna.trial.Trial] = {}
         self.reference: Vector | None = None
         self.best, self.since_better = 0.0, 0
+        self.front: list[Vector] = []
+        self.feasible = 0
         for trial in study.get_trials(deepcopy=False):
             if trial.state == optuna.trial.TrialState.RUNNING:
                 self._submit(optuna.trial.Trial(study, trial._trial_id))
@@ -217,17 +219,20 @@ class _Driver:
         return tuple(out)
 
     def _watch(self, done: list[Done]) -> None:
-        """Follow the hypervolume, for the stall rule."""
+        """Follow the front, and its hypervolume for the stall rule; the last of `done` is new."""
+        if done[-1].feasible:
+            self.feasible += 1
+            self.front = extend_front(self.front, done[-1].vector(self.spec))
         if not self.spec.search.stall:
             return
-        vectors = [t.vector(self.spec) for t in done if t.feasible]
         if self.reference is None:
-            if len(vectors) >= 10:
+            if self.feasible == 10:
+                vectors = [t.vector(self.spec) for t in done if t.feasible]
                 self.reference = tuple(
                     max(c) + 0.1 * (max(c) - min(c)) + 1e-12 for c in zip(*vectors, strict=True)
                 )
             return
-        volume = hypervolume(vectors, self.reference)
+        volume = hypervolume(self.front, self.reference)
         better = volume > self.best * (1 + _SAME)
         self.since_better = 0 if better else self.since_better + 1
         self.best = max(self.best, volume)
@@ -237,8 +242,7 @@ class _Driver:
         return bool(stall) and self.since_better >= stall
 
     def progress(self, elapsed_s: float) -> Progress:
-        feasible = [t.vector(self.spec) for t in self.done if t.feasible]
-        return Progress(len(self.done), self.total, len(feasible), len(front(feasible)), elapsed_s)
+        return Progress(len(self.done), self.total, self.feasible, len(self.front), elapsed_s)
 
 
 def front_rows(state: State) -> list[dict[str, Any]]:
