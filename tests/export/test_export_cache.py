@@ -86,6 +86,22 @@ def test_given_weights_are_checked_and_used() -> None:
         export_model(config, weights=weights)
 
 
+@pytest.mark.usefixtures("cache")
+def test_trained_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    from tetrasim.models import digits
+
+    quick = digits.train_digits
+    monkeypatch.setattr(digits, "train_digits", lambda config, seed: quick(config, seed=seed, epochs=2))
+    found = export_model("digits-tiny", weights="trained")
+    assert found.manifest.weights.startswith("trained on digits, seed 0, test accuracy ")
+    assert export_model("digits-tiny", weights="trained").cached
+    with pytest.raises(UserError, match="does not take the digits"):
+        export_model("jet-btag", weights="trained")
+    with pytest.raises(UserError, match="unknown weights 'trained!'") as caught:
+        export_model("jet-btag", weights="trained!")  # type: ignore[arg-type]
+    assert "'trained'" in caught.value.hint
+
+
 def test_an_existing_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine.txt").write_text("keep")

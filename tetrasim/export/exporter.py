@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from tetrasim.errors import UserError
+from tetrasim.errors import UserError, nearest
 from tetrasim.export import cache
 from tetrasim.export.manifest import (
     MANIFEST,
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from tetrasim.export.weight_file import Slot
 
-    Weights = Literal["auto", "random", "none"] | Mapping[str, NDArray[np.float32]]
+    Weights = Literal["auto", "random", "none", "trained"] | Mapping[str, NDArray[np.float32]]
 
 # Above this many parameters "auto" leaves the weights out: 1 GB of file, seconds of writing and checking.
 AUTO_LIMIT = 250_000_000
@@ -53,9 +53,10 @@ def export_model(
 
     Args:
         model: a preset name, the path of a YAML file, or a config.
-        weights: "random" writes seeded weights, "none" only their shapes, "auto" decides by size; a mapping
-            gives them by torch parameter name (`train_digits` returns one).
-        seed: of the random weights.
+        weights: "random" writes seeded weights, "none" only their shapes, "auto" decides by size; "trained"
+            trains on scikit-learn's digits (a model that takes them); a mapping gives them by torch
+            parameter name.
+        seed: of the random weights, or of the training.
         check: compare torch, onnxruntime and the interpreter (only with weights).
         output: write to this new folder instead of the cache.
         use_cache: reuse an earlier export of the same content.
@@ -70,7 +71,7 @@ def export_model(
         {
             "config": config.model_dump(mode="json"),
             "weights": mode if given is None else _hash_arrays(config, given),
-            "seed": seed if mode == "random" else 0,
+            "seed": seed if mode in ("random", "trained") else 0,
             "check": check,
         }
     )
@@ -90,7 +91,7 @@ def export_model(
 
 @dataclass(frozen=True, eq=False)
 class _Job:
-    """What is exported: `mode` is "random", "none" or "given"."""
+    """What is exported: `mode` is "random", "none", "trained" or "given"."""
 
     config: ModelConfig
     mode: str
@@ -106,11 +107,18 @@ def _fill(job: _Job, folder: Path) -> Manifest:
 
     config = job.config
     slots = _slots(config)
+    given, origin = job.given, {"none": "absent", "random": f"random seed {job.seed}"}.get(job.mode, "given")
+    if job.mode == "trained":
+        from tetrasim.models.digits import train_digits
+
+        trained = train_digits(config, seed=job.seed)
+        given = trained.weights
+        origin = f"trained on digits, seed {job.seed}, test accuracy {trained.test_accuracy:.1%}"
     with ThreadPoolExecutor(max_workers=1) as pool:
         pending = None
         if job.mode != "none":
             path = folder / weight_file.FILE
-            pending = pool.submit(weight_file.write, path, slots, job.seed, job.given)
+            pending = pool.submit(weight_file.write, path, slots, job.seed, given)
         files = _write_graphs(config, slots, folder, with_weights=pending is not None)
         if pending is not None:
             pending.result()
@@ -127,7 +135,7 @@ def _fill(job: _Job, folder: Path) -> Manifest:
         parameters=count_parameters(config).total,
         architecture=config.architecture,
         longest=config.longest,
-        weights={"none": "absent", "random": f"random seed {job.seed}"}.get(job.mode, job.mode),
+        weights=origin,
         weights_file="" if pending is None else weight_file.FILE,
         key=job.key,
         phases=files,
@@ -142,10 +150,9 @@ def _weights_mode(config: ModelConfig, weights: Weights) -> str:
         return "given"
     if weights == "auto":
         return "random" if count_parameters(config).total <= AUTO_LIMIT else "none"
-    if weights not in ("random", "none"):
-        raise UserError(
-            f"unknown weights '{weights}'", hint="known: auto, random, none, or a mapping of arrays"
-        )
+    known = ("auto", "random", "none", "trained")
+    if weights not in known:
+        raise UserError(f"unknown weights '{weights}'", hint=nearest(weights, known))
     return weights
 
 

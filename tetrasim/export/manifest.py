@@ -49,7 +49,7 @@ class Manifest:
     parameters: int
     architecture: str
     longest: int  # tokens: the context of a decoder, the sequence of an encoder
-    weights: str  # "absent", "random seed 0", "given"
+    weights: str  # "absent", "random seed 0", "given", "trained on digits, …"
     weights_file: str  # empty when absent
     key: str
     phases: tuple[PhaseFile, ...]
