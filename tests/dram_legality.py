@@ -51,7 +51,7 @@ def read_rules(device: str, timing: dict[str, int] | None = None) -> Rules:
     for row in rows:
         text = str(row["min_gap"])
         assert re.fullmatch(r"[A-Za-z0-9_+\-*/(), ]+", text)
-        gap = eval(text, {"__builtins__": {}, "max": max, "min": min}, names)  # noqa: S307
+        gap = eval(text, {"__builtins__": {}, "max": max, "min": min}, names)
         at = levels.index(row["level"])
         table.append((at, tuple(row["before"]), tuple(row["after"]), gap, row.get("window", 1)))
     return Rules(levels, cycles, tuple(table))
@@ -91,14 +91,11 @@ def row_violations(log: list[Logged], columns: tuple[str, ...], bank_columns: tu
             if state != "closed":
                 found.append(f"{now} while {state}")
             state = "one" if now.command == "ACT" else "all"
-        elif now.command == "ACT4":
-            state = "all"
-        elif now.command in ("PREA", "PREab", "PREpb"):
-            state = "closed"
-        elif now.command == "REFab" and state != "closed":
-            found.append(f"{now} while {state}")
-        elif now.command in columns and state != "all":
-            found.append(f"{now} while {state}")
-        elif now.command in bank_columns and state == "closed":
-            found.append(f"{now} while {state}")
+        elif now.command in ("ACT4", "PREA", "PREab", "PREpb"):
+            state = "all" if now.command == "ACT4" else "closed"
+        else:
+            needed = now.command in columns and state != "all"
+            needed = needed or (now.command in bank_columns and state == "closed")
+            if needed or (now.command == "REFab" and state != "closed"):
+                found.append(f"{now} while {state}")
     return found

@@ -1,4 +1,4 @@
-"""The DRAM engines reproduce clocks measured on public simulators: every case, command by command with a log."""
+"""The DRAM engines reproduce clocks measured on public simulators: every case, and every logged command."""
 
 from __future__ import annotations
 
@@ -37,7 +37,9 @@ def test_aim_log(name: str) -> None:
         assert running.log == [(int(clock), command) for clock, command in csv.reader(file)]
 
 
-@pytest.mark.parametrize(("name", "shape"), [("S1_gemv_128x128", (128, 128)), ("S2_gemv_64x1024", (64, 1024))])
+@pytest.mark.parametrize(
+    ("name", "shape"), [("S1_gemv_128x128", (128, 128)), ("S2_gemv_64x1024", (64, 1024))]
+)
 def test_hbm_pim_log(name: str, shape: tuple[int, int]) -> None:
     case = next(c for c in CASES.values() if c.id.startswith(name[:2]))
     log = hbm_pim.gemv_log(*shape, timing_of(case))

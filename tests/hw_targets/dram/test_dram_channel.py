@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from dram_legality import Logged, read_rules, row_violations, violations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dram_legality import Logged, read_rules, row_violations, violations
 from tetrasim.errors import UserError
 from tetrasim.hw_targets.common.dram.channel import Channel, Running, build_channel
 from tetrasim.hw_targets.common.dram.program import (

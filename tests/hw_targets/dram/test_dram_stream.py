@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from dram_legality import Logged, read_rules, violations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dram_legality import Logged, read_rules, violations
 from tetrasim.hw_targets.common.dram.stream import Commands, Requests, issue, open_page
 from tetrasim.hw_targets.common.dram.tables import Tables
 from tetrasim.hw_targets.common.dram.yaml_device import find_tables

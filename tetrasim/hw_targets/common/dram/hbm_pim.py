@@ -2,9 +2,9 @@
 
 Behaviour worked out from measured command logs (the S cases), not from code. The kernel: park all banks,
 switch from single-bank (SB) to all-bank (HAB) mode by writes to reserved rows, program the CRF, enter PIM
-mode; per output tile of 64 and input tile of 128, write 8 bursts to GRF_A and read 64 bursts as MACs from
-even banks (first half of the input tiles) or odd banks; write 8 accumulators to the bank; leave PIM mode; back
-to SB; park. In all-bank modes bank 0 stands for all even banks and bank 1 for all odd ones.
+mode; per output tile of 64 and input tile of 128, write 8 bursts to GRF_A and read 64 bursts as MACs, from
+even banks (first half of the input tiles) or odd banks; write 8 accumulators to the bank; leave PIM mode;
+back to SB; park. In all-bank modes bank 0 stands for all even banks and bank 1 for all odd ones.
 
 The controller issues one command per cycle. A transaction marked BAR goes only at the head of the queue, and
 no column command passes it; rows of the transactions behind it, up to the next BAR, may be opened meanwhile.
