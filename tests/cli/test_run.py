@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import tiny_onnx
+from browser import needs_browser, open_offline
 from perfetto.protos.perfetto.trace import perfetto_trace_pb2 as pb
 
 from tetrasim.cli import main
@@ -115,6 +116,18 @@ def test_default_folder_is_named_after_the_run_and_may_be_run_again(workplace: P
     assert main(command) == 0
     assert main(command) == 0
     assert len(list((workplace / "out").iterdir())) == 1
+
+
+@needs_browser
+def test_the_page_of_a_real_run_is_clean_in_a_browser(workplace: Path, tmp_path: Path) -> None:
+    from tetrasim.reports.html import SECTIONS
+
+    for page in ("first", "first/gpu-t4"):
+        dom, console = open_offline(workplace / page / "index.html", tmp_path / "profile")
+        assert console == []
+        for name, _ in SECTIONS:
+            assert f'<section id="{name}">' in dom
+        assert "rows, " in dom.partition('id="ops-count"')[2][:80]
 
 
 def test_compare_puts_runs_side_by_side(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

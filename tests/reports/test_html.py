@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
-import subprocess
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
 import fake
 import pytest
+from browser import needs_browser, open_offline
 
 from tetrasim.reports.document import document
 from tetrasim.reports.html import SECTIONS, to_html
 
-CHROMIUM = next(
-    (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
-)
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>"
 
 
@@ -116,7 +112,7 @@ def test_the_same_results_give_the_same_page() -> None:
     assert page_of("gpu/t4", "pim/aim") == page_of("gpu/t4", "pim/aim")
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine: apt-get install chromium")
+@needs_browser
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_a_browser_opens_it_offline_without_a_console_error(tmp_path: Path, scheme: str) -> None:
     (tmp_path / "index.html").write_text(page_of("gpu/t4", "pim/aim"), encoding="utf-8")
@@ -128,23 +124,3 @@ def test_a_browser_opens_it_offline_without_a_console_error(tmp_path: Path, sche
     assert "48 of 48 rows" in page.sections["layers"]  # drawn by the script
     assert "block_" not in page.sections["layers"]
     assert page.tags.count("svg") >= 6
-
-
-def open_offline(file: Path, profile: Path, *, dark: bool) -> tuple[str, list[str]]:
-    """The page after its scripts ran, with every host unreachable, and the lines of the browser's console."""
-    assert CHROMIUM is not None
-    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", f"--user-data-dir={profile}"]
-    offline = [
-        "--host-resolver-rules=MAP * ~NOTFOUND",
-        "--proxy-server=127.0.0.1:9",
-        "--disable-background-networking",
-    ]
-    theme = (
-        ["--force-dark-mode", "--blink-settings=preferredColorScheme=0"]
-        if dark
-        else ["--blink-settings=preferredColorScheme=1"]
-    )
-    command = [CHROMIUM, *flags, *offline, *theme, "--enable-logging=stderr", "--dump-dom", file.as_uri()]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout, [line for line in done.stderr.splitlines() if "CONSOLE" in line]
