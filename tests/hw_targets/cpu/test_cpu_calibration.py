@@ -46,8 +46,8 @@ def shipped() -> CpuConfig:
 
 def samples(config: CpuConfig) -> tuple[GemmSample, ...]:
     """What a machine that follows the model exactly would measure."""
-    shapes = [GemmSample(Gemm(1, m, n, k, True), False, 1.0) for m, k, n in HOT]
-    shapes += [GemmSample(Gemm(1, m, n, k, False), False, 1.0) for m, k, n in PACKED]
+    shapes = [GemmSample(Gemm(1, m, n, k, True), False, 1.0) for m, k, n in HOT[::2]]
+    shapes += [GemmSample(Gemm(1, m, n, k, False), False, 1.0) for m, k, n in PACKED[::2]]
     shapes += [GemmSample(Gemm(1, m, 3072, 768), True, 1.0) for m in (1, 2, 4, 12, 32, 128)]
     return tuple(replace(s, seconds=predict(s, config)) for s in shapes)
 

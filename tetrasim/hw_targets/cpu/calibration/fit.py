@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from itertools import combinations, product
 
 from tetrasim.hw_targets.cpu.calibration.samples import COLS, ROWS, TRANSPOSED, GemmSample, VectorSample
 from tetrasim.hw_targets.cpu.config import CpuConfig
@@ -112,19 +113,23 @@ def descend(
     start: Mapping[str, float],
     bounds: Mapping[str, tuple[float, float]],
 ) -> dict[str, float]:
-    """Coordinate descent inside `bounds`, with steps from a quarter of the range down to 1/256 of it."""
+    """Coordinate descent inside `bounds`, with steps from a quarter of the range down to 1/256 of it. Where
+    no single step helps, two at once are tried: parameters that act on the same samples form valleys."""
     best = dict(start)
     least = loss(best)
     fraction = 0.25
     while fraction > 1 / 300:
-        improved = False
-        for name, (low, high) in bounds.items():
-            for value in _neighbours(best[name], low, high, fraction):
-                trial = {**best, name: value}
+        before = least
+        for names in (*((n,) for n in bounds), *combinations(bounds, 2)):
+            if len(names) == 2 and least < before:
+                break
+            steps = [_neighbours(best[n], *bounds[n], fraction) for n in names]
+            for values in product(*steps):
+                trial = {**best, **dict(zip(names, values, strict=True))}
                 found = loss(trial)
-                if found < least - 1e-9:
-                    best, least, improved = trial, found, True
-        if not improved:
+                if found < least * (1 - 1e-4):
+                    best, least = trial, found
+        if least == before:
             fraction /= 2
     return best
 
