@@ -236,3 +236,82 @@ def test_sixteen_bit_weights_are_read(tmp_path: Path) -> None:
     assert graph.weight_bytes == 32
     out = interpret(graph, {"x": np.ones((1, 4), np.float32)})["y"]
     np.testing.assert_allclose(out, w.astype(np.float16).astype(np.float32).sum(0)[None], rtol=1e-5)
+
+
+def test_scan_is_unrolled(tmp_path: Path) -> None:
+    """A running sum over time, forwards and backwards, with the last state."""
+
+    def info(name: str, *shape: int) -> onnx.ValueInfoProto:
+        return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+
+    body = helper.make_graph(
+        [node("Add", ["s", "x_t"], ["s_next"]), node("Identity", ["s_next"], ["row"])],
+        "body",
+        [info("s", 2), info("x_t", 2)],
+        [info("s_next", 2), info("row", 2)],
+    )
+    x = f32(4, 2)
+    for backward in (0, 1):
+        scan = node("Scan", ["zero", "x"], ["last", "sums"], body=body, num_scan_inputs=1)
+        scan.attribute.append(helper.make_attribute("scan_input_directions", [backward]))
+        proto = model([scan], {"zero": [2], "x": [4, 2]}, ["last", "sums"])
+        graph = import_onnx(saved(proto, tmp_path))
+        assert [n.op for n in graph.nodes].count("Add") == 4
+        out = interpret(graph, {"zero": np.zeros(2, np.float32), "x": x})
+        expected = np.cumsum(x[::-1] if backward else x, axis=0)
+        np.testing.assert_allclose(out["sums"], expected, rtol=1e-6)
+        np.testing.assert_allclose(out["last"], expected[-1], rtol=1e-6)
+
+
+def _loop(tmp_path: Path, trips: int, known: bool) -> Path:
+    """x doubles at every turn."""
+    body = helper.make_graph(
+        [node("Identity", ["go"], ["go_on"]), node("Add", ["v", "v"], ["v_next"])],
+        "body",
+        [
+            helper.make_tensor_value_info("i", TensorProto.INT64, ()),
+            helper.make_tensor_value_info("go", TensorProto.BOOL, ()),
+            helper.make_tensor_value_info("v", TensorProto.FLOAT, (3,)),
+        ],
+        [
+            helper.make_tensor_value_info("go_on", TensorProto.BOOL, ()),
+            helper.make_tensor_value_info("v_next", TensorProto.FLOAT, (3,)),
+        ],
+    )
+    inputs = {"x": [3]} if known else {"x": [3], "n": []}
+    weights = {"n": np.array(trips)} if known else {}
+    proto = model(
+        [node("Loop", ["n", "", "x"], ["y"], body=body)],
+        inputs,
+        ["y"],
+        weights,
+        types={"n": TensorProto.INT64},
+    )
+    return saved(proto, tmp_path)
+
+
+def test_loop_with_a_constant_trip_count_is_unrolled(tmp_path: Path) -> None:
+    graph = import_onnx(_loop(tmp_path, 5, True))
+    assert [n.op for n in graph.nodes] == ["Add"] * 5
+    assert interpret(graph, {"x": np.ones(3, np.float32)})["y"].tolist() == [32, 32, 32]
+
+
+def test_loop_that_data_decide_or_that_never_ends_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="as often as run-time data say"):
+        import_onnx(_loop(tmp_path, 5, False))
+    with pytest.raises(UserError, match="iterations of 2 nodes are more than"):
+        import_onnx(_loop(tmp_path, 2**62, True))
+
+
+def test_family_dims_may_be_expressions_of_the_symbol(tmp_path: Path) -> None:
+    nodes = [
+        node("Concat", ["past_key.0", "new"], ["present_key.0"], axis=2),
+        node("ReduceSum", ["present_key.0", "axes"], ["s"]),
+        node("Mul", ["s", "mask"], ["y"]),
+    ]
+    inputs = {"past_key.0": [1, 1, "past", 4], "new": [1, 1, 1, 4], "mask": [1, 1, "total"]}
+    path = saved(model(nodes, inputs, ["y", "present_key.0"], {"axes": ints(3)}), tmp_path)
+    family = import_family(path, {"total": "past + 1"}, symbol="past")
+    with pytest.raises(UserError, match="no expression of past"):
+        import_family(path, {"total": "seq + 1"}, symbol="past")
+    assert family.at(70).inputs[2].type.shape == (1, 1, 71)

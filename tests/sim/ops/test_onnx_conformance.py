@@ -17,7 +17,7 @@ from tetrasim.sim.ir.interpreter import interpret
 from tetrasim.sim.ops.registry import supported_ops, work_of
 
 # Standard ops that the importer turns into others
-IMPORTED = ("Constant", "CastLike", "Dropout", "GlobalAveragePool", "GlobalMaxPool", "If")
+IMPORTED = ("Constant", "CastLike", "Dropout", "GlobalAveragePool", "GlobalMaxPool", "If", "Loop", "Scan")
 
 
 @cache
@@ -35,6 +35,9 @@ def cases() -> dict[str, list]:
     return found
 
 
+SCALARS = ("depth", "start", "limit", "delta")  # floats that fix a shape
+
+
 def array_of(value: object) -> np.ndarray | None:
     """Data sets hold arrays, numpy scalars or protobuf tensors."""
     if isinstance(value, onnx.TensorProto):
@@ -50,7 +53,7 @@ def frozen(model: onnx.ModelProto, inputs: list) -> onnx.ModelProto:
     for value, array in zip(model.graph.input, inputs, strict=False):
         if array is None:
             continue
-        if (array.dtype in (np.int64, np.int32) and array.ndim <= 1) or value.name == "depth":
+        if (array.dtype in (np.int64, np.int32) and array.ndim <= 1) or value.name in SCALARS:
             copy.graph.initializer.append(numpy_helper.from_array(array, value.name))
         else:
             copy.graph.input.append(value)
@@ -110,7 +113,9 @@ REFUSED = (
     "einsum_batch_diagonal",
     "test_if",  # a run-time condition
     "maxpool_with_argmax",
-    "range_",  # loops of the expanded form
+    "loop13_seq",  # sequences as loop state
+    "loop16_seq",
+    "test_scan_sum",  # the form of opset 8
 )
 
 

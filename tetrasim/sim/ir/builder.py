@@ -50,8 +50,8 @@ class Builder:
 
     nodes: list[Node] = field(default_factory=list)
     turned: dict[Value, tuple[Value, tuple[int, ...]]] = field(default_factory=dict)  # folded transposes
-    names: set[str] = field(default_factory=set)
-    taken: set[str] = field(default_factory=set)
+    names: dict[str, int] = field(default_factory=dict)  # value names in use, with the next suffix to try
+    taken: dict[str, int] = field(default_factory=dict)  # the same for node names
     sequences: dict[str, tuple[Value, ...]] = field(default_factory=dict)  # ONNX sequences, unrolled
 
     def fresh(self, name: str) -> str:
@@ -198,11 +198,12 @@ class Builder:
         return [data[0], weight, *data[2:]], ({**rest, "transB": 1} if turn else rest)
 
 
-def _unused(name: str, taken: set[str]) -> str:
-    candidate, i = name, 1
+def _unused(name: str, taken: dict[str, int]) -> str:
+    candidate = name
     while candidate in taken:
-        candidate, i = f"{name}.{i}", i + 1
-    taken.add(candidate)
+        taken[name] = taken.get(name, 0) + 1
+        candidate = f"{name}.{taken[name]}"
+    taken[candidate] = 0
     return candidate
 
 

@@ -198,7 +198,6 @@ def _refuse(why: str, hint: str) -> Rule:
     return rule
 
 
-_LOOP = "loops have no static schedule here"
 _LOOP_HINT = "export prefill and step graphs with explicit states instead of a loop, or unroll it at export"
 _DATA = "the shape of its result depends on run-time data"
 _DATA_HINT = "only static shapes are supported: replace it by a mask or a fixed-size top-k"
@@ -285,8 +284,6 @@ RULES: dict[str, Rule] = {
     "SimplifiedLayerNormalization": _rms,
     "GlobalAveragePool": _global_pool,
     "GlobalMaxPool": _global_pool,
-    "Loop": _refuse(_LOOP, _LOOP_HINT),
-    "Scan": _refuse(_LOOP, _LOOP_HINT),
     **{op: _refuse(_DATA, _DATA_HINT) for op in ("NonZero", "Unique", "Compress", "NonMaxSuppression")},
     **{
         op: _refuse(_RANDOM, _RANDOM_HINT)

@@ -12,33 +12,29 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tetrasim.errors import UnsupportedOpError, UserError
-from tetrasim.sim.ir.attributes import parse_attrs, subgraphs
-from tetrasim.sim.ir.builder import MALFORMED, Builder, known_array
-from tetrasim.sim.ir.canonical import canonical
+from tetrasim.errors import UserError
+from tetrasim.sim.ir.builder import Builder
 from tetrasim.sim.ir.dims import check_dims, evaluate, symbols_of
 from tetrasim.sim.ir.family import GraphFamily, constant_family, family_from
-from tetrasim.sim.ir.graph import Data, Graph, Kind, Role, Source, Value
+from tetrasim.sim.ir.graph import Data, Graph, Kind, Role, Value
 from tetrasim.sim.ir.onnx_file import (
     embedded_data,
     external_data,
     initializer_type,
     is_external,
-    proto_array,
     read_model,
     weights_absent,
 )
 from tetrasim.sim.ir.order import check_order
 from tetrasim.sim.ir.states import finish, state_pairs
+from tetrasim.sim.ir.walker import Env, Walker
 from tetrasim.sim.ops.dtypes import onnx_type
 from tetrasim.sim.passes.pipeline import standard
 
 if TYPE_CHECKING:
     import onnx
 
-Env = dict[str, Value | None]
 _SMALL_INITIALIZER = 1 << 20
-_STANDARD = ("", "ai.onnx", "com.microsoft")
 
 
 def symbolic_dims(path: str | Path) -> dict[str, tuple[str, ...]]:
@@ -74,7 +70,7 @@ def import_onnx(
 
 def import_family(
     path: str | Path,
-    dims: Mapping[str, int] | None = None,
+    dims: Mapping[str, int | str] | None = None,
     *,
     symbol: str = "past",
     contexts: Sequence[int] = (32, 52),
@@ -83,7 +79,8 @@ def import_family(
     rewrites: bool = True,
 ) -> GraphFamily:
     """The step graph of `path` at every context length: three imports that differ in `dims[symbol]`, at the
-    first of `contexts`, a little later, and at the last one (or further) as the proof.
+    first of `contexts`, a little later, and at the last one (or further) as the proof. A dim that moves with
+    the symbol is an expression of it: `{"total": "past + 1"}`.
 
     Raises:
         UserError: as `import_onnx`; or a dim that is not affine in the symbol.
@@ -93,7 +90,8 @@ def import_family(
     bound = dict(dims or {})
 
     def at(context: int | None) -> Graph:
-        known = bound if context is None else {**bound, symbol: context}
+        known = {symbol: context} if context is not None else {}
+        known = {name: _bound(name, size, known) for name, size in bound.items()} | known
         graph = _build(model, path, known, name or path.stem, states)
         return standard(graph)[0] if rewrites else graph
 
@@ -101,6 +99,15 @@ def import_family(
         return constant_family(at(None))
     first = contexts[0]
     return family_from(at(first), at(first + 7), at(max(contexts[-1], first + 20)), symbol)
+
+
+def _bound(name: str, size: int | str, symbols: Mapping[str, int]) -> int:
+    if isinstance(size, int):
+        return size
+    found = evaluate(size, symbols)
+    if found is None:
+        raise UserError(f"dim '{name}' = '{size}' is no expression of {', '.join(symbols) or 'numbers'}")
+    return found
 
 
 def _build(
@@ -114,7 +121,7 @@ def _build(
     builder, env = Builder(), Env({"": None})
     _load_initializers(model, path, builder, env)
     inputs = _load_inputs(graph, dims, pairs, builder, env)
-    _Walker(builder, env, opset).run(graph)
+    Walker(builder, env, opset).run(graph)
     outputs = []
     for wanted in graph.output:
         value = env.get(wanted.name)
@@ -168,75 +175,3 @@ def _load_inputs(
         env[proto.name] = value
         values.append(value)
     return values
-
-
-class _Walker:
-    """Emits the nodes of a graph and of the branches of its constant `If`s."""
-
-    def __init__(self, builder: Builder, env: Env, opset: int) -> None:
-        self.builder = builder
-        self.env = env
-        self.opset = opset
-
-    def run(self, graph: onnx.GraphProto) -> None:
-        for proto in graph.node:
-            self._node(proto)
-
-    def _node(self, proto: onnx.NodeProto) -> None:
-        if proto.domain not in _STANDARD:
-            raise UnsupportedOpError(
-                f"op '{proto.op_type}' of domain '{proto.domain}' is not supported",
-                where=f"node '{proto.name or proto.op_type}'",
-                hint="export with standard ONNX ops; ORT files: use optimisation level 'basic'",
-            )
-        inputs = [self._value(n, proto) for n in proto.input]
-        if proto.op_type == "If":
-            self._branch(proto, inputs)
-            return
-        source = Source((proto.name,) if proto.name else (), module_path(proto))
-        try:
-            attrs = parse_attrs(proto)
-            outputs = canonical(self.builder, proto, inputs, attrs, source, self.opset)
-        except MALFORMED as error:
-            where = f"node '{proto.name or proto.op_type}'"
-            raise UserError(f"{proto.op_type} is malformed: {error!r}", where=where) from error
-        for name, value in zip(proto.output, outputs, strict=False):
-            self.env[name] = value
-
-    def _value(self, name: str, proto: onnx.NodeProto) -> Value | None:
-        if name not in self.env:
-            raise UserError(
-                f"reads '{name}', which nothing computes", where=f"node '{proto.name or proto.op_type}'"
-            )
-        return self.env[name]
-
-    def _branch(self, proto: onnx.NodeProto, inputs: list[Value | None]) -> None:
-        condition = inputs[0]
-        array = None if condition is None else known_array(condition)
-        if array is None:
-            raise UnsupportedOpError(
-                "If depends on run-time data",
-                where=f"node '{proto.name or 'If'}'",
-                hint="export with control flow traced away",
-            )
-        taken = subgraphs(proto)["then_branch" if bool(array.reshape(-1)[0]) else "else_branch"]
-        outer = dict(self.env)
-        for init in taken.initializer:
-            self.env[init.name] = self.builder.constant(init.name, proto_array(init), initializer_type(init))
-        self.run(taken)
-        results = [self.env[v.name] for v in taken.output]
-        self.env.clear()  # names of a branch are local to it
-        self.env.update(outer)
-        self.env.update(zip(proto.output, results, strict=True))
-
-
-def module_path(proto: onnx.NodeProto) -> str:
-    """The torch module a node comes from: the exporter's metadata, or the path in a TorchScript node name."""
-    for entry in proto.metadata_props:
-        if entry.key == "pkg.torch.onnx.name_scopes":
-            scopes = [s.strip(" '\"") for s in entry.value.strip("[]").split(",")]
-            named = [s for s in scopes[:-1] if s]
-            return named[-1] if named else ""
-    if proto.name.startswith("/"):
-        return proto.name.strip("/").rpartition("/")[0].replace("/", ".")
-    return ""

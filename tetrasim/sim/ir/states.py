@@ -74,7 +74,7 @@ def finish(
         role = Role.STATE if is_state_output(wanted, pairs) else Role.ACTIVATION
         if value in inner and value not in renamed:
             if value.name != wanted:
-                builder.names.discard(value.name)
+                builder.names.pop(value.name, None)
             new_name = wanted if value.name == wanted else builder.fresh(wanted)
             renamed[value] = replace(value, name=new_name, role=role)
             final.append(renamed[value])
@@ -83,7 +83,7 @@ def finish(
         else:  # an input, a constant, or a second name for a value
             if value.name == wanted:  # a constant: the output takes the name
                 renamed[value] = replace(value, name=builder.fresh(f"{wanted}/value"))
-                builder.names.discard(wanted)
+                builder.names.pop(wanted, None)
             copy = Value(builder.fresh(wanted), value.type, role)
             builder.nodes.append(
                 Node(f"copy to {copy.name}", "Identity", (renamed.get(value, value),), (copy,))

@@ -1,0 +1,207 @@
+"""Walking the nodes of an ONNX graph and emitting them; control flow whose course is known is unrolled.
+
+An `If` whose condition is a constant becomes its branch, a `Loop` with a constant trip count and a `Scan`
+become their iterations, one after another: a static graph has no control flow. Names inside a body are
+local to it; names around it are visible in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tetrasim.errors import UnsupportedOpError, UserError
+from tetrasim.sim.ir.attributes import parse_attrs, subgraphs
+from tetrasim.sim.ir.builder import MALFORMED, Builder, known_array
+from tetrasim.sim.ir.canonical import canonical
+from tetrasim.sim.ir.graph import Attr, Source, Value
+from tetrasim.sim.ir.onnx_file import initializer_type, proto_array
+from tetrasim.sim.ops.opdef import ShapeError, axis_of, int_attr, ints_attr
+
+if TYPE_CHECKING:
+    import onnx
+
+Env = dict[str, Value | None]
+MAX_UNROLLED_NODES = 50_000
+_STANDARD = ("", "ai.onnx", "com.microsoft")
+_TRACE_HINT = "export with control flow traced away, or prefill and step graphs with explicit states"
+
+
+class Walker:
+    """Emits the nodes of a graph into a builder; `env` maps ONNX names to values."""
+
+    def __init__(self, builder: Builder, env: Env, opset: int) -> None:
+        self.builder = builder
+        self.env = env
+        self.opset = opset
+
+    def run(self, graph: onnx.GraphProto) -> None:
+        """Emit every node.
+
+        Raises:
+            UserError: naming the node.
+        """
+        for proto in graph.node:
+            where = f"node '{proto.name or proto.op_type}'"
+            try:
+                outputs = self._node(proto, where)
+            except ShapeError as error:
+                raise UserError(f"{proto.op_type}: {error.what}", where=where, hint=error.hint) from error
+            except MALFORMED as error:
+                raise UserError(f"{proto.op_type} is malformed: {error!r}", where=where) from error
+            self.env.update(zip(proto.output, outputs, strict=False))
+
+    def _node(self, proto: onnx.NodeProto, where: str) -> Sequence[Value | None]:
+        if proto.domain not in _STANDARD:
+            raise UnsupportedOpError(
+                f"op '{proto.op_type}' of domain '{proto.domain}' is not supported",
+                where=where,
+                hint="export with standard ONNX ops; ORT files: use optimisation level 'basic'",
+            )
+        for name in proto.input:
+            if name not in self.env:
+                raise UserError(f"reads '{name}', which nothing computes", where=where)
+        inputs = [self.env[name] for name in proto.input]
+        attrs = parse_attrs(proto)
+        if proto.op_type == "If":
+            return self._branch(proto, inputs, where)
+        if proto.op_type == "Scan":
+            return self._scan(proto, inputs, attrs)
+        if proto.op_type == "Loop":
+            return self._loop(proto, inputs, where)
+        source = Source((proto.name,) if proto.name else (), module_path(proto))
+        return canonical(self.builder, proto, inputs, attrs, source, self.opset)
+
+    def _inline(self, body: onnx.GraphProto, arguments: Sequence[Value | None]) -> list[Value]:
+        """The outputs of a body for its arguments."""
+        outer = dict(self.env)
+        for proto, value in zip(body.input, arguments, strict=True):
+            self.env[proto.name] = value
+        for init in body.initializer:
+            self.env[init.name] = self.builder.constant(init.name, proto_array(init), initializer_type(init))
+        self.run(body)
+        results = [self.env[v.name] for v in body.output]
+        self.env.clear()
+        self.env.update(outer)
+        return [_present(v) for v in results]
+
+    def _branch(self, proto: onnx.NodeProto, inputs: Sequence[Value | None], where: str) -> list[Value]:
+        condition = _known(inputs[0])
+        if condition is None:
+            raise UnsupportedOpError("If depends on run-time data", where=where, hint=_TRACE_HINT)
+        taken = "then_branch" if bool(condition.reshape(-1)[0]) else "else_branch"
+        return self._inline(subgraphs(proto)[taken], ())
+
+    def _scan(
+        self, proto: onnx.NodeProto, inputs: Sequence[Value | None], attrs: dict[str, Attr]
+    ) -> list[Value]:
+        """States pass from one iteration to the next; scan inputs are sliced, scan outputs stacked."""
+        if self.opset < 9:
+            raise ShapeError(
+                "the form of opset 8 is not supported", hint="convert the file to opset 9 or later"
+            )
+        body, count = subgraphs(proto)["body"], int_attr(attrs, "num_scan_inputs")
+        states = [_present(v) for v in inputs[: len(inputs) - count]]
+        scanned = [_present(v) for v in inputs[len(inputs) - count :]]
+        axes = ints_attr(attrs, "scan_input_axes", (0,) * count)
+        backward = ints_attr(attrs, "scan_input_directions", (0,) * count)
+        axes = tuple(axis_of(a, len(x.type.shape)) for a, x in zip(axes, scanned, strict=True))
+        steps = scanned[0].type.shape[axes[0]]
+        self._check_size(body, steps)
+        stacks: list[list[Value]] = [[] for _ in range(len(body.output) - len(states))]
+        for t in range(steps):
+            slices = [
+                self._take(proto, x, steps - 1 - t if turn else t, axis)
+                for x, axis, turn in zip(scanned, axes, backward, strict=True)
+            ]
+            results = self._inline(body, (*states, *slices))
+            states = results[: len(states)]
+            for stack, value in zip(stacks, results[len(states) :], strict=True):
+                stack.append(value)
+        out_axes = ints_attr(attrs, "scan_output_axes", (0,) * len(stacks))
+        turned = ints_attr(attrs, "scan_output_directions", (0,) * len(stacks))
+        names = list(proto.output)[len(states) :]
+        return states + [
+            self._stack(proto, stack[::-1] if turn else stack, axis, name)
+            for stack, axis, turn, name in zip(stacks, out_axes, turned, names, strict=True)
+        ]
+
+    def _loop(self, proto: onnx.NodeProto, inputs: Sequence[Value | None], where: str) -> list[Value]:
+        """A loop whose trip count, or whose condition at every turn, is a constant."""
+        body = subgraphs(proto)["body"]
+        trips, going = _known(inputs[0]), _known(inputs[1] if len(inputs) > 1 else None)
+        if (inputs[0] is not None and trips is None) or (trips is None and going is None):
+            raise UnsupportedOpError("Loop runs as often as run-time data say", where=where, hint=_TRACE_HINT)
+        most = MAX_UNROLLED_NODES if trips is None else int(trips.reshape(-1)[0])
+        if trips is not None:
+            self._check_size(body, most)
+        carried = [_present(v) for v in inputs[2:]]
+        stacks: list[list[Value]] = [[] for _ in range(len(body.output) - 1 - len(carried))]
+        go = going is None or bool(going.reshape(-1)[0])
+        t = 0
+        while go and t < most:
+            index = self.builder.constant(f"{proto.output[0]}/turn{t}", np.array(t, dtype=np.int64))
+            flag = self.builder.constant(f"{proto.output[0]}/going{t}", np.array(True))
+            condition, *results = self._inline(body, (index, flag, *carried))
+            known = _known(condition)
+            if known is None:
+                raise UnsupportedOpError("Loop ends when run-time data say so", where=where, hint=_TRACE_HINT)
+            carried = results[: len(carried)]
+            for stack, value in zip(stacks, results[len(carried) :], strict=True):
+                stack.append(value)
+            go, t = bool(known.reshape(-1)[0]), t + 1
+            if len(self.builder.nodes) > MAX_UNROLLED_NODES:
+                self._check_size(body, MAX_UNROLLED_NODES)
+        names = list(proto.output)[len(carried) :]
+        return carried + [self._stack(proto, s, 0, n) for s, n in zip(stacks, names, strict=True)]
+
+    def _check_size(self, body: onnx.GraphProto, steps: int) -> None:
+        if steps * len(body.node) > MAX_UNROLLED_NODES:
+            raise ShapeError(
+                f"{steps} iterations of {len(body.node)} nodes are more than {MAX_UNROLLED_NODES} nodes",
+                hint="use shorter sequences, or export a step graph with explicit states",
+            )
+
+    def _take(self, proto: onnx.NodeProto, x: Value, index: int, axis: int) -> Value:
+        at = self.builder.constant(f"{proto.output[0]}/at{index}", np.array(index, dtype=np.int64))
+        name = f"{proto.name or proto.op_type}/{x.name}[{index}]"
+        return self.builder.emit("Gather", [x, at], [name], {"axis": axis}, name=name)[0]
+
+    def _stack(self, proto: onnx.NodeProto, values: Sequence[Value], axis: int, name: str) -> Value:
+        if not values:
+            raise ShapeError("no iteration, hence no scan output")
+        shape = list(values[0].type.shape)
+        axis = axis_of(axis, len(shape) + 1)
+        shape.insert(axis, 1)
+        label = proto.name or proto.op_type
+        rows = [
+            self.builder.emit("Reshape", [v], [f"{name}/{t}"], {"shape": tuple(shape)}, name=f"{label}/{t}")[
+                0
+            ]
+            for t, v in enumerate(values)
+        ]
+        return self.builder.emit("Concat", rows, [name], {"axis": axis}, name=label)[0]
+
+
+def _known(value: Value | None) -> np.ndarray[tuple[int, ...], np.dtype[np.generic]] | None:
+    return None if value is None else known_array(value)
+
+
+def _present(value: Value | None) -> Value:
+    if value is None:
+        raise ShapeError("an input or output of its body is missing")
+    return value
+
+
+def module_path(proto: onnx.NodeProto) -> str:
+    """The torch module a node comes from: the exporter's metadata, or the path in a TorchScript node name."""
+    for entry in proto.metadata_props:
+        if entry.key == "pkg.torch.onnx.name_scopes":
+            scopes = [s.strip(" '\"") for s in entry.value.strip("[]").split(",")]
+            named = [s for s in scopes[:-1] if s]
+            return named[-1] if named else ""
+    if proto.name.startswith("/"):
+        return proto.name.strip("/").rpartition("/")[0].replace("/", ".")
+    return ""
