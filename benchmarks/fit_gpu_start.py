@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 
 from tetrasim.hw_targets.gpu.attention import AttentionFit
@@ -42,14 +42,16 @@ LIMITER_BOUNDS: Bounds = {
 FLOAT8_BOUNDS: Bounds = {**GEMM_BOUNDS, "quantise_us": (0.5, 30), "quantise_passes": (0.5, 10)}
 EAGER_GEMM_BOUNDS: Bounds = {
     **{n: b for n, b in GEMM_BOUNDS.items() if n not in ("start_us", "l2_onset")},
-    "choice": (2, 200), **LAUNCH_BOUNDS, **LIMITER_BOUNDS,
+    "choice": (2, 200), "unaligned": (1, 2), **LAUNCH_BOUNDS, **LIMITER_BOUNDS,
 }  # fmt: skip
 
 _HALF = GemmFit(
     2.7, 0.2, 0.9, 0.6, 2.7, 1.0, 0.87, 0.35, 0.6, 0.3, 8, 1.5, 0.84, 0.95, 4.5, 0.9, l2_onset=0.3
 )
 _FLOAT8 = replace(_HALF, quantise_us=9, quantise_passes=3)
-_SIMT = GemmFit(3.0, 0.05, 0.5, 0.3, 10, 0.3, 0.9, 0.2, 1.5, 0.4, 4, 0.5, 0.9, 0.5, 4, 0.5, choice=15)
+_SIMT = GemmFit(
+    3, 0.05, 0.5, 0.3, 4, 0.5, 0.9, 0.2, 1.0, 0.2, 4, 0.5, 0.9, 0.6, 4, 0.5, choice=15, unaligned=1.1
+)
 _DECODE = AttentionFit(8, 0.01, 2, 0.01, 1.2, 1e-3, 1e-3, 2, 0.1, 0.1, 0, 0.6, 1.2, 0.92, 2, 0.3)
 _PREFILL = AttentionFit(8, 0.1, 2, 0.01, 0.4, 0.3, 0.3, 1, 0.1, 0, 3, 0.8, 1.2, 0.92, 4, 0.5)
 _ENCODER = AttentionFit(10, 0.01, 2, 0.01, 0.4, 0.05, 0.3, 1, 0.1, 0, 0, 0.8, 1.2, 0.92, 2, 0.8)
@@ -76,44 +78,70 @@ def start_calibration(preset: str) -> Calibration:
     return Calibration(gemm, (_DECODE, _PREFILL, _ENCODER), _VECTOR, _POWER[preset])
 
 
-def _like(base: str) -> Callable[[Mapping[str, Calibration]], Calibration]:
-    return lambda fits: fits[base]
-
-
-def _ada(fits: Mapping[str, Calibration]) -> Calibration:
-    """Ada runs Ampere's kernels at a higher clock: latencies in cycles carry over (gpu-benches: L2 276 cycles
-    at 2.52 GHz against 211 at 1.41 GHz, a kernel in a graph 0.94 us against 1.34 us), efficiencies too. Its
-    L2 is one piece: gpu-benches reads 96 MB at full rate and sees DRAM's from 118 MB on."""
-    base = fits["a100-sxm4-80gb"]
-    latency, start = (632 / 2520) / (572 / 1410), 0.94 / 1.34
-    half = base.gemm[2]
-    half = replace(
+def _scaled(half: GemmFit, clock: float, start: float) -> GemmFit:
+    """The same kernels on another chip: latencies and the epilogue scale with the clock, starts with the launch."""
+    return replace(
         half,
         start_us=half.start_us * start,
         wave_us=half.wave_us * start,
-        epilogue_us=half.epilogue_us * latency,
         split_us=half.split_us * start,
-        latency_us=half.latency_us * latency,
-        dram_latency_us=half.dram_latency_us * latency,
-        read_efficiency=0.88,
-        write_efficiency=0.88,
-        l2_share=1.2,
-        l2_onset=0.82,
+        epilogue_us=half.epilogue_us * clock,
+        latency_us=half.latency_us * clock,
+        dram_latency_us=half.dram_latency_us * clock,
     )
-    simt = replace(fits["l4"].gemm[0])
-    power = replace(
-        base.power,
+
+
+def _ada_half(a100: GemmFit) -> GemmFit:
+    """Ada runs Ampere's kernels: DRAM latency 632 cycles at 2.52 GHz against 572 at 1.41 GHz, a kernel in a graph
+    0.94 us against 1.34 us. Its L2 is one piece: 96 MB are read at full rate, from 118 MB on at DRAM's
+    (gpu-benches)."""
+    moved = _scaled(a100, (632 / 2520) / (572 / 1410), 0.94 / 1.34)
+    return replace(moved, read_efficiency=0.88, write_efficiency=0.88, l2_share=1.2, l2_onset=0.82)
+
+
+def _older_half(a100: GemmFit, clock: float, compute_efficiency: float) -> GemmFit:
+    """Volta and Turing: as Ampere, without asynchronous copies (two stages), and with the fraction of the peak
+    that FasterTransformer's BERT rows of batch 8 show (batches 1 and 32 were left out)."""
+    moved = _scaled(a100, clock, 1.0)
+    return replace(moved, compute_efficiency=compute_efficiency, l2_share=1.0, l2_onset=0.0)
+
+
+def complete(fits: Mapping[str, Calibration]) -> dict[str, Calibration]:
+    """Fill what no table measures from the nearest device that has it, and add the families."""
+    a100, h100 = fits["a100-sxm4-80gb"], fits["h100-sxm"]
+    half = {
+        "t4": _older_half(a100.gemm[2], (1000 / 1590) / (572 / 1410), T4_HALF),
+        "v100-pcie-32gb": _older_half(a100.gemm[2], (437 / 1380) / (572 / 1410), V100_HALF),
+        "a100-pcie-40gb": a100.gemm[2],
+        "l4": _ada_half(a100.gemm[2]),
+    }
+    encoder = replace(a100.attention[1], append_passes=0.0)
+    attention = (*a100.attention[:2], encoder)
+    quantise = {"quantise_us": h100.gemm[3].quantise_us, "quantise_passes": h100.gemm[3].quantise_passes}
+    out: dict[str, Calibration] = {}
+    for preset, fit in fits.items():
+        sixteen = half.get(preset, fit.gemm[2])
+        eight = h100.gemm[3] if preset.startswith("h") else replace(sixteen, **quantise)
+        out[preset] = replace(
+            fit,
+            gemm=(fit.gemm[0], sixteen, sixteen, eight, replace(sixteen, **quantise)),
+            attention=fit.attention if preset.startswith("h") else attention,
+            vector=a100.vector if preset.startswith("h") else fit.vector,
+        )
+    ada_power = replace(
+        a100.power,
         fp32_pj_per_flop=3.27,
         tensor_pj_per_flop=0.8,
         dram_pj_per_byte=95,
         stretch_exponent=0.8,
         response_us=50,
     )
-    return replace(base, gemm=(simt, half, half, half, half), vector=fits["l4"].vector, power=power)
+    ada_simt = replace(
+        fits["l4"].gemm[0], compute_efficiency=0.7
+    )  # L4's own fraction is its 72 W limit (assumed)
+    out["ampere"], out["hopper"] = out["a100-sxm4-80gb"], out["h100-sxm"]
+    out["ada"] = replace(out["l4"], gemm=(ada_simt, *out["l4"].gemm[1:]), power=ada_power)
+    return out
 
 
-FAMILIES: dict[str, Callable[[Mapping[str, Calibration]], Calibration]] = {
-    "ampere": _like("a100-sxm4-80gb"),
-    "hopper": _like("h100-sxm"),
-    "ada": _ada,
-}
+T4_HALF, V100_HALF = 0.6, 0.8

@@ -42,6 +42,7 @@ class Table:
     bounds: Bounds
     source: str
     device: str = ""
+    seeds: int = 1  # restarts, where the loss has several valleys
     inherits: str = ""
 
 
@@ -56,7 +57,15 @@ def _aic_attention(preset: str, part: str, file: str, bounds: Bounds, inherits: 
 
 def _neusight(preset: str, device: str) -> Table:
     return Table(
-        preset, "gemm", "float32", "gemm float32", "neusight_matmul_fp32", EAGER_GEMM_BOUNDS, NEUSIGHT, device
+        preset,
+        "gemm",
+        "float32",
+        "gemm float32",
+        "neusight_matmul_fp32",
+        EAGER_GEMM_BOUNDS,
+        NEUSIGHT,
+        device,
+        3,
     )
 
 

@@ -57,6 +57,7 @@ class GemmFit:
     passes over them at the DRAM rate.
     `choice`: the expected time is a mean over tiles, weighted by time to the power of minus this (large: the
     library always finds the best).
+    `unaligned`: how much longer a step takes when rows of B or C do not start at 16 bytes (no vector loads).
     """
 
     start_us: float
@@ -79,6 +80,7 @@ class GemmFit:
     quantise_us: float = 0.0
     quantise_passes: float = 0.0
     choice: float = 1000.0
+    unaligned: float = 1.0
 
     def row(self) -> tuple[float, ...]:
         return astuple(self)
@@ -164,6 +166,7 @@ def price_gemms(
         dram_us = read_bytes[i] / (rates[1] * f[12]) + write_bytes[i] / (rates[1] * f[13])
         step_k = STEP_BYTES * 8 // max(bits[i, 0], bits[i, 1])
         all_steps = (k + step_k - 1) // step_k
+        vector = 128 // max(bits[i, 0], bits[i, 1])
         best, lowest, weights, expected = np.inf, np.inf, 0.0, 0.0
         for t in range(tiles.shape[0]):
             tm, tn = tiles[t, 0], tiles[t, 1]
@@ -173,6 +176,8 @@ def price_gemms(
             reached = f[6] * min(1.0, math.sqrt(tm * tn) / 128.0) ** f[7]
             step_us = 2.0 * tm * tn * step_k / (peak[i] / sm_count * reached)
             tile_best = np.inf
+            if k % vector != 0 or n % vector != 0:
+                step_us *= f[20]
             for s in range(splits.shape[0]):
                 steps = (all_steps + splits[s] - 1) // splits[s]
                 parts = (all_steps + steps - 1) // steps
