@@ -72,7 +72,7 @@ small = st.recursive(leaf, looped, max_leaves=3).filter(lambda p: size(p) < 3_00
 
 
 def state(running: Running) -> tuple[object, ...]:
-    return running.clock, running.counts, running.parts, running.row_hits
+    return running.clock, running.counts, running.parts, running.row_hits, running.open_cycles
 
 
 @settings(max_examples=60, deadline=None)

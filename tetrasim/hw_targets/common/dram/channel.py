@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 class Channel:
     """A compiled dialect, reduced to the commands in use and to the two nodes that programs address (the
     whole channel and one bank). `drain[c]`: cycles from issue of c to the end of its data; `fixed`: the
-    arena's tables, that follow the state."""
+    arena's tables, that follow the state; `stride[c]`: distance of equal commands to the whole channel."""
 
     device: Device
     names: tuple[str, ...]
@@ -82,6 +82,11 @@ class Running:
     def row_hits(self) -> int:
         """Column commands that found their row open."""
         return int(self.arena[kernel.HITS])
+
+    @property
+    def open_cycles(self) -> int:
+        """Cycles with a row open, up to the last precharge."""
+        return int(self.arena[kernel.OPEN_CYCLES])
 
     @property
     def counts(self) -> dict[str, int]:
@@ -153,9 +158,10 @@ def build_channel(
         dtype=np.int64,
     ).reshape(-1, 5)
     windowed = sorted(set(window[:, 1].tolist()))
-    stride = np.maximum(1, gap[:, range(len(names)), range(len(names))].max(axis=0))
-    stride[windowed] = 0
     paths = tables.path[[tables.node(), tables.nodes - device.banks]].tolist()
+    own = gap[:, range(len(names)), range(len(names))]  # [L, C]
+    stride = np.stack([np.maximum(1, own[[n >= 0 for n in row]].max(axis=0)) for row in paths])
+    stride[:, windowed] = 0
     nodes = {n: i for i, n in enumerate(dict.fromkeys(n for row in paths for n in row if n >= 0))}
     sections = {
         "path": np.array([[nodes.get(n, -1) for n in row] for row in paths]),
@@ -181,7 +187,7 @@ def build_channel(
         place._replace(fast=int(not exact_slow), memory=memory),
         fixed,
         np.array([(drain or {}).get(n, 0) for n in names], dtype=np.int64),
-        stride.astype(np.int64),
+        stride[0].astype(np.int64),
     )
 
 

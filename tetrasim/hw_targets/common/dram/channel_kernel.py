@@ -54,7 +54,7 @@ class Place(NamedTuple):
     slot_at: int  # [C]
     mode_at: int
     part_at: int
-    stride_at: int  # distance of equal column commands, 0: step one by one
+    stride_at: int  # [2, C] distance of equal commands to the channel or one bank, 0: step one by one
     column_at: int
     activate: int
     bank_activate: int
@@ -145,13 +145,15 @@ def issue_at(c: int, at: int, clock: int, m: NDArray[np.int64], o: Place) -> Non
 @jit
 def issue(c: int, at: int, m: NDArray[np.int64], o: Place) -> None:
     """Issue `c` as early as it may; a mode switch goes first, when `c` itself would have been legal."""
-    clock = earliest(c, at, m, o)
     mode = m[o.mode_at + c]
-    if o.switch >= 0 and mode != m[MODE]:
-        issue_at(o.switch, 0, clock, m, o)
-        m[MODE] = mode
+    switching = o.switch >= 0 and mode != m[MODE]
+    while True:
         clock = earliest(c, at, m, o)
-    issue_at(c, at, clock, m, o)
+        issue_at(o.switch if switching else c, 0 if switching else at, clock, m, o)
+        if not switching:
+            return
+        m[MODE] = mode
+        switching = False
 
 
 @jit
@@ -165,15 +167,6 @@ def close_row(m: NDArray[np.int64], o: Place) -> None:
 
 
 @jit
-def refresh_once(not_before: int, m: NDArray[np.int64], o: Place) -> None:
-    """Close, refresh, and set the next due clock."""
-    m[VISIBLE] = max(m[VISIBLE], not_before)
-    close_row(m, o)
-    issue(o.refresh, 0, m, o)
-    m[DUE] += o.interval
-
-
-@jit
 def open_row(kind: int, m: NDArray[np.int64], o: Place) -> None:
     """Make the current row the open one in all banks (0) or in one bank (1); a due refresh goes first."""
     if m[OPEN] == kind + 1 and m[OPEN_ROW] == m[ROW]:
@@ -184,7 +177,8 @@ def open_row(kind: int, m: NDArray[np.int64], o: Place) -> None:
         clock = earliest(act, kind, m, o)
         if clock >= m[DUE] + o.postpone:
             while m[DUE] <= clock:
-                refresh_once(0, m, o)
+                issue(o.refresh, 0, m, o)
+                m[DUE] += o.interval
                 clock = earliest(act, kind, m, o)
     for _ in range(o.activates if kind == 0 else 1):
         issue(act, kind, m, o)
@@ -200,16 +194,15 @@ def columns(c: int, repeats: int, at: int, m: NDArray[np.int64], o: Place) -> No
     if m[o.column_at + c] == 1:
         m[HITS] += repeats - m[FRESH_ROW]
         m[FRESH_ROW] = 0
-    issue(c, at, m, o)
-    if repeats == 1:
-        return
-    stride = m[o.stride_at + c]
-    if stride > 0 and o.fast == 1:
-        m[o.counts_at + c] += repeats - 2
-        issue_at(c, at, m[CLOCK] + (repeats - 1) * stride, m, o)
-    else:
-        for _ in range(repeats - 1):
-            issue(c, at, m, o)
+    stride = m[o.stride_at + at * o.commands + c]
+    left = repeats
+    while left > 0:
+        issue(c, at, m, o)
+        left -= 1
+        if o.fast == 1 and stride > 0 and left > 1:  # to the last one: they are `stride` apart
+            m[o.counts_at + c] += left - 1
+            m[VISIBLE] = max(m[VISIBLE], m[CLOCK] + left * stride)
+            left = 1
 
 
 @jit
@@ -246,9 +239,13 @@ def jump(
             m[i] += delta
     for i in range(o.counts_at, o.ready_at):
         m[i] += (end[i] - start[i]) * times
-    if end[SINCE] > start[CLOCK]:
-        m[SINCE] += delta
     m[OPEN_CYCLES] += (end[OPEN_CYCLES] - start[OPEN_CYCLES]) * times
+    if end[SINCE] > start[CLOCK]:  # the iteration opens rows; the one it closes first may be older or younger
+        if start[OPEN] > 0:
+            then, after = start[SINCE] - start[CLOCK], end[SINCE] - end[CLOCK]
+            now = m[SINCE] - m[CLOCK]
+            m[OPEN_CYCLES] += (then - now) + (times - 1) * (then - after)
+        m[SINCE] = m[CLOCK] + delta - (end[CLOCK] - end[SINCE])
     m[HITS] += (end[HITS] - start[HITS]) * times
     m[VISIBLE] += delta
     m[CLOCK] += delta
@@ -261,7 +258,10 @@ def begin(start: int, m: NDArray[np.int64], o: Place) -> None:
     m[BEGUN] = start
     if o.refresh >= 0:
         while m[DUE] <= start:
-            refresh_once(m[DUE], m, o)
+            m[VISIBLE] = max(m[VISIBLE], m[DUE])
+            close_row(m, o)
+            issue(o.refresh, 0, m, o)
+            m[DUE] += o.interval
     m[VISIBLE] = max(m[VISIBLE], start)
 
 

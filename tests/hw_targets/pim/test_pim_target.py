@@ -1,0 +1,133 @@
+"""The pim target on a small decoder: program = co-simulation, speed-ups exact, everything accounted for."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tetrasim.errors import CapacityError, UserError
+from tetrasim.facade import load_for
+from tetrasim.hw_targets.common.presets import with_overrides
+from tetrasim.hw_targets.pim.config import PimConfig
+from tetrasim.hw_targets.pim.target import TARGET
+from tetrasim.hw_targets.registry import find_preset
+from tetrasim.run_phases import lowered_phases, set_up
+from tetrasim.sim.engine.static import run_static
+from tetrasim.sim.ir.family import GraphFamily
+
+PRESETS = ("pim-gpt", "aim", "hbm-pim", "lpddr5x-pim")
+
+
+@cache
+def phases(preset: str) -> tuple[GraphFamily, GraphFamily]:
+    model, workload = load_for("gpt2-small", prompt=8, generate=12)
+    ready = lowered_phases(model, set_up(f"pim/{preset}", {}), workload)
+    return ready[0][1], ready[1][1]
+
+
+def config(preset: str, **changes: str | int | bool) -> PimConfig:
+    found = find_preset(f"pim/{preset}")[1].config
+    assert isinstance(found, PimConfig)
+    return with_overrides(found, changes)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_program_and_cosimulation_agree(preset: str) -> None:
+    for family in phases(preset):
+        settings = config(preset)
+        program = TARGET.lower(family.at(20), settings)
+        program.verify()
+        assert TARGET.simulate_runs is not None
+        totals = TARGET.simulate_runs(family, [20], settings)
+        assert totals.total_ps.tolist() == [run_static(program).total_ps]
+        assert totals.macs.tolist() == [program.macs.sum()]
+        assert np.allclose(
+            totals.energy_pj[0].sum(),
+            program.energy_pj.sum() + sum(w for _, w in program.static_power_w) * totals.total_ps[0],
+        )
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("serial", [True, False])
+def test_decompositions_sum(preset: str, serial: bool) -> None:
+    assert TARGET.simulate_runs is not None
+    totals = TARGET.simulate_runs(phases(preset)[1], range(8, 16), config(preset, serial=serial))
+    assert (totals.part_ps.sum(axis=1) == totals.total_ps).all()
+    assert totals.node_ps.sum() + totals.outside_ps == totals.total_ps.sum()
+    assert (totals.total_ps > 0).all()
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_exact_slow_is_equal(preset: str) -> None:
+    """A generation with refresh on, command by command, gives the same picoseconds and picojoules."""
+    assert TARGET.simulate_runs is not None
+    family = phases(preset)[1]
+    fast = TARGET.simulate_runs(family, range(60, 64), config(preset))
+    slow = TARGET.simulate_runs(family, range(60, 64), config(preset, exact_slow=True))
+    for name in ("total_ps", "part_ps", "energy_pj", "level_bytes", "busy_ps", "node_ps", "node_part_ps"):
+        assert np.array_equal(getattr(fast, name), getattr(slow, name)), name
+
+
+def test_every_mac_is_counted() -> None:
+    """12 layers of 12 d^2 weights and the output layer, once per token, plus attention."""
+    width, layers, vocab, context = 768, 12, 50257, 20
+    program = TARGET.lower(phases("pim-gpt")[1].at(context), config("pim-gpt"))
+    weights = layers * 12 * width**2 + vocab * width
+    attention = layers * 2 * width * (context + 1)
+    assert program.macs.sum() == weights + attention
+
+
+def test_overlap_is_never_slower() -> None:
+    graph = phases("pim-gpt")[1].at(20)
+    serial, free = (
+        run_static(TARGET.lower(graph, config("pim-gpt", serial=s))).total_ps for s in (True, False)
+    )
+    assert free <= serial
+
+
+def test_more_channels_are_faster() -> None:
+    graph = phases("pim-gpt")[1].at(20)
+    times = [run_static(TARGET.lower(graph, config("pim-gpt", channels=n))).total_ps for n in (4, 8, 16)]
+    assert times[0] > times[1] > times[2]
+
+
+@pytest.mark.parametrize("limit", ["grouped", "spaced"])
+def test_power_limits_cost_time(limit: str) -> None:
+    graph = phases("pim-gpt")[1].at(20)
+    free = run_static(TARGET.lower(graph, config("pim-gpt"))).total_ps
+    capped = config("pim-gpt", power_limit=limit, mac_spacing_cycles=2)
+    assert run_static(TARGET.lower(graph, capped)).total_ps > free
+
+
+def test_refresh_costs_its_share() -> None:
+    graph = phases("pim-gpt")[1].at(20)
+    on, off = (
+        run_static(TARGET.lower(graph, config("pim-gpt", refresh=refresh))).total_ps
+        for refresh in ("row", "none")
+    )
+    assert 1.03 < on / off < 1.07  # tRFC / tREFI = 6.7 %, less what falls into the host's time
+
+
+def test_capacity_is_refused_with_both_numbers() -> None:
+    graph = phases("pim-gpt")[1].at(20)
+    with pytest.raises(CapacityError) as caught:
+        TARGET.capacity(graph, config("pim-gpt", bytes_per_channel=1 << 20))
+    assert "8.39 MB" in str(caught.value)
+    assert "devices=" in str(caught.value)
+    assert TARGET.capacity(graph, config("pim-gpt")).memories[0].fits
+
+
+def test_a_device_file_of_the_user(tmp_path: Path) -> None:
+    """A slower row cycle in a user's device file makes the same model slower."""
+    file = tmp_path / "slow.yaml"
+    file.write_text("name: slow\nbased_on: gddr6-pimgpt\ntiming: {nRP: 40}\n", encoding="utf-8")
+    graph = phases("pim-gpt")[1].at(20)
+    usual = run_static(TARGET.lower(graph, config("pim-gpt"))).total_ps
+    assert run_static(TARGET.lower(graph, config("pim-gpt", device=str(file)))).total_ps > usual
+    file = tmp_path / "odd.yaml"
+    file.write_text("name: odd\nbased_on: gddr6-pimgpt\ntck_ps: 833\n", encoding="utf-8")
+    with pytest.raises(UserError, match="whole number of hertz"):
+        TARGET.lower(graph, config("pim-gpt", device=str(file)))
