@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from tetrasim.hw_targets.fpga.boosting import Boosted, Floats, fit
+from tetrasim.hw_targets.fpga.resources import shared_products
 from tetrasim.hw_targets.fpga.timing import dense_stages
 
 ROWS = Path(__file__).parent / "data" / "dense_csynth.csv"
@@ -125,11 +126,11 @@ def structure(target: str, n_in: int, n_out: int, bits: int, reuse: int) -> floa
     products = n_in * n_out / reuse
     if target == "dsp":
         points = sorted(DSP_SHARE)
-        return products * float(np.interp(bits, points, [DSP_SHARE[b] for b in points]))
+        return float(products) * float(np.interp(bits, points, [DSP_SHARE[b] for b in points]))
     if target == "bram18":
         return 0.0 if reuse == 1 else float(ceil(products * bits / 36) * ceil(reuse / 512))
     if target == "ff":
-        return 6.0 * n_out * bits**0.25 + n_in + products * bits
+        return 6.0 * n_out * float(bits) ** 0.25 + n_in + products * bits
     return 100.0 * n_out + products * bits * (4.0 if reuse > 1 else 3.5)
 
 
@@ -170,6 +171,7 @@ def estimate_dense(n_in: int, n_out: int, bits: int, reuse: int) -> DenseEstimat
     if inside:
         numbers = {t: predict(models()[t], t, n_in, n_out, bits, reuse) for t in TARGETS}
     else:
-        numbers = {t: structure(t, n_in, n_out, bits, reuse) for t in TARGETS}
+        law = shared_products(float(n_in * n_out), reuse, n_in, n_out, bits, bits)
+        numbers = {"lut": law.lut, "ff": law.ff, "dsp": law.dsp, "bram18": law.bram18}
     timing = (interval_of(n_in, n_out, bits, reuse), latency_of(n_in, n_out, bits, reuse))
     return DenseEstimate(*timing, numbers["lut"], numbers["ff"], numbers["dsp"], numbers["bram18"], inside)

