@@ -60,6 +60,11 @@ def dtype_names() -> tuple[str, ...]:
     return tuple(_DTYPES)
 
 
+def precision_name(dtype: str) -> str:
+    """What configurations call a dtype: `bf16` -> `bfloat16`; an unknown name is left for them to refuse."""
+    return _DTYPES[dtype.lower()][0] if dtype.lower() in _DTYPES else dtype
+
+
 def op_names() -> tuple[str, ...]:
     """Every op that can be priced alone."""
     return ("matmul", "attention", *vector_op_names())

@@ -144,3 +144,15 @@ def test_doctor_finds_what_is_required(capsys: pytest.CaptureFixture[str]) -> No
     assert main(["doctor", "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)
     assert {"numpy", "torch", "cache"} <= {row["part"] for row in rows if row["state"] == "ok"}
+
+
+def test_shortcuts_reach_the_targets_that_have_them() -> None:
+    from tetrasim.request import shortcut_settings
+
+    presets = ["gpu/t4", "cpu/xeon-6154", "pim/aim"]
+    assert shortcut_settings(presets, {"launch": "eager"}) == {"gpu/t4:launch": "eager"}
+    assert shortcut_settings(presets, {"precision": "float16"}) == {
+        "gpu/t4:precision": "float16",
+        "cpu/xeon-6154:dtype": "float16",
+        "pim/aim:precision": "float16",
+    }

@@ -58,6 +58,7 @@ def run(
     The report goes to out/MODEL-… unless -o names a folder; an existing folder is only replaced with --force.
     """
     from tetrasim import facade
+    from tetrasim.pricing import precision_name
     from tetrasim.reports.folder import check_free
     from tetrasim.request import shortcut_settings
 
@@ -69,6 +70,8 @@ def run(
         raise UserError("no model is named", hint="for example: tetrasim run gpt2-small --on gpu/t4")
     if measure:
         _measure.check(on or [])
+    if precision is not None:
+        precision = precision_name(precision)
     shortcuts = {"precision": precision, "launch": launch, "attention": attention}
     chosen: dict[str, str | bool] = {name: value for name, value in shortcuts.items() if value is not None}
     if exact_slow:

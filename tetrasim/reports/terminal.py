@@ -94,7 +94,8 @@ def why(result: Result) -> str:
     rest = sum(s.fraction for s in shares if s.fraction < _SMALL_SHARE)
     names = [s.name for s in large] + (["other"] if rest else [])
     shown = view.percents([s.fraction for s in large] + ([rest] if rest else []))
-    words = ", ".join(f"{percent} % {name}" for percent, name in zip(shown, names, strict=True))
+    pairs = [(percent, name) for percent, name in zip(shown, names, strict=True) if float(percent)]
+    words = ", ".join(f"{percent} % {name}" for percent, name in pairs)
     return f"{words} (= 100.0 % of {view.time_text(result.latency)})"
 
 
