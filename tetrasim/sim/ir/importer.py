@@ -9,6 +9,7 @@ go through the same path. Caches are paired by name (`states.py`).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -93,6 +94,9 @@ def import_family(
         known = {symbol: context} if context is not None else {}
         known = {name: _bound(name, size, known) for name, size in bound.items()} | known
         graph = _build(model, path, known, name or path.stem, states)
+        # a dim derived from the symbol is no dim of the family
+        own = tuple((name, size) for name, size in graph.dims if not isinstance(bound.get(name), str))
+        graph = replace(graph, dims=own)
         return standard(graph)[0] if rewrites else graph
 
     if symbol not in symbols_of(model.graph):
