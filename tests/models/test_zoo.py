@@ -33,6 +33,7 @@ def test_unknown_key_names_the_nearest(tmp_path: Path) -> None:
         ({"kv_heads": 5}, "heads 12 is not a multiple of kv_heads 5"),
         ({"norm_epsilon": float("nan")}, "norm_epsilon"),
         ({"layers": 0}, "layers"),
+        ({"layers": 320_000}, "layers"),
         ({"head": {"kind": "classifier", "classes": 3}}, "head kind 'lm'"),
         ({"merge_after": 2}, "fixed, even number of tokens"),
         ({"colour": "red"}, "unknown model key 'colour'"),

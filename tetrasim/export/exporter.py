@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -245,8 +246,8 @@ def _trace(config: ModelConfig, phase: Phase) -> ir.Model:
     from tetrasim.models.transformer import build
 
     if config.layers > stamp.TRACED and not config.merge_after:  # merging makes the layers differ
-        short = config.replace(layers=stamp.TRACED)
-        model = trace_phase(build(short), next(p for p in phases_of(short) if p.name == phase.name))
+        anonymous = config.replace(layers=stamp.TRACED, name="traced", title="", source="")
+        model = _short_graph(anonymous, phase.name).clone()
         if not stamp.stamp_layers(model, config.layers):
             model = trace_phase(build(config), phase)
         for value, port in zip(model.graph.outputs, phase.outputs, strict=True):
@@ -256,6 +257,15 @@ def _trace(config: ModelConfig, phase: Phase) -> ir.Model:
     if isinstance(config.head, LmHead) and config.head.tied:
         _rename_tied(model)
     return model
+
+
+@lru_cache(maxsize=16)
+def _short_graph(config: ModelConfig, phase: str) -> ir.Model:
+    """A traced graph, kept to be cloned: a search over the number of layers traces once."""
+    from tetrasim.export.trace import trace_phase
+    from tetrasim.models.transformer import build
+
+    return trace_phase(build(config), next(p for p in phases_of(config) if p.name == phase))
 
 
 def _rename_tied(model: ir.Model) -> None:

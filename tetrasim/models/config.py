@@ -87,7 +87,7 @@ class ModelConfig(_Frozen):
     published_parameters: int | None = None
     architecture: Literal["decoder", "encoder"]
     width: Positive
-    layers: Positive
+    layers: Annotated[int, Field(gt=0, le=2048)]  # a slip of the keyboard must not build for hours
     heads: Positive
     kv_heads: int = Field(0, ge=0, description="0: as many as heads")
     head_dim: int = Field(0, ge=0, description="0: width / heads")
