@@ -76,7 +76,7 @@ def test_feeds_have_the_graph_shapes_and_are_the_same_every_time(model: Path) ->
 def test_what_cannot_be_measured_is_refused(model: Path, tmp_path: Path) -> None:
     graph = import_onnx(model, {"seq": 48})
     with pytest.raises(UserError, match="only float32 graphs can be measured, not bfloat16"):
-        measure(model, graph, host(dtype="bfloat16"))
+        measure(model, graph, host(precision="bfloat16"))
     with pytest.raises(UserError, match=r"4096 threads cannot be measured"):
         measure(model, graph, host(cores=4096, threads=4096))
     broken = tmp_path / "broken.onnx"

@@ -124,7 +124,7 @@ class PowerConfig(Config):
 class CpuConfig(Config):
     """A processor, the runtime on it and how the model is mapped."""
 
-    dtype: Dtype = "float32"
+    precision: Dtype = "float32"
     runtime: Literal["onnxruntime", "eager"] = "onnxruntime"
     kv_append: Literal["copy", "in-place"] = "copy"
     attention: Literal["full", "iceformer"] = "full"

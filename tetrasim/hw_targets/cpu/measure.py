@@ -89,9 +89,9 @@ def measure(
         UserError: a format this machine is not measured in, weights without numbers, more threads than cores.
     """
     threads = config.active_threads
-    if config.dtype != "float32":
+    if config.precision != "float32":
         raise UserError(
-            f"only float32 graphs can be measured, not {config.dtype}", hint="drop the precision or --measure"
+            f"only float32 graphs can be measured, not {config.precision}", hint="drop the precision or --measure"
         )
     if threads > available_cores():
         raise UserError(

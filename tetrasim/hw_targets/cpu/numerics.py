@@ -24,9 +24,9 @@ _FORMATS = {"float32": FLOAT32, "bfloat16": BFLOAT16, "float16": FLOAT16}
 
 def precision_of(config: CpuConfig) -> Precision:
     """int8 is weight format only: activations are quantised on the way into each product."""
-    if config.dtype == "int8":
+    if config.precision == "int8":
         return Precision(weights=INT8)
-    f = _FORMATS[config.dtype]
+    f = _FORMATS[config.precision]
     return Precision(weights=f, activations=f, state=f)
 
 
@@ -58,7 +58,7 @@ class CpuArithmetic:
 
 def arithmetic_of(config: CpuConfig) -> Arithmetic:
     """The arithmetic of a configuration."""
-    return CpuArithmetic(config.dtype)
+    return CpuArithmetic(config.precision)
 
 
 def _at_least_32(x: NDArray[np.generic]) -> NDArray[np.generic]:

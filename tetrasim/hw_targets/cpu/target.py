@@ -35,7 +35,7 @@ def capacity(graph: Graph, config: CpuConfig) -> Capacity:
             f"the model needs {si_bytes(use.used_bytes)} (weights {si_bytes(use.weights_bytes)}, state"
             f" {si_bytes(use.state_bytes)}, activations {si_bytes(use.activation_bytes)}) and"
             f" main memory holds {si_bytes(use.capacity_bytes)}",
-            hint="use a narrower dtype, a smaller model or batch, or a preset with more memory"
+            hint="use a narrower precision, a smaller model or batch, or a preset with more memory"
             " (dram.capacity_bytes)",
         )
     level = LEVELS[resident_level(graph, machine_of(config))]
@@ -51,11 +51,11 @@ def resources(graph: Graph, config: CpuConfig) -> tuple[ResourceUse, ...]:
 def peaks(config: CpuConfig) -> Peaks:
     """Ceilings of the running threads at the format in use."""
     machine = machine_of(config)
-    bits = {"float32": 32, "bfloat16": 16, "float16": 16, "int8": 8}[config.dtype]
+    bits = {"float32": 32, "bfloat16": 16, "float16": 16, "int8": 8}[config.precision]
     cycles_per_s = machine.clock_hz * machine.threads
     vector = max(config.vector.add, config.vector.access_cycles, 1e-3)
     return Peaks(
-        config.mac_rate(bits, config.dtype == "bfloat16") * cycles_per_s,
+        config.mac_rate(bits, config.precision == "bfloat16") * cycles_per_s,
         cycles_per_s / vector,
         tuple((name, level.bytes_per_s) for name, level in zip(LEVELS, machine.levels, strict=True)),
     )

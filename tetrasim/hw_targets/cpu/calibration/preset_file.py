@@ -47,7 +47,7 @@ def host_values(m: Measurements) -> Tree:
     shared_clock = clock * min(m.peak_all / (m.peak_one * m.host.cores), 1.0)
     cores = m.host.cores
     return {
-        "dtype": "float32",
+        "precision": "float32",
         "measured_as": "host",
         "cores": cores,
         "core": {
