@@ -79,7 +79,7 @@ def start_calibration(preset: str) -> Calibration:
 
 
 def _scaled(half: GemmFit, clock: float, start: float) -> GemmFit:
-    """The same kernels on another chip: latencies and the epilogue scale with the clock, starts with the launch."""
+    """The same kernels on another chip: latencies scale with the clock, kernel starts with the launch."""
     return replace(
         half,
         start_us=half.start_us * start,
@@ -92,16 +92,16 @@ def _scaled(half: GemmFit, clock: float, start: float) -> GemmFit:
 
 
 def _ada_half(a100: GemmFit) -> GemmFit:
-    """Ada runs Ampere's kernels: DRAM latency 632 cycles at 2.52 GHz against 572 at 1.41 GHz, a kernel in a graph
-    0.94 us against 1.34 us. Its L2 is one piece: 96 MB are read at full rate, from 118 MB on at DRAM's
+    """Ada runs Ampere's kernels: DRAM latency 632 cycles at 2.52 GHz against 572 at 1.41 GHz, a kernel in a
+    graph 0.94 us against 1.34 us. Its L2 is one piece: 96 MB are read at full rate, from 118 MB on at DRAM's
     (gpu-benches)."""
     moved = _scaled(a100, (632 / 2520) / (572 / 1410), 0.94 / 1.34)
     return replace(moved, read_efficiency=0.88, write_efficiency=0.88, l2_share=1.2, l2_onset=0.82)
 
 
 def _older_half(a100: GemmFit, clock: float, compute_efficiency: float) -> GemmFit:
-    """Volta and Turing: as Ampere, without asynchronous copies (two stages), and with the fraction of the peak
-    that FasterTransformer's BERT rows of batch 8 show (batches 1 and 32 were left out)."""
+    """Volta and Turing: as Ampere, with their own latencies and the fraction of the peak that
+    FasterTransformer's BERT rows of batch 8 show (batches 1 and 32 were left out)."""
     moved = _scaled(a100, clock, 1.0)
     return replace(moved, compute_efficiency=compute_efficiency, l2_share=1.0, l2_onset=0.0)
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 FLASH2, FLASH_DECODING, LEAN = 0, 1, 2
+SCHEDULE_NAMES = ("flash2", "flash-decoding", "lean")
 OUT = ("time_us", "fixed_us", "ideal_us", "compute_us", "memory_us", "schedule", "splits", "blocks")
 SHAPE = ("batch", "q_len", "heads", "kv_heads", "head_dim", "v_head_dim", "kv_len", "causal", "window")
 DECODE, PREFILL, ENCODER = 0, 1, 2

@@ -116,6 +116,7 @@ class GpuConfig(Config):
     launch: Launch = Launch.GRAPH
     attention: AttentionSchedule = AttentionSchedule.AUTO
     fusion: bool = True  # element-wise chains and GEMM epilogues in one kernel (not in eager mode)
+    fill: float = Field(default=1.0, gt=0, le=1)  # mean over padded sequence length; below 1: padding removed
     gpus: int = Field(default=1, ge=1, le=1)  # one GPU only: tensor parallelism is not modelled
 
 

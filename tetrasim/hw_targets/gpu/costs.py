@@ -7,6 +7,7 @@ the board may draw, the clock drops and time stretches until it does not.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -53,12 +54,14 @@ _EIGHT_BIT_ENERGY = 0.5  # an 8-bit product against a 16-bit one (half the opera
 
 @dataclass(frozen=True, eq=False)
 class Costs:
-    """One row per work, in order. `part_us` rows sum to `time_us`."""
+    """One row per work, in order. `part_us` rows sum to `time_us`; `label`: the kind of kernel, for attention
+    with its schedule and how much of the SMs it keeps busy."""
 
     time_us: NDArray[np.float64]  # [R]
     part_us: NDArray[np.float64]  # [R, PARTS]
     level_bytes: NDArray[np.float64]  # [R, LEVELS]
     energy_pj: NDArray[np.float64]  # [R, COMPONENTS] dynamic
+    label: tuple[str, ...]  # [R]
 
 
 def kernel_costs(
@@ -84,6 +87,7 @@ def kernel_costs(
     energy = np.zeros((len(works), len(COMPONENTS)))
     operands = operands_of(works, alone)
     dram = np.zeros(len(works))
+    label = [w.kind.value for w in works]
     for kinds, price_kind in _PRICERS:
         at = np.array([i for i, w in enumerate(works) if w.kind in kinds], dtype=np.int64)
         if len(at):
@@ -93,6 +97,9 @@ def kernel_costs(
                 chosen, mine, config, device, fit, resident_bytes
             )
             raw[at] = out[:, :5]
+            if WorkKind.ATTENTION in kinds:
+                for i, row in zip(at, out, strict=True):
+                    label[i] = _schedule_label(row, device.sm_count)
     energy[:, 2] = dram * fit.power.dram_pj_per_byte
     times = None if alone else np.array(counts or [1] * len(works), dtype=np.float64)
     time = stretched_us(raw[:, 0], energy.sum(axis=1), device.headroom_w, fit.power, times)
@@ -101,7 +108,13 @@ def kernel_costs(
     limit_pj = device.headroom_w * time * 1e6  # the limiter keeps the board at its limit
     energy *= np.minimum(limit_pj / np.maximum(energy.sum(axis=1), 1e-9), 1.0)[:, None]
     part = _parts(raw, time)
-    return Costs(part.sum(axis=1), part, np.stack([operands.total, dram], axis=1), energy)
+    return Costs(part.sum(axis=1), part, np.stack([operands.total, dram], axis=1), energy, tuple(label))
+
+
+def _schedule_label(row: NDArray[np.float64], sm_count: int) -> str:
+    schedule, splits, blocks = att.SCHEDULE_NAMES[int(row[5])], int(row[6]), float(row[7])
+    busy = blocks / (math.ceil(blocks / sm_count) * sm_count)
+    return f"attention {schedule}, {splits} splits, {busy:.0%} of SMs"
 
 
 def _parts(raw: NDArray[np.float64], stretched: NDArray[np.float64]) -> NDArray[np.float64]:

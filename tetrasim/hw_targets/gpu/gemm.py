@@ -35,6 +35,7 @@ SPLITS = np.array([1, 2, 3, 4, 6, 8, 12, 16, 32], dtype=np.int64)
 STEP_BYTES = 128  # of k per operand row and step: one shared-memory line
 ACCUMULATORS = 32768  # fp32 accumulators that fit half an SM's register file: 128 x 256
 MOST_RESIDENT = 3
+ALWAYS_BEST = 1000.0  # `GemmFit.choice` from which the fastest candidate is taken as it is
 OUT = ("time_us", "fixed_us", "ideal_us", "compute_us", "memory_us", "tile_m", "tile_n", "split", "blocks")
 
 
@@ -79,7 +80,7 @@ class GemmFit:
     l2_onset: float = 0.0
     quantise_us: float = 0.0
     quantise_passes: float = 0.0
-    choice: float = 1000.0
+    choice: float = ALWAYS_BEST
     unaligned: float = 1.0
 
     def row(self) -> tuple[float, ...]:
@@ -210,12 +211,13 @@ def price_gemms(
                     best = time
                     out[i, 0], out[i, 1], out[i, 3], out[i, 4] = time, fixed, compute, memory
                     out[i, 5], out[i, 6], out[i, 7], out[i, 8] = tm, tn, parts, blocks
-            if tile_best < 2.0 * best:
+            if f[19] < ALWAYS_BEST and tile_best < 2.0 * best:
                 if tile_best < lowest:
                     shrink = (tile_best / lowest) ** f[19]
                     weights, expected, lowest = weights * shrink, expected * shrink, tile_best
                 weight = (lowest / tile_best) ** f[19]
                 weights += weight
                 expected += weight * tile_best
-        out[i, 0] = expected / weights
+        if f[19] < ALWAYS_BEST:
+            out[i, 0] = expected / weights
         out[i, 2] = 2.0 * batch * m * n * k / peak[i]

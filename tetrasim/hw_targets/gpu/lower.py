@@ -17,6 +17,7 @@ from tetrasim.hw_targets.gpu.config import GpuConfig, Launch
 from tetrasim.hw_targets.gpu.costs import COMPONENTS, LEVELS, PARTS, Costs, kernel_costs
 from tetrasim.hw_targets.gpu.expand import kernels_of_work
 from tetrasim.hw_targets.gpu.fuse import kernels_of
+from tetrasim.hw_targets.gpu.packing import packed_works
 from tetrasim.hw_targets.gpu.price import launch_us
 from tetrasim.sim.engine.program import Block, Machine, Program, Resource, Task, assemble
 from tetrasim.sim.ir.graph import Graph
@@ -41,7 +42,7 @@ def machine(config: GpuConfig) -> Machine:
 
 def lower(graph: Graph, config: GpuConfig) -> Program:
     """One task per kernel on the stream, preceded by its launch on the host where the mode has one."""
-    works = [work_of(node) for node in graph.nodes]
+    works = packed_works([work_of(node) for node in graph.nodes], config.fill)
     fused = kernels_of(graph, works, config.fusion and config.launch is not Launch.EAGER)
     resident = graph.weight_bytes + graph.state_bytes
     sequences = [() if w is None else tuple(kernels_of_work(w, config)) for w in fused.work]
@@ -91,7 +92,7 @@ def _task(work: Work, row: int, costs: Costs, config: GpuConfig, link_ps: float,
     link_cycles = round(work.weight_bytes * link_ps * 1e-12 * config.clock_hz)
     exposed = max(link_cycles - busy, 0)
     return Task(
-        kind=work.kind.value,
+        kind=costs.label[row],
         resource="stream",
         busy_cycles=busy + exposed,
         parts=(*((n, int(c)) for n, c in zip(PARTS, parts, strict=True) if c), (_LINK_PART, exposed)),

@@ -1,0 +1,58 @@
+"""Batches without padding: only the real tokens of a batch are computed.
+
+ByteTransformer and FasterTransformer's effective mode gather the tokens of all sequences into one packed
+matrix: products, norms and activations shrink by the fill (mean length over padded length), attention by the
+mean squared length. Lengths are taken as uniformly distributed around the mean, up to the padded length:
+E[l^2] = f^2 + (1 - f)^2 / 3 in units of the padded length squared.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+from tetrasim.sim.ir.graph import Role
+from tetrasim.sim.ops.work import Operand, Work, WorkKind
+
+
+def packed_works(works: Sequence[Work], fill: float) -> list[Work]:
+    """`works` with the padding removed; unchanged where there is none (fill 1, or a decode step)."""
+    prefill = any(w.attention is not None and w.attention.q_len > 1 for w in works)
+    if fill >= 1.0 or not prefill:
+        return list(works)
+    return [_packed(work, fill) for work in works]
+
+
+def _packed(work: Work, fill: float) -> Work:
+    if work.kind is WorkKind.VIEW:
+        return work
+    small = replace(
+        work,
+        reads=tuple(_shrunk(o, fill) for o in work.reads),
+        writes=tuple(_shrunk(o, fill) for o in work.writes),
+    )
+    if work.gemm is not None and work.gemm.weight_is_b:
+        return replace(small, gemm=replace(work.gemm, m=_part(work.gemm.m, fill)))
+    if work.vector is not None:
+        ops = tuple((kind, _part(count, fill)) for kind, count in work.vector.ops)
+        return replace(small, vector=replace(work.vector, rows=_part(work.vector.rows, fill), ops=ops))
+    if work.attention is not None and work.attention.q_len == work.attention.kv_len:
+        length = _part(work.attention.q_len, math.sqrt(fill**2 + (1 - fill) ** 2 / 3))
+        return replace(small, attention=replace(work.attention, q_len=length, kv_len=length))
+    return small
+
+
+def _shrunk(operand: Operand, fill: float) -> Operand:
+    if operand.role in (Role.WEIGHT, Role.CONSTANT):
+        return operand
+    touched = operand.touched_elements
+    return replace(
+        operand,
+        elements=_part(operand.elements, fill),
+        touched_elements=touched if touched < 0 else _part(touched, fill),
+    )
+
+
+def _part(count: int, share: float) -> int:
+    return max(1, math.ceil(count * share)) if count else 0
