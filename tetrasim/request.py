@@ -11,8 +11,6 @@ from tetrasim.sim.workload import Workload
 
 Scalar = str | int | float | bool
 Overrides = Mapping[str, Scalar]
-# What a shortcut may be called in a target's configuration.
-_SAME = {"precision": ("precision", "dtype")}
 
 
 def check_targets(names: Sequence[str]) -> None:
@@ -53,9 +51,7 @@ def shortcut_settings(presets: Sequence[str], shortcuts: Overrides) -> dict[str,
 
     out: dict[str, Scalar] = {}
     for field, value in shortcuts.items():
-        names = _SAME.get(field, (field,))
-        known = {p: type(find_preset(p)[1].config).model_fields for p in presets}
-        having = {p: name for p, fields in known.items() for name in names if name in fields}
+        having = [p for p in presets if field in type(find_preset(p)[1].config).model_fields]
         if not having:
             raise UserError(
                 f"none of the targets has '{field}'",
@@ -64,7 +60,7 @@ def shortcut_settings(presets: Sequence[str], shortcuts: Overrides) -> dict[str,
                 if presets
                 else "name a target",
             )
-        out |= {f"{preset}:{name}": value for preset, name in having.items()}
+        out |= {f"{preset}:{field}": value for preset in having}
     return out
 
 

@@ -153,6 +153,6 @@ def test_shortcuts_reach_the_targets_that_have_them() -> None:
     assert shortcut_settings(presets, {"launch": "eager"}) == {"gpu/t4:launch": "eager"}
     assert shortcut_settings(presets, {"precision": "float16"}) == {
         "gpu/t4:precision": "float16",
-        "cpu/xeon-6154:dtype": "float16",
+        "cpu/xeon-6154:precision": "float16",
         "pim/aim:precision": "float16",
     }
