@@ -11,7 +11,7 @@ STUDY = {
     "workload": {"batch": [1, 4, 16], "prompt": 32, "generate": 9},
     "targets": {
         "gpu/t4": {"launch": ["graph", "stream"]},
-        "cpu/xeon-6154": {"dtype": ["float32", "bfloat16"]},
+        "cpu/xeon-6154": {"precision": ["float32", "bfloat16"]},
     },
     "objectives": ["token_us", "energy_per_token_mj"],
     "search": {"sampler": "grid", "trials": 100},
