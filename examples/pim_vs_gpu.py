@@ -28,7 +28,7 @@ def fastest(study: State, target: str, **fixed: int) -> Done:
 
 
 def main() -> None:
-    """Run (or continue) the study; PIM-GPT as published (8 channels, 16 units of 16 lanes) and at its best."""
+    """Run (or continue) the study; PIM-GPT as published (8 channels, 16 lanes) and at its best."""
     study = tetrasim.explore(Path(__file__).with_suffix(".yaml"), "out/pim-vs-gpu")
     print(f"{'us per token':<16}{'PIM-GPT':>10}{'16 ch.':>10}{'T4':>10}{'A100':>10}   PIM-GPT beats")
     for batch in (1, 2, 4, 8, 16):
