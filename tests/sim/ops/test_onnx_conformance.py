@@ -17,7 +17,19 @@ from tetrasim.sim.ir.interpreter import interpret
 from tetrasim.sim.ops.registry import supported_ops, work_of
 
 # Standard ops that the importer turns into others
-IMPORTED = ("Constant", "CastLike", "Dropout", "GlobalAveragePool", "GlobalMaxPool", "If", "Loop", "Scan")
+IMPORTED = (
+    "Constant",
+    "CastLike",
+    "Dropout",
+    "GlobalAveragePool",
+    "GlobalMaxPool",
+    "If",
+    "Loop",
+    "Scan",
+    "LSTM",
+    "GRU",
+    "RNN",
+)
 
 
 @cache
@@ -116,6 +128,7 @@ REFUSED = (
     "loop13_seq",  # sequences as loop state
     "loop16_seq",
     "test_scan_sum",  # the form of opset 8
+    "peepholes",
 )
 
 

@@ -80,6 +80,7 @@ def canonical(
     """
     from tetrasim.sim.ir.contrib import CONTRIB
     from tetrasim.sim.ir.rules_quantised import QUANTISED
+    from tetrasim.sim.ir.rules_recurrent import RECURRENT
 
     call = Call(builder, proto, inputs, attrs, source, opset)
     if proto.domain == "com.microsoft":
@@ -89,7 +90,7 @@ def canonical(
                 f"{nearest(proto.op_type, CONTRIB)} Or export unoptimised",
             )
         return CONTRIB[proto.op_type](call)
-    rule = RULES.get(proto.op_type) or QUANTISED.get(proto.op_type)
+    rule = RULES.get(proto.op_type) or QUANTISED.get(proto.op_type) or RECURRENT.get(proto.op_type)
     if rule is not None:
         return rule(call)
     return call.emit(proto.op_type, inputs, attrs)
