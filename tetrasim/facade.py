@@ -173,6 +173,8 @@ def simulate(
     files = find_model(model, use_cache=use_cache)
     workload = workload_for(files, prompt, generate, batch, dims)
     session = Session(files, workload, str(model), numerics=numerics, use_cache=use_cache)
+    for setup in setups:
+        session.check_fits(setup)
     entries: list[cache.Entry] = []
     for i, (setup, chosen) in enumerate(zip(setups, overrides, strict=True)):
         report(f"simulating {setup.preset}", (i + 1) / (len(names) + 1))

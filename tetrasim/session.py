@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -25,6 +27,7 @@ class Session:
         self._files, self._workload, self._model = files, workload, model
         self._numerics, self._use_cache = numerics, use_cache
         self._loaded: LoadedModel | None = None
+        self._found: dict[str, cache.Entry | None] = {}
 
     def entry(self, setup: Setup, overrides: Overrides) -> cache.Entry:
         """The result and trace on one target, from the cache or simulated now.
@@ -32,15 +35,40 @@ class Session:
         Raises:
             UserError: the target refuses the model; the message says which target.
         """
-        key = self._key(setup)
-        found = cache.find(key) if self._use_cache else None
+        found = self._cached(setup)
         if found is None:
             found = self._simulate(setup, overrides)
-            cache.store(key, found)
+            cache.store(self._key(setup), found)
         # The content may have been computed under another name: a copied file, another spelling.
         command = command_line(self._model, [setup.preset], self._workload, overrides, self._files.kind)
         made_by = replace(found.result.provenance, command=command)
         return replace(found, result=replace(found.result, model=self._files.name, provenance=made_by))
+
+    def check_fits(self, setup: Setup) -> None:
+        """Refuse a model that does not fit before any target is simulated.
+
+        Raises:
+            CapacityError: with the target's name and both byte counts.
+        """
+        if self._cached(setup) is not None:
+            return
+        from tetrasim.run_phases import capacity_of, lowered_phases
+
+        with _named(setup):
+            capacity_of(lowered_phases(self._model_graphs(), setup, self._workload), setup)
+
+    def _cached(self, setup: Setup) -> cache.Entry | None:
+        if not self._use_cache:
+            return None
+        key = self._key(setup)
+        if key not in self._found:
+            self._found[key] = cache.find(key)
+        return self._found[key]
+
+    def _model_graphs(self) -> LoadedModel:
+        if self._loaded is None:
+            self._loaded = load_model(self._files, self._workload)
+        return self._loaded
 
     def _key(self, setup: Setup) -> str:
         from tetrasim.provenance import code_sha256
@@ -53,20 +81,25 @@ class Session:
         from tetrasim.reports.perfetto import to_pftrace
         from tetrasim.simulate import simulate as simulate_on_target
 
-        if self._loaded is None:
-            self._loaded = load_model(self._files, self._workload)
-        try:
+        model = self._model_graphs()
+        with _named(setup):
             result = simulate_on_target(
-                self._loaded, setup.preset, self._workload, overrides=overrides, numerics=self._numerics
+                model, setup.preset, self._workload, overrides=overrides, numerics=self._numerics
             )
-        except UserError as refusal:
-            # One of several targets refuses: say which, whatever the target's own message names.
-            where = f"{setup.preset}: {refusal.where}" if refusal.where else setup.preset
-            raise type(refusal)(refusal.what, where=where, hint=refusal.hint) from None
         note = beyond_context(self._files, self._workload)
         if note:
             result = replace(result, warnings=(*result.warnings, note))
-        return cache.Entry(result, to_pftrace(traced_runs(self._loaded, setup, self._workload)))
+        return cache.Entry(result, to_pftrace(traced_runs(model, setup, self._workload)))
+
+
+@contextmanager
+def _named(setup: Setup) -> Iterator[None]:
+    """One of several targets refuses: the message says which, whatever the target's own words name."""
+    try:
+        yield
+    except UserError as refusal:
+        where = f"{setup.preset}: {refusal.where}" if refusal.where else setup.preset
+        raise type(refusal)(refusal.what, where=where, hint=refusal.hint) from None
 
 
 def traced_runs(model: LoadedModel, setup: Setup, workload: Workload) -> list[TracedRun]:
