@@ -56,6 +56,7 @@ class Match:
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         self._outputs = set(graph.outputs)
+        self.masks: dict[tuple[Value, int, int], object] = {}  # what `masks.py` has read already
 
     def producer(self, value: Value | None, *ops: str) -> Node | None:
         """The node that computes `value`, when it is one of `ops` (any, if none is named)."""

@@ -31,7 +31,16 @@ class Mask:
 
 
 def read_mask(match: Match, value: Value, q_len: int, kv_len: int) -> Mask:
-    """Split a boolean (True: visible) or additive mask into its causal part and the rest."""
+    """Split a boolean (True: visible) or additive mask into its causal part and the rest. Read once per
+    value: all layers share their mask."""
+    known = match.masks.get((value, q_len, kv_len))
+    if not isinstance(known, Mask):
+        known = _read(match, value, q_len, kv_len)
+        match.masks[value, q_len, kv_len] = known
+    return known
+
+
+def _read(match: Match, value: Value, q_len: int, kv_len: int) -> Mask:
     array = _constant(value)
     if array is not None:
         return _read_constant(value, array, q_len, kv_len)
