@@ -24,23 +24,24 @@ from tetrasim.sim.ops.work import Work, WorkKind
 def lower(graph: Graph, config: CpuConfig) -> Program:
     """One task per node that does something; the first task also starts the run."""
     machine = machine_of(config)
-    works = runtime_works(graph, config)
+    works = runtime_works(graph, config.runtime)
     where = placements(graph, works, machine)
     blocks = [_block(work, machine, at) for work, at in zip(works, where, strict=True)]
     program = assemble(
         _vocabulary(machine),
         [_start(graph, machine), *blocks],
-        ((), *(_after_start(p) for p in graph.predecessors)),
+        _wiring(graph),
     )
     return replace(program, node=program.node - 1)  # the start of the run belongs to no node: -1
 
 
-def runtime_works(graph: Graph, config: CpuConfig) -> list[Work]:
+@lru_cache(maxsize=512)
+def runtime_works(graph: Graph, runtime: str) -> tuple[Work, ...]:
     """The work of each node as the runtime executes it: onnxruntime fuses a residual sum into the norm that
     alone reads it (SkipLayerNormalization); the sum then costs nothing and the norm reads both operands."""
     works = [work_of(node) for node in graph.nodes]
-    if config.runtime != "onnxruntime":
-        return works
+    if runtime != "onnxruntime":
+        return tuple(works)
     for i, node in enumerate(graph.nodes):
         first = node.inputs[0] if node.inputs else None
         if node.op not in _NORMS or first is None or first not in graph.producer:
@@ -56,7 +57,7 @@ def runtime_works(graph: Graph, config: CpuConfig) -> list[Work]:
         ):
             works[i] = replace(works[i], reads=(*works[at].reads, *works[i].reads[1:]))
             works[at] = Work("Add", WorkKind.VIEW, works[at].reads, works[at].writes)
-    return works
+    return tuple(works)
 
 
 _NORMS = ("LayerNormalization", "RMSNormalization")
@@ -77,9 +78,10 @@ def _start(graph: Graph, machine: Machine) -> Block:
     return Block((Task("run", "cores", cycles, parts, energy_pj=(("active cores", active_pj),)),))
 
 
-def _after_start(predecessors: tuple[int, ...]) -> tuple[int, ...]:
-    """Node indices moved by one, as the start of the run comes first; roots wait for it."""
-    return tuple(p + 1 for p in predecessors) or (0,)
+@lru_cache(maxsize=512)
+def _wiring(graph: Graph) -> tuple[tuple[int, ...], ...]:
+    """Predecessors moved by one, as the start of the run comes first; roots wait for it."""
+    return ((), *(tuple(p + 1 for p in before) or (0,) for before in graph.predecessors))
 
 
 @lru_cache(maxsize=1 << 16)

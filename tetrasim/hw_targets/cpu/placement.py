@@ -13,6 +13,7 @@ from functools import lru_cache
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
+from tetrasim.hw_targets.cpu.machine import DRAM
 from tetrasim.sim.ir.graph import Graph, Node, Role, Value
 from tetrasim.sim.ops.work import Work, WorkKind
 
@@ -41,11 +42,21 @@ def placed_alone(work: Work, machine: Machine) -> Placement:
 
 
 def placements(graph: Graph, works: Sequence[Work], machine: Machine) -> tuple[Placement, ...]:
-    """One placement per node, in program order."""
-    resident = resident_level(graph, machine)
+    """One placement per node, in program order: a matter of capacities, whatever the speeds are."""
+    capacities = tuple(level.capacity_bytes for level in machine.levels)
+    return _placements(graph, tuple(works), capacities, machine.config.kv_append == "copy")
+
+
+@lru_cache(maxsize=512)
+def _placements(
+    graph: Graph, works: tuple[Work, ...], capacities: tuple[float, ...], copies_state: bool
+) -> tuple[Placement, ...]:
+    def level_for(nbytes: float) -> int:
+        return next((i for i in range(DRAM) if nbytes <= capacities[i]), DRAM)
+
+    resident = level_for(graph.weight_bytes + graph.state_bytes + live_bytes(graph))
     before = [0, *accumulate(w.nbytes for w in works)]  # bytes touched before each node
     live = live_bytes(graph)
-    copies_state = machine.config.kv_append == "copy"
     out: list[Placement] = []
     for i, (node, work) in enumerate(zip(graph.nodes, works, strict=True)):
         if work.kind is WorkKind.VIEW:
@@ -57,8 +68,8 @@ def placements(graph: Graph, works: Sequence[Work], machine: Machine) -> tuple[P
             if made is None:
                 levels.append(resident)
             else:
-                levels.append(machine.level_for(before[i + 1] - before[made]))
-        written = resident if _is_state(node) else machine.level_for(max(live, work.nbytes))
+                levels.append(level_for(before[i + 1] - before[made]))
+        written = resident if _is_state(node) else level_for(max(live, work.nbytes))
         out.append(
             Placement(tuple(levels) if len(levels) == len(work.reads) else (max(levels, default=0),), written)
         )

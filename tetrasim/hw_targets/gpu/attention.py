@@ -16,7 +16,7 @@ hopper/heuristics.h; stream-K grid: onnxruntime contrib_ops/cuda/bert/lean_atten
 from __future__ import annotations
 
 import math
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -75,7 +75,7 @@ class AttentionFit:
     l2_onset: float = 0.0
 
     def row(self) -> tuple[float, ...]:
-        return astuple(self)
+        return tuple(getattr(self, f.name) for f in fields(self))
 
 
 @dataclass(frozen=True, eq=False)

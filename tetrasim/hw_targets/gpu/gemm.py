@@ -18,7 +18,7 @@ Model family: the tile and wave models of NeuSight (ASPLOS'25) and LLMCompass (I
 from __future__ import annotations
 
 import math
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -84,7 +84,7 @@ class GemmFit:
     unaligned: float = 1.0
 
     def row(self) -> tuple[float, ...]:
-        return astuple(self)
+        return tuple(getattr(self, f.name) for f in fields(self))
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from functools import lru_cache
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from tetrasim.hw_targets.gpu.capacity import streamed_bytes
 from tetrasim.hw_targets.gpu.config import GpuConfig, Launch
 from tetrasim.hw_targets.gpu.costs import COMPONENTS, LEVELS, PARTS, Costs, kernel_costs
 from tetrasim.hw_targets.gpu.expand import kernels_of_work
-from tetrasim.hw_targets.gpu.fuse import kernels_of
+from tetrasim.hw_targets.gpu.fuse import Kernels, kernels_of
 from tetrasim.hw_targets.gpu.packing import packed_works
 from tetrasim.hw_targets.gpu.price import launch_us
 from tetrasim.sim.engine.program import Block, Machine, Program, Resource, Task, assemble
@@ -42,8 +43,7 @@ def machine(config: GpuConfig) -> Machine:
 
 def lower(graph: Graph, config: GpuConfig) -> Program:
     """One task per kernel on the stream, preceded by its launch on the host where the mode has one."""
-    works = packed_works([work_of(node) for node in graph.nodes], config.fill)
-    fused = kernels_of(graph, works, config.fusion and config.launch is not Launch.EAGER)
+    fused = _kernels(graph, config.fill, config.fusion and config.launch is not Launch.EAGER)
     resident = graph.weight_bytes + graph.state_bytes
     sequences = [() if w is None else tuple(kernels_of_work(w, config)) for w in fused.work]
     counted = Counter(w for s in sequences for w in s)
@@ -52,22 +52,35 @@ def lower(graph: Graph, config: GpuConfig) -> Program:
     link = _link_ps_per_weight_byte(graph, config)
     known: dict[tuple[int, ...], Block] = {(): Block()}  # equal kernels share a block: assembled once
     blocks: list[Block] = []
-    predecessors: list[tuple[int, ...]] = []
     first = True
-    for i, sequence in enumerate(sequences):
+    for sequence in sequences:
         launches = _launches(sequence, config, first)
         first = first and not sequence
         blocks.append(Block(launches) if launches else known[()])
-        predecessors.append(())
         rows = tuple(unique[w] for w in sequence)
         if rows not in known:
             known[rows] = Block(
                 tuple(_task(w, unique[w], costs, config, link, n > 0) for n, w in enumerate(sequence))
             )
         blocks.append(known[rows])
-        predecessors.append((2 * i, *(2 * p + 1 for p in graph.predecessors[i])))
-    program = assemble(machine(config), blocks, predecessors)
+    program = assemble(machine(config), blocks, _wiring(graph))
     return replace(program, node=(program.node // 2).astype(np.int32))
+
+
+@lru_cache(maxsize=512)
+def _kernels(graph: Graph, fill: float, fusion: bool) -> Kernels:
+    """The kernels of a graph, whatever the device costs them."""
+    works = packed_works([work_of(node) for node in graph.nodes], fill)
+    return kernels_of(graph, works, fusion)
+
+
+@lru_cache(maxsize=512)
+def _wiring(graph: Graph) -> tuple[tuple[int, ...], ...]:
+    """Predecessors of two blocks per node: its launches, which wait for nothing, and its kernels."""
+    out: list[tuple[int, ...]] = []
+    for i, before in enumerate(graph.predecessors):
+        out += [(), (2 * i, *(2 * p + 1 for p in before))]
+    return tuple(out)
 
 
 def _launches(kernels: tuple[Work, ...], config: GpuConfig, first: bool) -> tuple[Task, ...]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -34,16 +35,7 @@ def simulate_runs(family: GraphFamily, contexts: Sequence[int], config: PimConfi
     """Run the family's graphs one after the other on one system."""
     on = machine(config)
     base = family.base
-    placement = placement_of(base)
-    classes: dict[object, int] = {}
-    members: list[Node] = []
-    node_class: list[int] = []
-    for node in base.nodes:
-        key = _class_key(node, family, placement)
-        if key not in classes:
-            classes[key] = len(members)
-            members.append(node)
-        node_class.append(classes[key])
+    placement, members, node_class = _classes(family)
     steps = _class_steps(family, members, contexts, placement, config)
     plan = build_plan(steps, base.predecessors, node_class, config.serial)
     out = run_plan(plan, on, len(base.nodes))
@@ -74,6 +66,22 @@ def simulate_runs(family: GraphFamily, contexts: Sequence[int], config: PimConfi
             [out.node_part * ps, np.zeros((len(base.nodes), 2), dtype=np.int64)], axis=1
         ),
     )
+
+
+@lru_cache(maxsize=64)
+def _classes(family: GraphFamily) -> tuple[Placement, tuple[Node, ...], tuple[int, ...]]:
+    """What does not depend on the system: placement, one node of every class, the class of every node."""
+    placement = placement_of(family.base)
+    classes: dict[object, int] = {}
+    members: list[Node] = []
+    node_class: list[int] = []
+    for node in family.base.nodes:
+        key = _class_key(node, family, placement)
+        if key not in classes:
+            classes[key] = len(members)
+            members.append(node)
+        node_class.append(classes[key])
+    return placement, tuple(members), tuple(node_class)
 
 
 def _class_key(node: Node, family: GraphFamily, placement: Placement) -> object:
