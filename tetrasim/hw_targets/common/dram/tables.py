@@ -122,7 +122,7 @@ def compile_device(device: Device) -> Tables:
                     gap[at, b, a] = max(gap[at, b, a], least_here)
                 else:
                     windows.append((at, b, a, least_here, rule.window))
-    windows.sort(key=lambda w: w[1])
+    windows.sort(key=lambda w: (w[1], w[0]))
     table = np.array(windows, dtype=np.int64).reshape(len(windows), 5)
     starts = np.searchsorted(table[:, 1], np.arange(count + 1)).astype(np.int64)
     depth = int(table[:, 4].max()) if windows else 1
