@@ -1,0 +1,45 @@
+"""`run --measure` hands the file, its graph and the configuration to the target, and prints the comparison."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import tiny_onnx
+
+from tetrasim.cli import main
+from tetrasim.hw_targets.common.target import Config
+from tetrasim.sim.ir.graph import Graph
+
+
+@dataclass(frozen=True)
+class _Measured:
+    predicted_ms: float = 1.1
+    measured_ms: float = 1.0
+    runs: int = 7
+    threads: int = 2
+    load_before: float = 0.5
+    error: float = 0.1
+
+    def by_op(self) -> tuple[tuple[str, int, float, float], ...]:
+        return (("MatMul", 2, 900.0, 1000.0), ("Relu", 1, 5.0, 0.0))
+
+
+def test_measure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    asked: list[tuple[str, int, str]] = []
+
+    def measure(onnx_path: Path, graph: Graph, config: Config) -> _Measured:
+        asked.append((onnx_path.name, graph.inputs[0].type.shape[0], type(config).__name__))
+        return _Measured()
+
+    monkeypatch.setattr("tetrasim.hw_targets.cpu.measure.measure", measure)
+    monkeypatch.setenv("TETRASIM_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    tiny_onnx.write(tmp_path)
+    assert main(["run", "mlp.onnx", "--dim", "rows=4", "--on", "gpu/t4", "cpu/host", "--measure", "--quiet"]) == 0
+    assert asked == [("mlp.onnx", 4, "CpuConfig")]
+    out = capsys.readouterr().out
+    assert "measured cpu/host forward: 1 ms (best of 7, 2 threads, load 0.5 before)" in out
+    assert "predicted 1.1 ms: +10.0 %" in out
+    assert "-10 %" in out
