@@ -91,7 +91,8 @@ def measure(
     threads = config.active_threads
     if config.precision != "float32":
         raise UserError(
-            f"only float32 graphs can be measured, not {config.precision}", hint="drop the precision or --measure"
+            f"only float32 graphs can be measured, not {config.precision}",
+            hint="drop the precision or --measure",
         )
     if threads > available_cores():
         raise UserError(

@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations, product
 
-from tetrasim.hw_targets.cpu.calibration.samples import COLS, ROWS, TRANSPOSED, GemmSample, VectorSample
+from tetrasim.hw_targets.cpu.calibration.samples import COLS, ROWS, GemmSample, VectorSample
 from tetrasim.hw_targets.cpu.config import CpuConfig
 from tetrasim.hw_targets.cpu.cost import cost_of
 from tetrasim.hw_targets.cpu.machine import DRAM, machine_of
@@ -35,7 +35,7 @@ GEMM_BOUNDS = {
 def fit_vector(samples: Sequence[VectorSample], clock_hz: float) -> dict[str, float]:
     """Cycles per element by kind; kinds that no op isolates follow the nearest one that was measured."""
     n = ROWS * COLS
-    c = {s.op: s.seconds * clock_hz / (TRANSPOSED if s.op == "Transpose" else n) for s in samples}
+    c = {s.op: s.seconds * clock_hz / n for s in samples}
     access = min(c["Relu"] / 2, c["Identity"] / 2, c["Add"] / 3, c["Mul"] / 3)
 
     def rest(op: str, accesses: int, known: float = 0.0) -> float:
@@ -66,7 +66,7 @@ def fit_vector(samples: Sequence[VectorSample], clock_hz: float) -> dict[str, fl
         "residual_norm": c["SkipLayerNormalization"],
         "softmax": c["Softmax"],
         "move_cycles": c["Concat"],
-        "strided_move_cycles": c["Transpose"],
+        "strided_move_cycles": math.sqrt(c["Transpose"] * c["TransposeOdd"]),
     }
     return {name: float(f"{value:.4g}") for name, value in out.items()}
 

@@ -29,11 +29,10 @@ if TYPE_CHECKING:
     import onnxruntime as ort
 
 ROWS, COLS = 64, 1024
-TRANSPOSED = ROWS * COLS // 96**2 * 96**2  # elements of the transpose: 96 rows, not a power of two
 VECTOR_OPS = (
     "Relu", "Identity", "Add", "Mul", "Div", "Sqrt", "Exp", "Erf", "Tanh", "Log", "Pow", "Sin", "Less",
     "Cast", "Where", "Gelu", "GeluTanh", "Softmax", "LayerNormalization", "Concat", "Transpose",
-    "SkipLayerNormalization",
+    "TransposeOdd", "SkipLayerNormalization",
 )  # fmt: skip
 HOT = (
     (1, 768, 768), (1, 512, 2048), (2, 512, 512), (4, 768, 768), (8, 768, 768), (12, 512, 512),
@@ -79,18 +78,19 @@ def vector_case(op: str, rows: int, cols: int) -> OpCase:
         "GeluTanh": {"approximate": "tanh"},
         "Concat": {"axis": 0},
         "Transpose": {"perm": (1, 0)},
+        "TransposeOdd": {"perm": (1, 0)},
     }
     inputs = (one, *more.get(op, ()))
-    if op == "Transpose":
-        # Rows of a power of two would all fall into the same sets of the cache.
-        inputs = (("x", x.reshape(-1)[:TRANSPOSED].reshape(96, -1)),)
+    if op == "TransposeOdd":
+        # As many elements in rows that are not a power of two: these fall into other sets of the cache.
+        inputs = (("x", x.reshape(-1)[: ROWS * COLS // 96 * 96].reshape(96, -1)),)
     if op == "SkipLayerNormalization":
         inputs = (("x", x[None]), ("y", x[None] + 1), ("w", x[0]), ("b", x[1]))
     if op == "Where":
         inputs = (("m", x > 0.5), one, ("y", x + 1))
     elif op == "Concat":
         inputs = (("x", x[: rows // 2]), ("y", x[rows // 2 :]))
-    name = "Gelu" if op == "GeluTanh" else op
+    name = {"GeluTanh": "Gelu", "TransposeOdd": "Transpose"}.get(op, op)
     return OpCase(name, inputs, frozenset("pwb"), attributes.get(op, {}))
 
 

@@ -58,14 +58,8 @@ def op_cases() -> dict[Case, Callable[[], OpCase]]:
         found[Case("GEMM", f"batched MatMul {b}x{m}x{k}x{n}")] = partial(_batched_case, b, m, k, n)
     for op in VECTORS:
         for rows, cols in VECTOR_SHAPES:
-            found[Case("other ops", f"{op} {rows}x{cols}")] = partial(_vector_case, op, rows, cols)
+            found[Case("other ops", f"{op} {rows}x{cols}")] = partial(vector_case, op, rows, cols)
     return found
-
-
-def _vector_case(op: str, rows: int, cols: int) -> OpCase:
-    if op == "Transpose":
-        return OpCase(op, (("x", np.ones((rows, cols), np.float32)),), attributes={"perm": (1, 0)})
-    return vector_case(op, rows, cols)
 
 
 def _batched_case(b: int, m: int, k: int, n: int) -> OpCase:
