@@ -1,4 +1,4 @@
-"""`run --measure` hands the file, its graph and the configuration to the target, and prints the comparison."""
+"""`run --measure` hands file, graph and configuration to the target, and prints the comparison."""
 
 from __future__ import annotations
 
@@ -37,7 +37,10 @@ def test_measure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest
     monkeypatch.setenv("TETRASIM_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
     tiny_onnx.write(tmp_path)
-    assert main(["run", "mlp.onnx", "--dim", "rows=4", "--on", "gpu/t4", "cpu/host", "--measure", "--quiet"]) == 0
+    assert (
+        main(["run", "mlp.onnx", "--dim", "rows=4", "--on", "gpu/t4", "cpu/host", "--measure", "--quiet"])
+        == 0
+    )
     assert asked == [("mlp.onnx", 4, "CpuConfig")]
     out = capsys.readouterr().out
     assert "measured cpu/host forward: 1 ms (best of 7, 2 threads, load 0.5 before)" in out

@@ -54,7 +54,7 @@ def _table(results: tuple[Result, ...], labels: tuple[str, ...]) -> Table:
     for name in ("latency", *(("first token", "per token", "tokens/s") if generates else ()), "energy"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("bound by", no_wrap=True)
-    for name in ("% of peak", "error range"):
+    for name in ("of peak", "error range"):
         table.add_column(name, justify="right", no_wrap=True)
     for name in ("basis", "precision", "nodes modelled"):
         table.add_column(name, no_wrap=True)
@@ -79,7 +79,7 @@ def _row(result: Result, generates: bool) -> list[str]:
         *cells,
         view.energy_text(result.energy),
         _plain(view.bound_by(result)),
-        f"{100 * phase.peak_fraction:.0f} {_plain(phase.peak_name)}",
+        f"{100 * phase.peak_fraction:.0f} % {_plain(phase.peak_name)}",
         view.error_range(result.latency),
         str(result.latency.basis),
         result.precision,
@@ -100,9 +100,7 @@ def why(result: Result) -> str:
 
 
 def advice(result: Result, limit: int = 2) -> tuple[str, ...]:
-    """The findings with the largest estimated gain, one line each."""
+    """The findings with the largest estimated gain, one line each: `−35 % time: store … (evidence)`."""
     chosen = [f for f in view.ranked(result.findings) if f.gain is None or f.gain > 0][:limit]
-    return tuple(
-        f"{f.advice} ({f.evidence})" + (f": estimated −{100 * f.gain:.0f} % time" if f.gain else "")
-        for f in chosen
-    )
+    gains = (f"−{100 * f.gain:.0f} % time: " if f.gain else "" for f in chosen)
+    return tuple(f"{gain}{f.advice} ({f.evidence})" for gain, f in zip(gains, chosen, strict=True))
