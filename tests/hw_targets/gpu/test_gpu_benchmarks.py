@@ -1,0 +1,42 @@
+"""The GPU benchmarks run: the LeanAttention grid, and the measurement harness on CPU tensors."""
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+BENCHMARKS = Path(__file__).parents[3] / "benchmarks"
+
+
+def load(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, BENCHMARKS / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_lean_is_never_slower_than_flash2_by_schedule() -> None:
+    lean = load("lean_attention")
+    found = list(lean.points((12, 32)))
+    assert len(found) == 2 * 2 * 4 * 10
+    assert all(p.ratio(lean.att.FLASH2, whole=False) >= 1 for p in found)
+    assert "paper" in lean.report(found)
+
+
+def test_the_measurement_harness_runs_on_cpu_tensors(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    measure = load("measure_gpu")
+    table = tmp_path / "table.csv"
+    arguments = ["--device", "cpu", "--quick", "--repeats", "1", "--dtype", "float32", "--out", str(table)]
+    assert measure.main(arguments) == 0
+    lines = table.read_text().splitlines()
+    assert lines[0].startswith("# ")
+    assert "torch" in lines[0]
+    assert len(lines) == 2 + 3 + 1 + 2
+    assert "matmul" in capsys.readouterr().out
