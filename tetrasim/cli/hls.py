@@ -4,7 +4,7 @@ estimated."""
 from __future__ import annotations
 
 import json as json_text
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -84,7 +84,7 @@ def hls(
     options.check()
     with progress(quiet) as step:
         step(f"loading {model}", 0.0)
-        graph, onnx_path = _load(model, dim)
+        graph, onnx_path = load_graph(model, dim)
         if flow != "hls4ml":
             _rtl(graph, output, flow, options, json, force)
             return
@@ -96,7 +96,7 @@ def hls(
     _options.out(json_text.dumps(asdict(report), indent=1) if json else _text(report))
 
 
-def _load(model: str, dims: list[str] | None) -> tuple[Graph, Path | None]:
+def load_graph(model: str, dims: list[str] | None = None) -> tuple[Graph, Path | None]:
     """The forward graph of the model and its ONNX file."""
     from tetrasim.loading import bind, find_model, load_model
     from tetrasim.sim.workload import Workload
@@ -111,7 +111,7 @@ def _load(model: str, dims: list[str] | None) -> tuple[Graph, Path | None]:
     workload = Workload(batch=1, prompt=known.pop("seq", files.longest or 32), generate=0)
     loaded = load_model(files, bind(workload, known))
     phase = loaded.phases[0]
-    return phase.family.base, phase.onnx
+    return replace(phase.family.base, name=files.name), phase.onnx
 
 
 def _pair(text: str) -> tuple[str, int]:

@@ -22,7 +22,6 @@ from tetrasim.errors import UserError
 from tetrasim.hw_targets.fpga.hls.calibrate import Widths, calibrate
 from tetrasim.hw_targets.fpga.hls.check import compare
 from tetrasim.hw_targets.fpga.hls.convert import convert
-from tetrasim.hw_targets.fpga.hls.emit import nearest_reuse, valid_resource_reuse
 from tetrasim.hw_targets.fpga.hls.emulate import run_fixed, run_real
 from tetrasim.hw_targets.fpga.hls.names import Namer
 from tetrasim.hw_targets.fpga.hls.options import HlsOptions
@@ -30,6 +29,7 @@ from tetrasim.hw_targets.fpga.hls.plan import Fixed, Plan
 from tetrasim.hw_targets.fpga.hls.project import generate, reference_outputs, sample_inputs
 from tetrasim.hw_targets.fpga.hls.search import error_of, find_widths
 from tetrasim.hw_targets.fpga.hls.vendor import compare_build
+from tetrasim.hw_targets.fpga.reuse import nearest_reuse, valid_reuse
 from tetrasim.sim.ir.graph import Graph
 
 needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="g++ is not installed")
@@ -172,8 +172,13 @@ def test_bad_options_are_named(options: HlsOptions, message: str) -> None:
 @given(st.integers(1, 40), st.integers(1, 40), st.integers(1, 200))
 def test_reuse_factors_are_valid_for_hls4ml(n_in: int, n_out: int, wanted: int) -> None:
     backend = pytest.importorskip("hls4ml.backends").get_backend("Vitis")
-    assert valid_resource_reuse(n_in, n_out, wanted) == backend._validate_reuse_factor(n_in, n_out, wanted)
-    assert backend._validate_reuse_factor(n_in, n_out, nearest_reuse(n_in, n_out, wanted))
+    assert valid_reuse(n_in, n_out, wanted) == backend._validate_reuse_factor(n_in, n_out, wanted)
+    for below in (False, True):
+        made = nearest_reuse(n_in, n_out, wanted, below_inputs=below)
+        assert backend._validate_reuse_factor(n_in, n_out, made)
+        assert not below or made < max(n_in, 2)
+    known = backend.get_valid_reuse_factors(n_in, n_out)
+    assert nearest_reuse(n_in, n_out, wanted) == backend.get_closest_reuse_factor(known, wanted)
 
 
 @settings(max_examples=200, deadline=None)

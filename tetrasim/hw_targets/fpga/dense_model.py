@@ -15,7 +15,7 @@ from __future__ import annotations
 import csv
 from dataclasses import dataclass
 from functools import cache, lru_cache
-from math import ceil, log2
+from math import ceil, log2, sqrt
 from pathlib import Path
 
 import numpy as np
@@ -130,7 +130,7 @@ def structure(target: str, n_in: int, n_out: int, bits: int, reuse: int) -> floa
     if target == "bram18":
         return 0.0 if reuse == 1 else float(ceil(products * bits / 36) * ceil(reuse / 512))
     if target == "ff":
-        return 6.0 * n_out * float(bits) ** 0.25 + n_in + products * bits
+        return 6.0 * n_out * sqrt(sqrt(bits)) + n_in + products * bits
     return 100.0 * n_out + products * bits * (4.0 if reuse > 1 else 3.5)
 
 

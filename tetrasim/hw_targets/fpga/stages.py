@@ -17,6 +17,7 @@ from tetrasim.hw_targets.fpga import resources as fabric
 from tetrasim.hw_targets.fpga.config import FpgaConfig
 from tetrasim.hw_targets.fpga.dense_model import estimate_dense
 from tetrasim.hw_targets.fpga.resources import Cost
+from tetrasim.hw_targets.fpga.reuse import divisor, nearest_reuse
 from tetrasim.hw_targets.fpga.timing import SOFTMAX_STAGES, TABLE_STAGES, dense_stages, tree_stages
 from tetrasim.sim.ops.work import AttentionShape, Gemm, Vector, Work, WorkKind
 
@@ -49,14 +50,6 @@ def stage_of(work: Work, tokens: int, reuse: int, config: FpgaConfig) -> Stage:
     return _move_stage(work, tokens)
 
 
-def valid_reuse(products: int, reuse: int) -> int:
-    """The reuse factor used: at most one multiplier's worth, and a divisor so that every cycle is full."""
-    top = min(reuse, max(products, 1))
-    while products % top:
-        top -= 1
-    return top
-
-
 def _bits(work: Work) -> tuple[int, int, int]:
     """Widths of the streamed input, of the weights (or second operand) and of the output."""
     data = [o.bits for o in work.reads]
@@ -68,7 +61,8 @@ def _bits(work: Work) -> tuple[int, int, int]:
 def _gemm_stage(work: Work, gemm: Gemm, tokens: int, reuse: int, config: FpgaConfig) -> Stage:
     a_bits, w_bits, _ = _bits(work)
     products = max(ceil(gemm.macs / tokens), 1)
-    factor = valid_reuse(products, reuse)
+    single = gemm.weight_is_b and products == gemm.k * gemm.n
+    factor = nearest_reuse(gemm.k, gemm.n, reuse) if single else divisor(products, reuse)
     latency = dense_stages(gemm.k, max(a_bits, w_bits), config.clock_ns, factor)
     if not gemm.weight_is_b:
         tree = fabric.variable_products(products / factor, a_bits, w_bits)
@@ -99,7 +93,7 @@ def _attention_stage(work: Work, shape: AttentionShape, tokens: int, reuse: int,
     """All heads of one query row: scores, softmax with exp and reciprocal tables, weighted sum."""
     bits = _bits(work)[0]
     products = max(ceil(shape.macs / tokens), 1)
-    factor = valid_reuse(products, reuse)
+    factor = divisor(products, reuse)
     scores = dense_stages(shape.head_dim, bits, config.clock_ns, factor)
     values = dense_stages(shape.kv_len, bits, config.clock_ns, factor)
     rows = max(ceil(shape.batch * shape.heads * shape.q_len / tokens), 1)

@@ -117,12 +117,13 @@ def overlay_cost(config: FpgaConfig) -> Cost:
 
 
 def peaks(config: FpgaConfig) -> Peaks:
-    """Ceilings of the overlay engine; the DSP count bounds a spatial pipeline in the same way."""
-    clock = config.overlay.clock_hz
+    """Ceilings of the device: every DSP busy every cycle, at the faster of the two clocks."""
+    clock = max(config.overlay.clock_hz, config.clock_hz)
     vector = float(config.overlay.vector_lanes * clock)
     on_chip = vector * config.numbers.storage.bits / 8 * 2
     off = config.off_chip.bandwidth_bytes_per_s if config.off_chip else on_chip
-    return Peaks(float(config.overlay.macs_per_cycle * clock), vector, ((ON_CHIP, on_chip), (OFF_CHIP, off)))
+    lanes = max(config.fabric.dsp / max(config.overlay.dsp_per_mac, 1.0), float(config.overlay.macs_per_cycle))
+    return Peaks(lanes * clock, vector, ((ON_CHIP, on_chip), (OFF_CHIP, off)))
 
 
 def price(works: Sequence[Work], config: FpgaConfig) -> Prices:

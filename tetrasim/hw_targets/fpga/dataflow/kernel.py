@@ -93,12 +93,7 @@ def _ports(rows: list[tuple[Port, ...]]) -> tuple[NDArray[np.int64], NDArray[np.
 
 
 @jit
-def _uses(port: NDArray[np.int64], firing: int) -> bool:
-    return bool(port[1] <= firing < port[2] and (firing - port[1]) % port[3] == 0)
-
-
-@jit
-def _run(  # noqa: C901, PLR0912, PLR0915 - one loop: numba inlines no array views
+def _run(  # noqa: C901, PLR0912, PLR0915 - one loop: calls and array views would cost most of its time
     ii: NDArray[np.int64],
     latency: NDArray[np.int64],
     firings: NDArray[np.int64],
@@ -122,130 +117,134 @@ def _run(  # noqa: C901, PLR0912, PLR0915 - one loop: numba inlines no array vie
     limit: int,
 ) -> tuple[int, int]:
     actors, fifos = len(ii), len(depth)
+    total = firings * frames
     step = np.zeros(actors, np.int64)  # pipeline steps made: freezes do not count
     ready_step = np.zeros(actors, np.int64)  # step from which the next firing may enter
     oldest = np.zeros(actors, np.int64)  # first firing still in the pipeline
+    enters = np.zeros(actors, np.int64)  # firing within the frame that enters next
+    exits = np.zeros(actors, np.int64)  # firing within the frame that leaves next
     leaves = np.zeros(len(start), np.int64)  # step in which a firing is in the last stage
     readable = np.zeros(fifos, np.int64)
     late = np.zeros(fifos, np.int64)  # written in the cycle before into a RAM FIFO: readable next cycle
     pushed, popped = np.zeros(fifos, np.int64), np.zeros(fifos, np.int64)
+    touched = np.zeros(4 * fifos, np.int64)  # FIFOs with something to settle at the end of the cycle
+    waiting = np.zeros(2 * fifos, np.int64)  # RAM FIFOs with a token on its way
+    alive = np.arange(actors)
     for f in range(fifos):
         count[f] = highest[f] = readable[f] = initial[f]
-    left = actors
-    cycle = 0
+    left, cycle, on_the_way = actors, 0, 0
     while left > 0 and cycle < limit:
-        changed = False  # anything at all
-        event = False  # a firing or a write: more than counters
+        changed = on_the_way > 0
+        event = changed  # a firing, a write or a token on its way: more than counters
         jump = limit
-        for a in range(actors):
-            base = offset[a]
-            total = firings[a] * frames
-            if oldest[a] == total:
-                continue
-            leaving = oldest[a] < fired[a] and leaves[base + oldest[a]] == step[a]
-            if leaving:
-                firing = oldest[a] % firings[a]
+        moved = 0
+        kept = 0
+        for n in range(left):
+            a = alive[n]
+            alive[kept] = a
+            kept += 1
+            now, base = step[a], offset[a]
+            if oldest[a] < fired[a] and leaves[base + oldest[a]] == now:
+                firing = exits[a]
                 full = False
                 for p in range(write_start[a], write_start[a + 1]):
-                    if _uses(write_port[p], firing) and count[write_port[p, 0]] >= depth[write_port[p, 0]]:
-                        full = True
+                    first = write_port[p, 1]
+                    if first <= firing < write_port[p, 2]:
+                        stride = write_port[p, 3]
+                        if stride == 1 or (firing - first) % stride == 0:
+                            f = write_port[p, 0]
+                            if count[f] >= depth[f]:
+                                full = True
+                                break
                 if full:
                     blocked[a] += 1
                     continue
                 for p in range(write_start[a], write_start[a + 1]):
-                    if _uses(write_port[p], firing):
-                        pushed[write_port[p, 0]] += 1
+                    first = write_port[p, 1]
+                    if first <= firing < write_port[p, 2]:
+                        stride = write_port[p, 3]
+                        if stride == 1 or (firing - first) % stride == 0:
+                            f = write_port[p, 0]
+                            pushed[f] += 1
+                            touched[moved] = f
+                            moved += 1
                 done[base + oldest[a]] = cycle
                 oldest[a] += 1
+                exits[a] = 0 if firing + 1 == firings[a] else firing + 1
                 changed = event = True
-                if oldest[a] == total:
-                    left -= 1
-            if fired[a] < total:
-                if step[a] >= ready_step[a]:
-                    firing = fired[a] % firings[a]
+                if oldest[a] == total[a]:
+                    kept -= 1
+                    continue
+            if fired[a] < total[a]:
+                if now >= ready_step[a]:
+                    firing = enters[a]
                     empty = False
                     for p in range(read_start[a], read_start[a + 1]):
-                        if _uses(read_port[p], firing) and readable[read_port[p, 0]] == 0:
-                            empty = True
+                        first = read_port[p, 1]
+                        if first <= firing < read_port[p, 2]:
+                            stride = read_port[p, 3]
+                            used = stride == 1 or (firing - first) % stride == 0
+                            if used and readable[read_port[p, 0]] == 0:
+                                empty = True
+                                break
                     if empty:
                         starved[a] += 1
                     else:
                         for p in range(read_start[a], read_start[a + 1]):
-                            if _uses(read_port[p], firing):
-                                popped[read_port[p, 0]] += 1
-                        start[base + fired[a]] = cycle
-                        leaves[base + fired[a]] = step[a] + latency[a]
-                        ready_step[a] = step[a] + ii[a]
+                            first = read_port[p, 1]
+                            if first <= firing < read_port[p, 2]:
+                                stride = read_port[p, 3]
+                                if stride == 1 or (firing - first) % stride == 0:
+                                    f = read_port[p, 0]
+                                    popped[f] += 1
+                                    touched[moved] = f
+                                    moved += 1
+                        at = base + fired[a]
+                        start[at] = cycle
+                        leaves[at] = now + latency[a]
+                        ready_step[a] = now + ii[a]
                         fired[a] += 1
+                        enters[a] = 0 if firing + 1 == firings[a] else firing + 1
                         changed = event = True
                 else:
                     changed = True
-                    jump = min(jump, ready_step[a] - step[a])
+                    jump = min(jump, ready_step[a] - now)
             if oldest[a] < fired[a]:
                 changed = True
-                jump = min(jump, leaves[base + oldest[a]] - step[a])
-            step[a] += 1
-        for f in range(fifos):
-            if late[f] > 0:
-                readable[f] += late[f]
-                late[f] = 0
-                changed = event = True
+                jump = min(jump, leaves[base + oldest[a]] - now)
+            step[a] = now + 1
+        left = kept
+        for n in range(on_the_way):
+            f = waiting[n]
+            readable[f] += late[f]
+            late[f] = 0
+        on_the_way = 0
+        for n in range(moved):
+            f = touched[n]
             if pushed[f] > 0 or popped[f] > 0:
                 count[f] += pushed[f] - popped[f]
                 readable[f] -= popped[f]
                 if raw[f] == 1:
                     readable[f] += pushed[f]
-                else:
+                elif pushed[f] > 0:
                     late[f] = pushed[f]
+                    waiting[on_the_way] = f
+                    on_the_way += 1
                 pushed[f] = popped[f] = 0
                 highest[f] = max(highest[f], count[f])
         cycle += 1
         if not changed:
             return 1, cycle
-        if skip_idle and not event and jump > 1 and jump < limit:
-            for a in range(actors):
-                _idle(
-                    a,
-                    jump - 1,
-                    step,
-                    ready_step,
-                    oldest,
-                    fired,
-                    leaves,
-                    offset,
-                    firings,
-                    frames,
-                    starved,
-                    blocked,
-                )
+        if skip_idle and not event and 1 < jump < limit:
+            for n in range(left):
+                a = alive[n]
+                if oldest[a] < fired[a] and leaves[offset[a] + oldest[a]] == step[a]:
+                    blocked[a] += jump - 1  # frozen: its step stands still
+                    continue
+                if fired[a] < total[a] and step[a] >= ready_step[a]:
+                    starved[a] += jump - 1
+                step[a] += jump - 1
             cycle += jump - 1
     if left > 0:
         return 2, cycle
     return 0, cycle
-
-
-@jit
-def _idle(
-    a: int,
-    cycles: int,
-    step: NDArray[np.int64],
-    ready_step: NDArray[np.int64],
-    oldest: NDArray[np.int64],
-    fired: NDArray[np.int64],
-    leaves: NDArray[np.int64],
-    offset: NDArray[np.int64],
-    firings: NDArray[np.int64],
-    frames: int,
-    starved: NDArray[np.int64],
-    blocked: NDArray[np.int64],
-) -> None:
-    """`cycles` cycles in which nothing fires or writes: frozen actors stay, the others count."""
-    total = firings[a] * frames
-    if oldest[a] == total:
-        return
-    if oldest[a] < fired[a] and leaves[offset[a] + oldest[a]] == step[a]:
-        blocked[a] += cycles
-        return
-    if fired[a] < total and step[a] >= ready_step[a]:
-        starved[a] += cycles
-    step[a] += cycles

@@ -19,6 +19,7 @@ from tetrasim.hw_targets.fpga.hls import plan as p
 from tetrasim.hw_targets.fpga.hls.cpp import extension
 from tetrasim.hw_targets.fpga.hls.options import HlsOptions
 from tetrasim.hw_targets.fpga.hls.plan import Plan
+from tetrasim.hw_targets.fpga.reuse import nearest_reuse
 
 HEADER = Path(__file__).parent / "firmware" / "tetrasim_nnet.h"
 PROJECT = "tetrasim_top"
@@ -124,23 +125,8 @@ def reuse_of(layer: p.Layer, options: HlsOptions) -> int:
     """The reuse factor of a layer: hls4ml's Resource kernel takes only some, and aborts on the others."""
     if not isinstance(layer, p.Dense) or options.strategy != "resource":
         return options.reuse
-    return nearest_reuse(layer.weight.shape[0], layer.weight.shape[1], options.reuse)
-
-
-def nearest_reuse(n_in: int, n_out: int, wanted: int) -> int:
-    """The valid factor nearest to `wanted` (ties: the smaller); below n_in, because hls4ml 1.3 lacks the
-    other kernel."""
-    valid = [r for r in range(1, n_in) if valid_resource_reuse(n_in, n_out, r)] or [1]
-    return min(valid, key=lambda r: (abs(r - wanted), r))
-
-
-def valid_resource_reuse(n_in: int, n_out: int, reuse: int) -> bool:
-    """hls4ml's rule (FPGABackend._validate_reuse_factor): the block of multipliers tiles inputs and
-    outputs."""
-    multipliers = -(-(n_in * n_out) // min(n_in, reuse))
-    fits = (multipliers % n_out == 0) or (reuse >= n_in)
-    fits = fits and (reuse % n_in == 0 or reuse < n_in)
-    return fits and (n_in * n_out) % reuse == 0
+    n_in, n_out = layer.weight.shape
+    return nearest_reuse(n_in, n_out, options.reuse, below_inputs=True)
 
 
 def model_graph(plan: Plan, options: HlsOptions, folder: Path) -> Any:
