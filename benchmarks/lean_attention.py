@@ -3,8 +3,9 @@
     python benchmarks/lean_attention.py [--heads 12,16,…] [--csv FILE]
 
 Grid of the paper (arXiv:2405.10480): decode of one token, heads 12 to 128, batch 1 to 8, context 1k to
-512k, head dim 64, float16, A100 and H100. Two readings: the whole kernel (start, combine, bandwidth), and the schedule alone (key tiles of the busiest
-SM), which is what stream-K changes. The H100 column runs FlashAttention-2 as the paper did, not version 3.
+512k, head dim 64, float16, A100 and H100. Two readings: the whole kernel (start, combine, bandwidth), and
+the schedule alone (key tiles of the busiest SM), which is what stream-K changes. The H100 column runs
+FlashAttention-2 as the paper did, not version 3.
 The last table holds the authors' own onnxruntime rows (pull request 22352, H100, batch 1): there, launches
 and copies of an unshared cache dominate, so that lean and flash are level.
 """

@@ -83,7 +83,6 @@ def measured_rows(
     device: torch.device, dtype: torch.dtype, setup: Setup, repeats: int, quick: bool
 ) -> Iterator[Row]:
     """Every op of the lists, smallest first when `quick`."""
-    import torch
 
     name = str(dtype).removeprefix("torch.")
 
