@@ -58,4 +58,14 @@ def find_preset(name: str) -> tuple[Target[Config], Preset[Config]]:
         )
     own = user_preset_file(name)
     shipped = _HERE / kind / "presets" / f"{rest}.yaml"
-    return target, load_preset(own if own.is_file() else shipped, name, target.config_type)
+    if not own.is_file():
+        return target, load_preset(shipped, name, target.config_type)
+    try:
+        return target, load_preset(own, name, target.config_type)
+    except UserError as failure:
+        raise UserError(
+            failure.what,
+            where=failure.where,
+            hint=f"this file of yours comes before the preset that ships: remove it, or write it again"
+            f" (`tetrasim calibrate {kind}`)",
+        ) from None
