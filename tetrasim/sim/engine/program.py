@@ -173,17 +173,18 @@ def assemble(machine: Machine, blocks: Sequence[Block], predecessors: Sequence[S
     """
     row_of: dict[int, int] = {}  # id of a block object -> its place in `unique`; `blocks` keeps them alive
     unique: list[Block] = []
-    order = np.empty(len(blocks), np.int64)
-    for i, block in enumerate(blocks):
+    places: list[int] = []
+    for block in blocks:
         place = row_of.setdefault(id(block), len(unique))
         if place == len(unique):
             unique.append(block)
-        order[i] = place
+        places.append(place)
+    order = np.array(places, dtype=np.int64)
     tasks = [task for block in unique for task in block.tasks]
     lengths = np.array([len(block.tasks) for block in unique], dtype=np.int64)
-    shapes = [tuple((t.kind, t.resource, t.after) for t in block.tasks) for block in unique]
+    shapes = [_shape_of(block) for block in unique]
     names = tuple(r.name for r in machine.resources)
-    wiring = _wiring(names, tuple(shapes[p] for p in order), tuple(map(tuple, predecessors)))
+    wiring = _wiring(names, tuple([shapes[p] for p in places]), tuple(map(tuple, predecessors)))
     counts = lengths[order]
     firsts = (np.cumsum(lengths) - lengths)[order]
     take = np.repeat(firsts - (np.cumsum(counts) - counts), counts) + np.arange(counts.sum())
@@ -227,7 +228,20 @@ class _Wiring:
     dep_index: NDArray[np.int32]
 
 
-_Shape = tuple[tuple[str, str, tuple[int, ...]], ...]
+@dataclass(frozen=True, eq=False)
+class _Shape:
+    """Kind, resource and waits of a block's tasks; one object per content, so that comparing is cheap."""
+
+    tasks: tuple[tuple[str, str, tuple[int, ...]], ...]
+
+
+_SHAPES: dict[tuple[tuple[str, str, tuple[int, ...]], ...], _Shape] = {}
+
+
+def _shape_of(block: Block) -> _Shape:
+    key = tuple([(t.kind, t.resource, t.after) for t in block.tasks])
+    found = _SHAPES.get(key)
+    return _SHAPES.setdefault(key, _Shape(key)) if found is None else found
 
 
 @lru_cache(maxsize=64)
@@ -243,14 +257,14 @@ def _wiring(
     for i, shape in enumerate(shapes):
         inputs = tuple(sorted({t for p in predecessors[i] for t in outputs[p]}))
         base, waited = len(rows), set[int]()
-        for j, (kind, resource, back) in enumerate(shape):
+        for j, (kind, resource, back) in enumerate(shape.tasks):
             after = tuple(base + j - b for b in back)
             waited.update(after)
             deps.extend(after or inputs)
             dep_start.append(len(deps))
             rows.append((kinds.setdefault(kind, len(kinds)), resource_ids[resource], i))
         here = tuple(t for t in range(base, len(rows)) if t not in waited)
-        outputs.append(here if shape else inputs)
+        outputs.append(here if shape.tasks else inputs)
     table = np.array(rows, dtype=np.int32).reshape(len(rows), 3)
     return _Wiring(
         kind_names=tuple(kinds),

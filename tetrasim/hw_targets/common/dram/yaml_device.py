@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 import yaml
@@ -37,6 +37,7 @@ _RULE_KEYS = ("level", "before", "after", "min_gap", "window")
 _COMMAND_KEYS = ("level", "opens", "closes", "mode", "cycles")
 
 
+@cache
 def device_names() -> tuple[str, ...]:
     """Devices that ship."""
     return tuple(sorted(p.stem for p in DEVICES.glob("*.yaml")))
