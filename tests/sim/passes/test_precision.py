@@ -105,3 +105,16 @@ def test_erf_is_accurate() -> None:
     x = np.linspace(-6, 6, 4001)
     assert np.abs(erf(x) - np.vectorize(math.erf)(x)).max() < 2e-7
     assert EXACT.function("erf", np.float32([0.0]))[0] == pytest.approx(0, abs=2e-7)
+
+
+def test_integer_formats_without_a_scale_take_one_from_the_tensor(tmp_path: Path) -> None:
+    """Real inputs and states of an int8 graph are rounded, not truncated to integers."""
+    graph = import_onnx(cached_step(tmp_path))
+    low = with_precision(graph, Precision(INT8, INT8, INT8))
+    past = np.array([[[[0.1, 0.2, -0.3, 0.4]] * 3]], np.float32)
+    feeds = {"ids": np.array([2]), "past_key.0": past}
+    exact = interpret(graph, feeds)["present_key.0"]
+    rounded = interpret(low, feeds, RoundedArithmetic())["present_key.0"]
+    step = np.abs(exact).max() / 127
+    error = np.abs(rounded - exact).max()
+    assert 0 < error <= 1.01 * step

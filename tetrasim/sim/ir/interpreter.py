@@ -59,6 +59,8 @@ def _fed(graph: Graph, value: Value, feeds: Mapping[str, NDArray[np.generic]]) -
             f"input '{value.name}' has shape {array.shape}, not {value.type.shape} ({graph.name})"
         )
     wanted = numpy_dtype(value.type)
+    if array.dtype.kind == "f" and wanted.kind in "iu":
+        return array.astype(np.float32)  # a real value that the target stores in an integer format
     return array if array.dtype == wanted else array.astype(wanted)
 
 

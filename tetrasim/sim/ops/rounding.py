@@ -74,6 +74,17 @@ def round_to(x: Arr, type: TensorType) -> Arr:
     return x
 
 
+def round_symmetric(x: Arr, bits: int) -> Arr:
+    """`x` on the integer grid whose largest code is the largest magnitude of `x` (one scale per tensor): an
+    integer format that nothing else gives a scale to."""
+    top = 2 ** (bits - 1) - 1
+    largest = float(np.max(np.abs(x), initial=0.0))
+    if largest == 0.0 or not np.isfinite(largest):
+        return x
+    step = np.float32(largest / top)
+    return np.asarray(np.rint(x / step) * step).astype(np.float32)
+
+
 def _round_affine(x: Arr, type: TensorType) -> Arr:
     quant = type.quant
     assert quant is not None
@@ -125,6 +136,8 @@ class RoundedArithmetic:
         """Round to `type`."""
         if not np.issubdtype(x.dtype, np.floating) or type.bits == 64:
             return x
+        if type.kind is Kind.INT and type.quant is None:
+            return round_symmetric(EXACT.store(x, type), type.bits)
         return round_to(EXACT.store(x, type), type)
 
     def matmul(self, a: Arr, b: Arr) -> Arr:
