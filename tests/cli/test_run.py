@@ -136,3 +136,17 @@ def test_compare_puts_runs_side_by_side(capsys: pytest.CaptureFixture[str], tmp_
     assert [r["preset"] for r in found] == [*TARGETS, "gpu/t4"]
     assert main(["compare", "first", "-o", str(tmp_path / "page.html")]) == 0
     assert "pim/pim-gpt" in (tmp_path / "page.html").read_text(encoding="utf-8")
+
+
+def test_no_target_is_faster_than_its_own_ceilings() -> None:
+    for r in report("first")["results"]:
+        phases, peaks = r["phases"], r["peaks"]
+        assert isinstance(phases, list)
+        assert isinstance(peaks, list)
+        ceilings = {p["name"]: p["amount"] for p in peaks}
+        for phase in phases:
+            seconds = phase["latency"]["value"] * 1e-9
+            assert 0 <= phase["peak_fraction"] <= 1
+            for share in phase["bytes_moved"]:
+                if share["name"] in ceilings:
+                    assert share["amount"] / seconds <= ceilings[share["name"]] * 1.001, (r["preset"], share)
