@@ -11,6 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from tetrasim.reports.document import Document, adapter
+from tetrasim.sim.result import SCHEMA_VERSION
 
 SCHEMA_FILE = Path(__file__).parent / "schema" / "report.schema.json"
 
@@ -28,6 +29,6 @@ def schema() -> str:
     body = adapter().json_schema(mode="serialization")
     head = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "$id": "https://tetrasim.org/schema/report.schema.json",
+        "$id": f"urn:tetrasim:report:{SCHEMA_VERSION}",
     }
     return json.dumps({**head, **body}, indent=1, ensure_ascii=False) + "\n"
