@@ -54,7 +54,9 @@ def machine(config: FpgaConfig) -> Machine:
 
 def lower_overlay(graph: Graph, config: FpgaConfig) -> Program:
     """One block of engine, vector and memory tasks per node."""
-    blocks = [block_of(work_of(node), config) for node in graph.nodes]
+    works = [work_of(node) for node in graph.nodes]
+    priced = {id(work): block_of(work, config) for work in {id(w): w for w in works}.values()}
+    blocks = [priced[id(work)] for work in works]  # equal content is one object: `work_of` sees to it
     return assemble(machine(config), blocks, graph.predecessors)
 
 

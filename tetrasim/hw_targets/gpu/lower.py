@@ -45,7 +45,8 @@ def lower(graph: Graph, config: GpuConfig) -> Program:
     """One task per kernel on the stream, preceded by its launch on the host where the mode has one."""
     fused = _kernels(graph, config.fill, config.fusion and config.launch is not Launch.EAGER)
     resident = graph.weight_bytes + graph.state_bytes
-    sequences = [() if w is None else tuple(kernels_of_work(w, config)) for w in fused.work]
+    split = {w: tuple(kernels_of_work(w, config)) for w in dict.fromkeys(fused.work) if w is not None}
+    sequences = [() if w is None else split[w] for w in fused.work]
     counted = Counter(w for s in sequences for w in s)
     unique = {w: i for i, w in enumerate(counted)}
     costs = kernel_costs(list(counted), config, resident, list(counted.values()))
@@ -71,7 +72,9 @@ def lower(graph: Graph, config: GpuConfig) -> Program:
 def _kernels(graph: Graph, fill: float, fusion: bool) -> Kernels:
     """The kernels of a graph, whatever the device costs them."""
     works = packed_works([work_of(node) for node in graph.nodes], fill)
-    return kernels_of(graph, works, fusion)
+    found = kernels_of(graph, works, fusion)
+    same: dict[Work, Work] = {}  # one object per content: looking it up later compares identities
+    return Kernels(found.kernel_of, tuple(w if w is None else same.setdefault(w, w) for w in found.work))
 
 
 @lru_cache(maxsize=512)

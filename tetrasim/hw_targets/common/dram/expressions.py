@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Mapping
+from functools import lru_cache
 
 from tetrasim.errors import UserError, nearest
 
@@ -26,12 +27,17 @@ def evaluate(expression: str | int, names: Mapping[str, int], where: str = "") -
     if len(text) > MAX_LENGTH:
         raise UserError("the expression is too long", where=where, hint=f"at most {MAX_LENGTH} characters")
     try:
-        tree = ast.parse(text, mode="eval")
+        tree = _parsed(text)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         raise UserError(
             f"'{text}' is not an expression", where=where, hint="write it like nCWL + nBL + nWR"
         ) from None
     return _walk(tree.body, names, text, where)
+
+
+@lru_cache(maxsize=1024)
+def _parsed(text: str) -> ast.Expression:
+    return ast.parse(text, mode="eval")
 
 
 def _walk(node: ast.expr, names: Mapping[str, int], text: str, where: str) -> int:
