@@ -43,6 +43,9 @@ def _full(work: Work, s: AttentionShape) -> tuple[Work, ...]:
             wide = Operand(groups * s.kv_len * width, bits, kind)
             out.append(Work("Expand", WorkKind.MOVE, (x,), (wide,)))
             k, v = (wide, v) if x is k else (k, wide)
+    if s.q_len == 1:
+        # Keys lie row by row, and a product of one row does not pack: it turns them on the way.
+        out.append(Work("turn keys", WorkKind.MOVE, (k,), (k,), run=s.head_dim))
     out.append(_product("scores", (q, k), scores, Gemm(groups, s.q_len, s.kv_len, s.head_dim, False)))
     if s.causal or s.biased:
         n = scores.elements

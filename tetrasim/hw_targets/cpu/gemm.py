@@ -62,7 +62,8 @@ def gemm_cycles(gemm: Gemm, config: GemmConfig, mac_rate: float, bits: int, thre
     busiest = alone * -(-units // used) / units
     ideal = gemm.macs / (mac_rate * used)
     packing = 0.0
-    if not gemm.weight_is_b:
+    if not gemm.weight_is_b and m > 1:
+        # A single row uses every element once: there is nothing to pack for.
         packing = gemm.batch * k * n * bits / 8 / config.pack_bytes_per_cycle / used
     return GemmCycles(used, min(ideal, busiest), max(busiest - ideal, 0.0), packing)
 
