@@ -32,7 +32,7 @@ class Bar:
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """A roofline point: `series` picks the colour, `area` grows with its share of the time."""
+    """A roofline point: `series` picks the colour; the dot's area grows with its share of the time."""
 
     x: float
     y: float
