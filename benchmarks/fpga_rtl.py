@@ -62,7 +62,7 @@ def networks(count: int, folder: Path) -> None:
     )
 
 
-def dense(folder: Path, designs: tuple[tuple[int, int, int, int], ...]) -> None:
+def dense(folder: Path, designs: tuple[tuple[int, int, int, int], ...]) -> list[tuple[float, float]]:
     """Reuse-factor designs: results, latency, interval, fabric."""
     rng = np.random.default_rng(0)
     errors = []
@@ -86,6 +86,7 @@ def dense(folder: Path, designs: tuple[tuple[int, int, int, int], ...]) -> None:
             f"LUT {made.lut} ({errors[-1][0]:+.1%}), FF {made.ff} ({errors[-1][1]:+.1%}), DSP {made.dsp}"
         )
     print("mean error: LUT {:.1%}, FF {:.1%}".format(*np.abs(errors).mean(0)))
+    return errors
 
 
 def _say(same: bool | None) -> str:
@@ -104,7 +105,7 @@ def chain(sizes: tuple[int, ...], seed: int) -> Graph:
     return Graph("chain", tuple(m.nodes), (given,), (x,))
 
 
-def da4ml(folder: Path, designs: tuple[tuple[tuple[int, ...], int, str], ...]) -> None:
+def da4ml(folder: Path, designs: tuple[tuple[tuple[int, ...], int, str], ...]) -> list[tuple[float, float]]:
     """Distributed-arithmetic designs: RTL against the emulation, fabric."""
     left: list[tuple[float, float]] = []
     fits: list[tuple[float, float]] = []
@@ -125,6 +126,7 @@ def da4ml(folder: Path, designs: tuple[tuple[tuple[int, ...], int, str], ...]) -
         factors = 1 / (1 + np.array(fits))
         lut, ff = LUT_PER_COST * factors[:, 0].mean(), FF_PER_REGISTER_BIT * factors[:, 1].mean()
         print(f"refitted on `fit`: LUT_PER_COST = {lut:.3f}, FF_PER_REGISTER_BIT = {ff:.3f}")
+    return left
 
 
 def main() -> None:
@@ -136,8 +138,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         networks(20 if options.quick else options.networks, folder)
-        dense(folder, DENSE[:3] if options.quick else DENSE)
-        da4ml(folder, CHAINS[:2] if options.quick else CHAINS)
+        errors = dense(folder, DENSE[:3] if options.quick else DENSE)
+        errors += da4ml(folder, CHAINS[:2] if options.quick else CHAINS)
+        print("all designs but the fitted ones: LUT {:.1%}, FF {:.1%}".format(*np.abs(errors).mean(0)))
 
 
 if __name__ == "__main__":

@@ -51,7 +51,8 @@ def main() -> None:
             print(
                 f"  reuse {reuse}: rows through FIFOs {found.latency_cycles_streamed * us:.3f} us, every "
                 f"{found.interval_cycles_streamed} cycles; arrays between loops "
-                f"{found.latency_cycles_staged * us:.3f} us; LUT {found.lut:,} FF {found.ff:,} DSP {found.dsp:,} "
+                f"{found.latency_cycles_staged * us:.3f} us; LUT {found.lut:,} FF {found.ff:,} "
+                f"DSP {found.dsp:,} "
                 f"BRAM18 {found.bram18}; {'fits' if found.fits else 'does not fit'} "
                 f"({found.limiting} {found.share:.0%}); estimated in {seconds * 1e3:.0f} ms of CPU time"
             )
@@ -79,9 +80,8 @@ def speed() -> None:
         began = time.process_time()
         run = simulate(design.network, frames, skip_idle=skip)
         rate = run.cycles / (time.process_time() - began)
-        print(
-            f"simulator, {len(design.network.actors)} actors: {rate / 1e6:.2f} M cycles/s of CPU time (skip_idle={skip})"
-        )
+        actors = len(design.network.actors)
+        print(f"simulator, {actors} actors: {rate / 1e6:.2f} M cycles/s of CPU (skip_idle={skip})")
     began = time.perf_counter()
     least = smallest(design.network, 4, slack_cycles=0)
     bits = [sum(f.bits * f.depth for f in n.fifos) for n in (design.network, least.network)]

@@ -117,13 +117,14 @@ def overlay_cost(config: FpgaConfig) -> Cost:
 
 
 def peaks(config: FpgaConfig) -> Peaks:
-    """Ceilings of the device: every DSP busy every cycle, at the faster of the two clocks."""
+    """Ceilings of the device: every DSP, and both ports of every memory block, busy in every cycle."""
     clock = max(config.overlay.clock_hz, config.clock_hz)
+    fabric = config.fabric
     vector = float(config.overlay.vector_lanes * clock)
-    on_chip = vector * config.numbers.storage.bits / 8 * 2
+    on_chip = (fabric.bram18 * 2 * 36 + fabric.uram * 2 * 72) / 8 * clock
     off = config.off_chip.bandwidth_bytes_per_s if config.off_chip else on_chip
-    lanes = max(config.fabric.dsp / max(config.overlay.dsp_per_mac, 1.0), float(config.overlay.macs_per_cycle))
-    return Peaks(lanes * clock, vector, ((ON_CHIP, on_chip), (OFF_CHIP, off)))
+    macs = max(fabric.dsp / max(config.overlay.dsp_per_mac, 1.0), float(config.overlay.macs_per_cycle))
+    return Peaks(macs * clock, vector, ((ON_CHIP, on_chip), (OFF_CHIP, off)))
 
 
 def price(works: Sequence[Work], config: FpgaConfig) -> Prices:
