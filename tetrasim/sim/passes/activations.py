@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
@@ -31,6 +32,7 @@ _BINARY: dict[str, Callable[[Arr, Arr], Arr]] = {
     "Min": np.minimum,
 }
 _MAX_NODES = 16
+_MAX_OPERANDS = 64
 _TELLING = ("Erf", "Tanh", "Sigmoid", "Softplus", "Exp")
 # A negative and a positive range, dense near zero; float64 separates the functions by far more than 1e-6
 _POINTS = np.concatenate([np.linspace(-9, 9, 91), np.linspace(-1, 1, 37), np.array([1e-3, -1e-3])])
@@ -72,20 +74,35 @@ _KNOWN: tuple[Known, ...] = (
 Expression = Any
 
 
-def _expression(match: Match, value: Value | None, leaf: Value, parts: list[Node]) -> Expression:
+@dataclass
+class _Parts:
+    """The nodes of an expression by their result, and how many operands it has (shared ones count again)."""
+
+    nodes: dict[Value, Node] = field(default_factory=dict)
+    operands: int = 0
+
+
+def _expression(match: Match, value: Value | None, leaf: Value, parts: _Parts) -> Expression:
     """`value` as an expression in `leaf`; None when it depends on anything else or grows too big."""
+    parts.operands += 1
     if value is leaf:
         return "x"
     number = scalar(value)
     if number is not None:
         return number
     node = match.producer(value, *_UNARY, *_BINARY)
-    if node is None or len(parts) >= _MAX_NODES:
+    if node is None or len(node.inputs) > 2:
         return None
-    if node not in parts:
-        parts.append(node)
-    operands = tuple(_expression(match, v, leaf, parts) for v in node.inputs)
-    return None if None in operands or len(operands) > 2 else (node.op, *operands)
+    if len(parts.nodes) >= _MAX_NODES or parts.operands > _MAX_OPERANDS:
+        return None
+    parts.nodes[node.outputs[0]] = node
+    operands: list[Expression] = []
+    for operand in node.inputs:
+        found = _expression(match, operand, leaf, parts)
+        if found is None:
+            return None
+        operands.append(found)
+    return (node.op, *operands)
 
 
 @lru_cache(maxsize=1024)
@@ -135,10 +152,11 @@ def _rule(match: Match, node: Node) -> Sequence[Node] | None:
     for leaf in _leaves(match, node):
         if leaf.type.shape != node.outputs[0].type.shape:
             continue
-        parts: list[Node] = []
-        expression = _expression(match, node.outputs[0], leaf, parts)
+        read = _Parts()
+        expression = _expression(match, node.outputs[0], leaf, read)
         if expression is None:
             continue
+        parts = list(read.nodes.values())
         telling = telling or any(p.op in _TELLING for p in parts)
         found = _recognise(expression)
         if found is None or len(parts) < 2:
