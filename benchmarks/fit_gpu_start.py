@@ -144,4 +144,4 @@ def complete(fits: Mapping[str, Calibration]) -> dict[str, Calibration]:
     return out
 
 
-T4_HALF, V100_HALF = 0.65, 0.85
+T4_HALF, V100_HALF = 0.65, 0.75

@@ -1,10 +1,11 @@
 """Nodes that run as several kernels.
 
 Attention without a fused kernel (`unfused`, what frameworks ran before FlashAttention): scores, softmax and
-weighted sum through memory, every pair computed whether masked or not. A framework that runs op by op
-(`eager`) scales and masks the scores in kernels of their own, copies the heads together afterwards, and
-composes the tanh form of GELU from eight element-wise kernels (Hugging Face's NewGELUActivation; NeuSight's
-op traces list them).
+weighted sum through memory, every pair computed whether masked or not; the heads are copied together
+afterwards. A library also copies queries, keys and values apart first (FasterTransformer's bias-transpose).
+A framework that runs op by op (`eager`) reads them strided, scales and masks the scores in kernels of its
+own, and composes the tanh form of GELU from eight element-wise kernels (Hugging Face's NewGELUActivation;
+NeuSight's op traces list them).
 """
 
 from __future__ import annotations
@@ -47,6 +48,8 @@ def _attention(work: Work, a: AttentionShape, eager: bool) -> Iterator[Work]:
     middle = Operand(scores, query.bits, query.kind)
     batch = a.batch * a.heads
     first = Gemm(batch, a.q_len, a.kv_len, a.head_dim, weight_is_b=False)
+    if not eager:
+        yield Work("SplitHeads", WorkKind.MOVE, (query, key, value), (query, key, value))
     yield Work("MatMul", WorkKind.GEMM, (query, key), (middle,), first)
     masked = a.causal and a.q_len > 1
     softmax = [("max", scores), ("add", 2 * scores), ("exp", scores), ("div", scores)]
@@ -61,8 +64,7 @@ def _attention(work: Work, a: AttentionShape, eager: bool) -> Iterator[Work]:
     yield Work("Softmax", WorkKind.VECTOR, (middle, *rest), (middle,), vector=rows)
     second = Gemm(batch, a.q_len, a.v_head_dim, a.kv_len, weight_is_b=False)
     yield Work("MatMul", WorkKind.GEMM, (middle, value), work.writes, second)
-    if eager:
-        yield Work("Contiguous", WorkKind.MOVE, work.writes, work.writes)
+    yield Work("MergeHeads", WorkKind.MOVE, work.writes, work.writes)
 
 
 def _is_composed_gelu(work: Work) -> bool:
