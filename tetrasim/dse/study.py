@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from tetrasim.dse.evaluate import OVERFLOW, Outcome
 from tetrasim.dse.executors import Executor
 from tetrasim.dse.metrics import METRICS
-from tetrasim.dse.pareto import Vector, extend_front, front, hypervolume
+from tetrasim.dse.pareto import Vector, dominates, extend_front, front, hypervolume
 from tetrasim.dse.samplers import grid_point, make_sampler, suggest
 from tetrasim.dse.space import Point, StudySpec
 from tetrasim.errors import UserError
@@ -181,8 +181,24 @@ class _Driver:
     def _submit(self, trial: optuna.trial.Trial) -> None:
         self.study.sampler = make_sampler(self.spec, trial.number)
         point = suggest(trial, self.spec)
+        note = self._screened(point) if self.spec.search.screen and self.front else ""
+        if note:
+            self.done.append(self._tell(trial, Outcome({}, note)))
+            return
         self.pending[trial.number] = trial
         self.executor.submit(trial.number, point)
+
+    def _screened(self, point: Point) -> str:
+        """Why the point need not be simulated; empty when it must be."""
+        from tetrasim.dse.bounds import optimistic
+        from tetrasim.dse.candidate import resolve_point
+
+        try:
+            best = optimistic(resolve_point(self.spec, point), self.spec)
+        except UserError as refusal:
+            return str(refusal).splitlines()[0]
+        beaten = next((kept for kept in self.front if dominates(kept, best)), None)
+        return "" if beaten is None else f"screened: at its very best {best} it is dominated by {beaten}"
 
     def collect(self) -> None:
         """Record the next finished job."""
