@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tetrasim.hw_targets.pim.config import PimConfig
+from tetrasim.hw_targets.pim.cosim import Totals
 from tetrasim.hw_targets.pim.items import Placement, item_of, placement_of
 from tetrasim.hw_targets.pim.machine import COMPONENTS, LEVELS, PARTS, machine
 from tetrasim.hw_targets.pim.price_steps import steps_of
-from tetrasim.hw_targets.pim.schedule import build_plan, run_plan
+from tetrasim.hw_targets.pim.schedule import Plan, build_plan, run_plan
 from tetrasim.hw_targets.pim.steps import Step
 from tetrasim.sim.energy.static import add_static_energy
 from tetrasim.sim.engine.program import PIPELINE_PART, RELEASE_PART
@@ -31,14 +32,20 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-def simulate_runs(family: GraphFamily, contexts: Sequence[int], config: PimConfig) -> RunTotals:
-    """Run the family's graphs one after the other on one system."""
-    on = machine(config)
+def run_family(family: GraphFamily, contexts: Sequence[int], config: PimConfig) -> tuple[Plan, Totals]:
+    """Run the family's graphs one after the other on one system; sums in channel clocks, and what ran."""
     base = family.base
     placement, members, node_class = _classes(family)
     steps = _class_steps(family, members, contexts, placement, config)
     plan = build_plan(steps, base.predecessors, node_class, config.serial)
-    out = run_plan(plan, on, len(base.nodes))
+    return plan, run_plan(plan, machine(config), len(base.nodes))
+
+
+def simulate_runs(family: GraphFamily, contexts: Sequence[int], config: PimConfig) -> RunTotals:
+    """`Target.simulate_runs`: every run at its own context, picoseconds and picojoules."""
+    on = machine(config)
+    base = family.base
+    plan, out = run_family(family, contexts, config)
     hz = on.resources[0].clock_hz
     bounds = [cycles_to_ps(int(c), hz) for c in out.start]
     total_ps: NDArray[np.int64] = np.diff(bounds).astype(np.int64)
