@@ -8,10 +8,12 @@ one vectorised call; equal rows are built once.
 from __future__ import annotations
 
 import csv
+import gc
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,13 +22,14 @@ import numpy as np
 from tetrasim.errors import UserError, nearest
 from tetrasim.hw_targets.common.presets import with_overrides
 from tetrasim.hw_targets.common.target import Prices
+from tetrasim.sim.ir.graph import Role
 from tetrasim.sim.ops.single import attention_work, matmul_work, vector_op_names, vector_work
+from tetrasim.sim.ops.work import Gemm, Operand, Work, WorkKind
 from tetrasim.sim.precision import BFLOAT16, FLOAT8, FLOAT16, FLOAT32, INT4, INT8, Format
 
 if TYPE_CHECKING:
     from tetrasim.hw_targets.common.target import Config
     from tetrasim.run_phases import Setup
-    from tetrasim.sim.ops.work import Work
 
 RESULT_COLUMNS = ("latency_us", "energy_uj", "bound_by")
 MATMUL_DIMS = ("m", "n", "k")
@@ -70,6 +73,7 @@ def op_names() -> tuple[str, ...]:
     return ("matmul", "attention", *vector_op_names())
 
 
+@cache
 def dims_of(op: str) -> tuple[str, ...]:
     """The dims that `op` needs.
 
@@ -106,11 +110,21 @@ def _build(op: str, dtype: str, dims: tuple[tuple[str, int], ...]) -> Work:
         if name not in named:
             raise UserError(f"'{op}' needs '{name}'", hint=f"its dims are {', '.join(wanted)}")
     if wanted == MATMUL_DIMS:
-        return matmul_work(named["m"], named["n"], named["k"], fmt, named.get("batch", 1))
+        return _matmul(named["m"], named["n"], named["k"], fmt, named.get("batch", 1))
     if wanted == ATTENTION_DIMS:
         batch, q_len, heads, kv_heads, head_dim, kv_len, causal = (named[d] for d in ATTENTION_DIMS)
         return attention_work(batch, q_len, heads, kv_heads, head_dim, kv_len, bool(causal), fmt)
     return vector_work(op, named["rows"], named["cols"], fmt)
+
+
+def _matmul(m: int, n: int, k: int, fmt: Format, batch: int) -> Work:
+    """`matmul_work` without the detour over a graph node, which costs most of the time of a large table."""
+    if min(m, n, k, batch) < 1:
+        return matmul_work(m, n, k, fmt, batch)  # says what is wrong
+    a = Operand(batch * m * k, fmt.bits, fmt.kind, Role.ACTIVATION)
+    b = Operand(batch * k * n, fmt.bits, fmt.kind, Role.WEIGHT)
+    c = Operand(batch * m * n, fmt.bits, fmt.kind, Role.ACTIVATION)
+    return Work("MatMul", WorkKind.GEMM, (a, b), (c,), gemm=Gemm(batch, m, n, k))
 
 
 def _dtype(name: str) -> tuple[str, Format]:
@@ -119,6 +133,20 @@ def _dtype(name: str) -> tuple[str, Format]:
     return _DTYPES[name.lower()]
 
 
+@contextmanager
+def _collector_paused() -> Iterator[None]:
+    """A table makes hundreds of thousands of small objects that live to its end: looking for garbage among
+    them takes longer than pricing them."""
+    running = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if running:
+            gc.enable()
+
+
+@_collector_paused()
 def price_rows(rows: Sequence[OpRow], setup: Setup) -> Prices:
     """Prices in the order of `rows`; each dtype is priced with the target set to that precision.
 
@@ -155,6 +183,7 @@ def _at_precision(setup: Setup, precision: str) -> Config:
         ) from None
 
 
+@_collector_paused()
 def read_table(file: Path) -> tuple[list[str], list[list[str]], list[OpRow]]:
     """Header, raw rows and parsed rows of a CSV of ops.
 
@@ -175,23 +204,25 @@ def read_table(file: Path) -> tuple[list[str], list[list[str]], list[OpRow]]:
         if needed not in header:
             raise UserError(f"there is no column '{needed}'", where=f"{file}:1", hint=nearest(needed, header))
     numbered = [(i, line) for i, line in enumerate(lines[1:], start=2) if line]
-    rows = [_parse(dict(zip(header, line, strict=False)), f"{file}:{i}") for i, line in numbered]
+    column = {name: i for i, name in enumerate(header)}
+    rows = [_parse(line, column, f"{file}:{i}") for i, line in numbered]
     return header, [line for _, line in numbered], rows
 
 
-def _parse(cells: Mapping[str, str], where: str) -> OpRow:
-    op = cells.get("op", "").strip().lower()
+def _parse(line: Sequence[str], column: Mapping[str, int], where: str) -> OpRow:
+    def cell(name: str) -> str:
+        at = column.get(name, len(line))
+        return line[at].strip() if at < len(line) else ""
+
+    op = cell("op").lower()
     try:
         wanted = dims_of(op)
     except UserError as mistake:
         raise UserError(mistake.what, where=where, hint=mistake.hint) from None
-    dims = []
-    for name in (*wanted, *(("batch",) if wanted == MATMUL_DIMS else ())):
-        text = cells.get(name, "").strip()
-        if not text and name == "batch":
-            continue
-        dims.append((name, _whole(name, text, where)))
-    return OpRow("matmul" if op == "gemm" else op, cells.get("dtype", "").strip(), tuple(dims), where)
+    dims = [(name, _whole(name, cell(name), where)) for name in wanted]
+    if wanted == MATMUL_DIMS and cell("batch"):
+        dims.append(("batch", _whole("batch", cell("batch"), where)))
+    return OpRow("matmul" if op == "gemm" else op, cell("dtype"), tuple(dims), where)
 
 
 _TRUTH: dict[str, int] = {"true": 1, "yes": 1, "false": 0, "no": 0}
@@ -200,6 +231,8 @@ _TRUTH: dict[str, int] = {"true": 1, "yes": 1, "false": 0, "no": 0}
 def _whole(name: str, text: str, where: str) -> int:
     if name == "causal" and text.lower() in _TRUTH:
         return _TRUTH[text.lower()]
+    if text.isdecimal() and len(text) < 16:
+        return int(text)
     try:
         number = float(text)
     except ValueError:

@@ -156,3 +156,14 @@ def test_shortcuts_reach_the_targets_that_have_them() -> None:
         "cpu/xeon-6154:precision": "float16",
         "pim/aim:precision": "float16",
     }
+
+
+def test_matmul_rows_are_priced_as_the_op_in_a_model() -> None:
+    from tetrasim.pricing import OpRow, work_of_row
+    from tetrasim.sim.ops.single import matmul_work
+    from tetrasim.sim.precision import BFLOAT16, FLOAT8, INT8
+
+    for dtype, fmt in (("bf16", BFLOAT16), ("fp8", FLOAT8), ("int8", INT8)):
+        for m, n, k, batch in ((1, 1, 1, 1), (3, 5, 7, 1), (128, 4096, 4096, 2)):
+            row = OpRow("matmul", dtype, (("m", m), ("n", n), ("k", k), ("batch", batch)))
+            assert work_of_row(row) == matmul_work(m, n, k, fmt, batch)
