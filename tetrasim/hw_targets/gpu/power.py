@@ -53,6 +53,8 @@ def stretched_us(
         counts: how often each kernel runs in the model, over which the limiter averages: hungry kernels take
             what frugal ones leave. None: every kernel is replayed alone, and the limiter responds to it.
     """
+    if not len(time_us):
+        return time_us
     busy = np.maximum(time_us, 1e-9)
     headroom = max(headroom_w - fit.base_w - fit.active_w, 0.1 * headroom_w)
 
