@@ -16,11 +16,10 @@ def table() -> dict[str, ValidationRow]:
     return {row.what: row for row in validate()}
 
 
-@pytest.mark.parametrize("group", ["GEMM", "other ops"])
-def test_ops_on_a_calibrated_host(table: dict[str, ValidationRow], group: str) -> None:
+@pytest.mark.parametrize("group", GATES)
+def test_a_calibrated_host_is_inside_its_gates(table: dict[str, ValidationRow], group: str) -> None:
     row = table[group]
     error = row.median_error if group == "other ops" else row.mean_error
-    assert row.rows >= 20
     assert error <= GATES[group]
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tetrasim.errors import UserError
 from tetrasim.hw_targets.common.presets import load_preset, with_overrides
 from tetrasim.hw_targets.common.user_presets import user_preset_file
 from tetrasim.hw_targets.cpu.calibration.calibrate import Calibration, Measurements, Overheads
@@ -140,6 +141,23 @@ def test_a_machine_name_cannot_break_the_file() -> None:
     user_preset_file("cpu/host").parent.mkdir(parents=True)
     user_preset_file("cpu/host").write_text(to_yaml(Calibration(odd, config, 0.0)), encoding="utf-8")
     assert 'it\'s: {odd} # "name"' in find_preset("cpu/host")[1].title
+
+
+def test_only_processors_are_calibrated() -> None:
+    from tetrasim.cli.calibrate import calibrate
+
+    with pytest.raises(UserError, match="'gpu' cannot be calibrated"):
+        calibrate("gpu")
+
+
+def test_a_stale_preset_of_the_user_is_refused_with_the_way_out() -> None:
+    file = user_preset_file("cpu/host")
+    file.parent.mkdir(parents=True)
+    file.write_text("title: old\nspeed: {value: 3, source: me}\n", encoding="utf-8")
+    with pytest.raises(UserError) as caught:
+        find_preset("cpu/host")
+    assert "host.yaml" in caught.value.where
+    assert "tetrasim calibrate cpu" in caught.value.hint
 
 
 def test_probes_measure_something_plausible() -> None:
