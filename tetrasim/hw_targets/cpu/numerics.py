@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tetrasim.hw_targets.cpu.config import CpuConfig, Dtype
-from tetrasim.sim.ops.rounding import EXACT, round_to
+from tetrasim.sim.ops.rounding import EXACT, stored
 from tetrasim.sim.precision import BFLOAT16, FLOAT16, FLOAT32, INT8, Precision
 
 if TYPE_CHECKING:
@@ -38,9 +38,7 @@ class CpuArithmetic:
 
     def store(self, x: NDArray[np.generic], type: TensorType) -> NDArray[np.generic]:
         """Round to the memory format of `type`."""
-        if x.dtype.kind != "f" or type.bits == 64:
-            return x
-        return round_to(EXACT.store(x, type), type)
+        return stored(x, type)
 
     def matmul(self, a: NDArray[np.generic], b: NDArray[np.generic]) -> NDArray[np.generic]:
         """Batched product; int8 applies to products with a matrix operand (linear layers)."""

@@ -16,6 +16,7 @@ import numpy as np
 
 from tetrasim.hw_targets.fpga.config import FpgaConfig
 from tetrasim.sim.ir.graph import Kind
+from tetrasim.sim.ops.rounding import stored
 from tetrasim.sim.precision import Format
 
 if TYPE_CHECKING:
@@ -49,10 +50,7 @@ class FpgaArithmetic:
             integer_bits = type.quant.integer_bits if type.quant is not None else None
             whole = type.bits if integer_bits is None else integer_bits
             return quantise_fixed(x, type.bits, whole).astype(np.float32)
-        if type.kind is Kind.FLOAT and type.bits == 16:
-            with np.errstate(over="ignore"):
-                return np.asarray(x, np.float32).astype(np.float16).astype(np.float32)
-        return x
+        return stored(x, type)
 
     def matmul(self, a: NDArray[np.generic], b: NDArray[np.generic]) -> NDArray[np.generic]:
         """Exact products; the sum is rounded once into the accumulator."""

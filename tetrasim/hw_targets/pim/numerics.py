@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from tetrasim.hw_targets.pim.config import Dialect, PimConfig, precision_of
 from tetrasim.sim.ir.graph import TensorType
-from tetrasim.sim.ops.rounding import EXACT, exact_function, format_type, round_to
+from tetrasim.sim.ops.rounding import exact_function, format_type, round_to, stored
 
 Arr = NDArray[Any]
 _LN2 = np.float32(0.6931471805599453)
@@ -40,9 +40,7 @@ class PimArithmetic:
 
     def store(self, x: Arr, type: TensorType) -> Arr:
         """Round to the memory format of `type`."""
-        if x.dtype.kind != "f" or type.bits == 64:
-            return x
-        return round_to(EXACT.store(x, type), type)
+        return stored(x, type)
 
     def matmul(self, a: Arr, b: Arr) -> Arr:
         """Chunked dot products in the unit's accumulation order."""

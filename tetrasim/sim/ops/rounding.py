@@ -122,6 +122,16 @@ class Exact:
 EXACT = Exact()
 
 
+def stored(x: Arr, type: TensorType) -> Arr:
+    """What memory returns for `x` written as `type`: the `Arithmetic.store` of a machine without habits of
+    its own. An integer format without a scale gets one per tensor; ids and masks pass."""
+    if x.dtype.kind != "f" or type.bits == 64:
+        return x
+    if type.kind is Kind.INT and type.quant is None:
+        return round_symmetric(EXACT.store(x, type), type.bits)
+    return round_to(EXACT.store(x, type), type)
+
+
 @dataclass(frozen=True)
 class RoundedArithmetic:
     """Results rounded to the memory format of each value; operands of products to `multiply` (None: as
@@ -134,11 +144,7 @@ class RoundedArithmetic:
 
     def store(self, x: Arr, type: TensorType) -> Arr:
         """Round to `type`."""
-        if not np.issubdtype(x.dtype, np.floating) or type.bits == 64:
-            return x
-        if type.kind is Kind.INT and type.quant is None:
-            return round_symmetric(EXACT.store(x, type), type.bits)
-        return round_to(EXACT.store(x, type), type)
+        return stored(x, type)
 
     def matmul(self, a: Arr, b: Arr) -> Arr:
         """Product with rounded operands and a rounded result."""
