@@ -86,8 +86,14 @@ def test_an_idle_program_has_no_findings() -> None:
 
 
 def test_advice_matches_the_part() -> None:
+    """Whole words decide: a row activation is no activation function, a host link is no host arithmetic."""
     assert "graph" in advice_for("kernel launch")
     assert "fewer bits" in advice_for("DRAM weights")
+    assert "open row" in advice_for("row activation")
+    assert "overlap the transfer" in advice_for("host link")
+    assert "MAC units" in advice_for("column MAC")
+    assert "lanes" in advice_for("host arithmetic")
+    assert "KV cache" in advice_for("off-chip KV cache")
     assert advice_for("something else") == "look at the ops that spend it in the per-op table"
 
 

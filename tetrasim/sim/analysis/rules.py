@@ -7,6 +7,7 @@ by the phases' share of the time, never guessed from a percentage.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -23,24 +24,31 @@ if TYPE_CHECKING:
     from tetrasim.sim.engine.program import Program
 
 MIN_GAIN = 0.01  # below one percent a finding is noise
-# What to do about a part of the time, by a word in its name; the first match speaks.
+# What to do about a part of the time, by a whole word of its name; the first match speaks.
 ADVICE = (
+    ("link pcie channel bus transfer", "keep the data on the device, or overlap the transfer with work"),
+    ("row", "read more of each open row: map longer pieces of the matrix to a row, or batch requests"),
+    ("refresh", "lower the temperature range or use finer-grained refresh"),
+    ("mode", "group the commands of one mode, so that it changes less often"),
     (
-        "launch dispatch overhead fork command",
+        "launch start dispatch overhead fork command control",
         "fuse small ops, batch more per launch, or replay a recorded graph",
     ),
-    (
-        "softmax norm host vector activation",
-        "add lanes to the unit that does it, or fuse it into its producer",
-    ),
     ("kv cache state", "store the KV cache in fewer bits or share KV heads between queries"),
+    ("tiles waves padding", "choose shapes that fill whole tiles, or batch more"),
+    ("interval", "a smaller reuse factor, or more multipliers for the slowest layer"),
+    ("pressure fifo", "deeper FIFOs before the slow consumer"),
+    ("power cap", "a higher power limit, or a cheaper number format"),
+    ("copies packing movement", "let the producer write the layout that the consumer reads"),
     (
-        "weight dram hbm ddr memory row stream load",
+        "weight weights dram hbm ddr memory access bandwidth load stream",
         "store weights in fewer bits, batch more requests, or add memory bandwidth",
     ),
-    ("refresh", "lower the temperature range or use finer-grained refresh"),
-    ("mac compute math column gemm multiply", "use a cheaper number format, prune, or add MAC units"),
-    ("link pcie i/o transfer bus", "keep the data on the device, or overlap the transfer with work"),
+    ("mac multiply compute column gemm", "use a cheaper number format, prune, or add MAC units"),
+    (
+        "softmax norm host vector activation arithmetic",
+        "add lanes to the unit that does it, or fuse it into its producer",
+    ),
 )
 
 
@@ -124,9 +132,9 @@ def _part_finding(evidence: Evidence, share: Share, severity: str) -> Finding | 
 
 def advice_for(part: str) -> str:
     """What usually helps against a part of this name."""
-    low = part.lower()
+    found = set(re.split(r"[^a-z0-9]+", part.lower()))
     for words, advice in ADVICE:
-        if any(word in low for word in words.split()):
+        if found & set(words.split()):
             return advice
     return "look at the ops that spend it in the per-op table"
 
