@@ -2,7 +2,9 @@
 
 import json
 import os
+import shutil
 import signal
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,7 @@ from tetrasim.dse import folder as folders
 from tetrasim.dse.evaluate import Outcome
 from tetrasim.dse.executors import InProcess, LocalWorkers
 from tetrasim.dse.journal import only_driver
-from tetrasim.dse.report import to_html
+from tetrasim.dse.report import to_html, write_report
 from tetrasim.dse.space import Point, StudySpec, make_spec
 from tetrasim.dse.store import Store
 from tetrasim.dse.study import State, open_study, read_state, run_study, storage_of
@@ -203,6 +205,26 @@ def test_report_and_front(tmp_path: Path) -> None:
     rows = folders.front_csv(state).splitlines()
     assert len(rows) == 1 + len(state.front)
     assert rows[0].startswith("trial,")
+
+
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="chromium is not installed")
+def test_the_report_draws_every_trial_in_a_browser(tmp_path: Path) -> None:
+    spec = spec_of("random", 25)
+    state = run_study(spec, folders.start(spec, tmp_path), Formula())
+    page = write_report(state, tmp_path)
+    words = [
+        "chromium",
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--enable-logging=stderr",
+        "--dump-dom",
+    ]
+    done = subprocess.run([*words, page.as_uri()], capture_output=True, text=True, timeout=60, check=True)
+    drawn = sum(bool(t.metrics) for t in state.trials)
+    assert done.stdout.count("<circle") == drawn
+    assert done.stdout.count("<tr") >= 25
+    assert "CONSOLE" not in done.stderr
 
 
 def test_reading_a_thousand_trials_is_quick(tmp_path: Path) -> None:

@@ -81,7 +81,7 @@
       const a = u - 0.5, b = w - 0.5, c = v - 0.5;
       const x = a * Math.cos(turn) + b * Math.sin(turn), depth = -a * Math.sin(turn) + b * Math.cos(turn);
       const y = c * Math.cos(tilt) - depth * Math.sin(tilt);
-      return [540 + 430 * x, 235 - 330 * y, depth * Math.cos(tilt) + c * Math.sin(tilt)];
+      return [540 + 400 * x, 235 - 255 * y, depth * Math.cos(tilt) + c * Math.sin(tilt)];
     };
     const corner = [[1, 0, 0], [0, 1, 0], [0, 0, 1]], origin = project(0, 0, 0);
     corner.forEach((end, i) => {
