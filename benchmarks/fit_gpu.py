@@ -25,6 +25,7 @@ import numpy as np
 import yaml
 
 sys.path.insert(0, str(Path(__file__).parent))
+from fit_gpu_ranges import left_out, ranges
 from fit_gpu_start import STARTS, Bounds, complete, start_calibration
 from fit_gpu_tables import TABLES, Table, load_table, ship
 
@@ -32,12 +33,11 @@ from tetrasim.hw_targets.gpu import attention as att
 from tetrasim.hw_targets.gpu import errors as errors_module
 from tetrasim.hw_targets.gpu import gemm, measurements
 from tetrasim.hw_targets.gpu.calibration import FILE as CALIBRATION_FILE
-from tetrasim.hw_targets.gpu.calibration import Calibration
+from tetrasim.hw_targets.gpu.calibration import Calibration, calibration, forget
 from tetrasim.hw_targets.gpu.config import Launch
 from tetrasim.hw_targets.gpu.device import FORMATS
 from tetrasim.hw_targets.gpu.measurements import Measured, predict, preset_config
 
-LEFT_OUT = 0.4  # share of the sites
 MOST_ROWS = 4000  # training rows per fit; more change the result by less than the seed does
 
 
@@ -77,13 +77,10 @@ def optimise(
     return best
 
 
-def split(measured: Measured, seed: int = 0) -> tuple[Measured, Measured]:
+def split(measured: Measured) -> tuple[Measured, Measured]:
     """Training rows and the rows of the sites that are left out."""
-    sites = np.unique(measured.site)
-    rng = np.random.default_rng(seed)
-    out = rng.permutation(sites)[: round(LEFT_OUT * len(sites))]
-    mask = np.isin(measured.site, out)
-    train = rng.permutation(np.flatnonzero(~mask))[:MOST_ROWS]
+    mask = left_out(measured)
+    train = np.random.default_rng(0).permutation(np.flatnonzero(~mask))[:MOST_ROWS]
     return measured.take(train), measured.take(np.flatnonzero(mask))
 
 
@@ -133,10 +130,8 @@ def ape(predicted: np.ndarray, actual: np.ndarray) -> np.ndarray:
     return np.abs(predicted / actual - 1.0)
 
 
-def fit_table(
-    table: Table, measured: Measured, state: State, budget: int
-) -> tuple[State, Measured, np.ndarray]:
-    """Fit one table; returns the new state, the left-out rows and predicted / measured there."""
+def fit_table(table: Table, measured: Measured, state: State, budget: int) -> State:
+    """Fit one table and print the error on its left-out rows."""
     train, test = split(measured)
 
     def loss(params: Mapping[str, float]) -> float:
@@ -153,10 +148,10 @@ def fit_table(
         f" (n={len(error)})",
         flush=True,
     )
-    return state, test, ratio
+    return state
 
 
-def fit_power(measured: Measured, state: State, budget: int) -> tuple[State, float]:
+def fit_power(measured: Measured, state: State, budget: int) -> State:
     """Board power of long kernels: energy per flop and byte, watts of running SMs, ramp."""
     train, test = split(measured)
     bounds: Bounds = {
@@ -181,26 +176,7 @@ def fit_power(measured: Measured, state: State, budget: int) -> tuple[State, flo
         f"{measured.preset:16s} board power      left out: kernels above 30 us {error(long, fit).mean():.1%},"
         f" all {error(test, fit).mean():.1%}"
     )
-    return replace(state, fit=fit), float(error(long, fit).mean())
-
-
-def error_rows(preset: str, ratios: Mapping[str, np.ndarray]) -> dict[str, dict[str, float | str]]:
-    """Ranges of measured / predicted per metric, from the op classes that make it up."""
-    parts = {
-        "prefill": [r for label, r in ratios.items() if "decode" not in label and "vector" not in label],
-        "forward": [r for label, r in ratios.items() if "decode" not in label and "vector" not in label],
-        "decode": [r for label, r in ratios.items() if "prefill" not in label and "encoder" not in label],
-    }
-    out: dict[str, dict[str, float | str]] = {}
-    for metric, found in parts.items():
-        if not found:
-            continue
-        inverse = 1 / np.concatenate(found)
-        low, high = np.percentile(inverse, [10, 90])
-        classes = ", ".join(label for label, r in ratios.items() if any(r is f for f in found))
-        source = f"{len(inverse)} kernels left out of the fit ({classes}) on {preset}; benchmarks/fit_gpu.py"
-        out[metric] = {"low": round(float(low), 4), "high": round(float(high), 4), "source": source}
-    return out
+    return replace(state, fit=fit)
 
 
 def write_eager(preset: str, state: State) -> None:
@@ -233,38 +209,35 @@ class _NoAliases(yaml.SafeDumper):
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
     parser.add_argument("--measured", type=Path, required=True, help="folder of the measured tables")
     parser.add_argument("--budget", type=int, default=2500, help="evaluations per table")
     parser.add_argument("--only", default="", help="fit only presets that contain this text")
     parser.add_argument("--write", action="store_true", help="replace the calibration that ships")
+    parser.add_argument("--no-fit", action="store_true", help="with --write: keep the fits, redo the rest")
     args = parser.parse_args()
     hosts = {p: preset_config(p).host for p in STARTS}
     states = {
         p: State(start_calibration(p), h.eager_launch_s * 1e6, h.eager_product_s * 1e6)
         for p, h in hosts.items()
     }
-    ratios: dict[str, dict[str, np.ndarray]] = {p: {} for p in STARTS}
-    shipped: list[Measured] = []
+    if args.no_fit:
+        states = {p: replace(s, fit=calibration(p)) for p, s in states.items()}
     eager: set[str] = set()
     for table in TABLES:
-        if args.only not in table.preset:
+        if args.only not in table.preset or args.no_fit:
             continue
         measured = load_table(table, args.measured)
         if table.inherits:
             states[table.preset] = inherit(states[table.preset], states[table.inherits], table)
-        states[table.preset], test, ratios[table.preset][table.label] = fit_table(
-            table, measured, states[table.preset], args.budget
-        )
-        shipped.append(test)
+        states[table.preset] = fit_table(table, measured, states[table.preset], args.budget)
         if measured.launch is Launch.EAGER:
             eager.add(table.preset)
         if measured.power_w is not None and table.part == "half":
-            states[table.preset], _ = fit_power(measured, states[table.preset], args.budget)
+            states[table.preset] = fit_power(measured, states[table.preset], args.budget)
     if args.write:
-        write(states, ratios, shipped, eager)
+        write(states, eager, args.measured)
 
 
 def inherit(state: State, parent: State, table: Table) -> State:
@@ -272,23 +245,21 @@ def inherit(state: State, parent: State, table: Table) -> State:
     return with_params(state, table, {n: v for n, v in current(parent, table).items() if n in table.bounds})
 
 
-def write(
-    states: Mapping[str, State], ratios: Mapping[str, Mapping[str, np.ndarray]], shipped: list[Measured],
-    eager: set[str],
-) -> None:  # fmt: skip
-    """Replace the files that ship."""
+def write(states: Mapping[str, State], eager: set[str], folder: Path) -> None:
+    """Replace the files that ship: calibration, launch costs, validation rows, error ranges."""
     done = complete({preset: state.fit for preset, state in states.items()})
     tree = {name: to_tree(fit) for name, fit in done.items()}
     head = "# Written by benchmarks/fit_gpu.py: do not edit. Units and meaning: the classes in *Fit.\n"
     CALIBRATION_FILE.write_text(head + yaml.dump(tree, Dumper=_NoAliases, sort_keys=False))
-    errors = {p: error_rows(p, r) for p, r in ratios.items() if r}
-    errors_module.FILE.write_text(
-        "# Written by benchmarks/fit_gpu.py: do not edit. measured / predicted, 10th and 90th percentile.\n"
-        + yaml.dump({p: e for p, e in errors.items() if e}, Dumper=_NoAliases, sort_keys=False)
-    )
     for preset in eager:
         write_eager(preset, states[preset])
-    ship(shipped, measurements.FOLDER)
+    ship([split(load_table(table, folder))[1] for table in TABLES], measurements.FOLDER)
+    forget()
+    preset_config.cache_clear()
+    head = (
+        "# Written by benchmarks/fit_gpu.py: do not edit. measured / predicted, 10th and 90th percentile.\n"
+    )
+    errors_module.FILE.write_text(head + yaml.dump(ranges(folder), Dumper=_NoAliases, sort_keys=False))
 
 
 if __name__ == "__main__":

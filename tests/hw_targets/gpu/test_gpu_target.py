@@ -89,6 +89,13 @@ def test_unmeasured_devices_have_no_range_and_measured_ones_do() -> None:
     assert "left out" in found.source
 
 
+def test_a_changed_device_or_an_unmeasured_format_has_no_range() -> None:
+    h100 = preset_config("h100-sxm")
+    assert TARGET.error_range(with_overrides(h100, {"dram.bandwidth_bytes_per_s": 5e12}), "decode") is None
+    assert TARGET.error_range(with_overrides(h100, {"precision": "int8"}), "decode") is None
+    assert TARGET.error_range(preset_config("t4"), "decode") is None
+
+
 def test_unknown_calibration_names_the_nearest() -> None:
     with pytest.raises(UserError, match="h100-sxm"):
         calibration("h100-smx")

@@ -57,6 +57,12 @@ def calibration(name: str) -> Calibration:
     )
 
 
+def forget() -> None:
+    """Drop what was read: the file has been written again."""
+    calibration.cache_clear()
+    _read.cache_clear()
+
+
 @cache
 def _read() -> dict[str, dict[str, dict[str, dict[str, float]]]]:
     tree: dict[str, dict[str, dict[str, dict[str, float]]]] = yaml.safe_load(FILE.read_text(encoding="utf-8"))

@@ -1,7 +1,9 @@
-"""How wrong the model is known to be, per device and class: `errors.yaml`, written by benchmarks/fit_gpu.py.
+"""How wrong the model is known to be, per device, number format and phase: `errors.yaml`, written by
+benchmarks/fit_gpu.py.
 
 The range is the 10th to 90th percentile of measured / predicted on rows left out of the fit. A device that
-was never measured, or a configuration away from its preset's calibration, has none.
+was never measured has none, nor has one whose numbers differ from the preset that was measured, nor a format
+without measurements on it.
 """
 
 from __future__ import annotations
@@ -11,25 +13,36 @@ from pathlib import Path
 
 import yaml
 
-from tetrasim.hw_targets.gpu.config import GpuConfig
+from tetrasim.hw_targets.gpu.config import GpuConfig, Number
+from tetrasim.hw_targets.gpu.measurements import preset_config
 from tetrasim.sim.metric import Basis, ErrorRange
 
 FILE = Path(__file__).with_name("errors.yaml")
+_CLASS = {
+    Number.FLOAT32: "float32",
+    Number.FLOAT16: "half",
+    Number.BFLOAT16: "half",
+    Number.FLOAT8: "float8",
+}
+_DEVICE = ("architecture", "sm_count", "clock_hz", "compute", "sm", "l2", "dram", "power", "calibration")
 
 
 def error_range(config: GpuConfig, metric: str) -> ErrorRange | None:
     """The range of `metric` ("prefill", "decode", "forward", "energy") on this device, None: unvalidated."""
-    if not config.validated:
+    if not config.validated or config.precision not in _CLASS:
         return None
-    row = _read().get(config.calibration, {}).get(metric)
+    measured = preset_config(config.calibration)
+    if any(getattr(config, part) != getattr(measured, part) for part in _DEVICE):
+        return None
+    row = _read().get(config.calibration, {}).get(_CLASS[config.precision], {}).get(metric)
     if row is None:
         return None
-    return ErrorRange(float(row["low"]), float(row["high"]), Basis.CALIBRATED, str(row["source"]))
+    source = f"{row['source']}, gpu/{config.calibration}"
+    return ErrorRange(float(row["low"]), float(row["high"]), Basis.CALIBRATED, source)
 
 
 @cache
-def _read() -> dict[str, dict[str, dict[str, float | str]]]:
-    if not FILE.exists():
-        return {}
-    tree: dict[str, dict[str, dict[str, float | str]]] = yaml.safe_load(FILE.read_text(encoding="utf-8"))
-    return tree or {}
+def _read() -> dict[str, dict[str, dict[str, dict[str, float | str]]]]:
+    tree: dict[str, dict[str, dict[str, dict[str, float | str]]]]
+    tree = yaml.safe_load(FILE.read_text(encoding="utf-8"))
+    return tree

@@ -143,6 +143,58 @@ def executed_flops(rows: GemmRows, out: NDArray[np.float64]) -> NDArray[np.float
 
 
 @jit
+def _step_us(tm: int, tn: int, step_k: int, rate: float, aligned: bool, f: NDArray[np.float64]) -> float:
+    """Tensor-core time of one step of one block at `rate` flops per us and SM."""
+    reached = f[6] * min(1.0, math.sqrt(tm * tn) / 128.0) ** f[7]
+    slower = 1.0 if aligned else float(f[20])
+    return float(2.0 * tm * tn * step_k / (rate * reached) * slower)
+
+
+@jit
+def _candidate(
+    cells: float,  # elements of C, all batches
+    grid: int,  # tiles of C, all batches
+    tile: int,  # elements of one
+    split: int,
+    steps: int,
+    step_us: float,
+    stage_bytes: float,
+    b_miss: float,
+    dram_us: float,
+    limit: float,
+    f: NDArray[np.float64],
+    sm_count: int,
+    shared_bytes: float,
+    l2_rate: float,
+) -> tuple[float, float, float, float]:
+    """Time, fixed part, compute and memory time of one tile and split; infinite instead of above `limit`."""
+    blocks = grid * split
+    rounds = (blocks + sm_count - 1) // sm_count
+    resident = min(max(float(ACCUMULATORS) / tile, 1.0), float(MOST_RESIDENT))
+    stages = min(f[10], shared_bytes / (min(resident, float(rounds)) * stage_bytes))
+    load_us = (f[8] + f[9] * b_miss) / max(stages - 1.0, 1.0)
+    full = math.floor(blocks / (sm_count * resident))
+    rest = math.ceil((blocks - full * sm_count * resident) / sm_count)
+    compute = full * max(resident * step_us, load_us)
+    last = resident
+    if rest > 0:
+        compute += max(rest * step_us, load_us)
+        last = float(rest)
+    compute *= steps
+    l2_us = blocks * steps * stage_bytes / (l2_rate * f[11])
+    fixed = f[0] + f[1] * (full - (0 if rest > 0 else 1))
+    fixed += f[2] * (last + f[3] * (rounds - last)) * tile / 16384.0
+    if split > 1:
+        fixed += f[4] + cells * 8.0 * split / (l2_rate * f[5])
+    memory = max(l2_us, dram_us)
+    high = max(compute, memory)
+    if fixed + high >= limit:
+        return np.inf, fixed, compute, memory
+    body = (compute / high) ** f[14] + (l2_us / high) ** f[14] + (dram_us / high) ** f[14]
+    return fixed + high * body ** (1.0 / f[14]), fixed, compute, memory
+
+
+@jit
 def price_gemms(
     shape: NDArray[np.int64],  # [R, 4] batch, m, n, k
     bits: NDArray[np.int64],  # [R, 2] of an element of A and of B
@@ -163,61 +215,38 @@ def price_gemms(
     for i in range(shape.shape[0]):
         batch, m, n, k = shape[i, 0], shape[i, 1], shape[i, 2], shape[i, 3]
         f = fits[fit_of[i]]
-        p = f[14]
         dram_us = read_bytes[i] / (rates[1] * f[12]) + write_bytes[i] / (rates[1] * f[13])
         step_k = STEP_BYTES * 8 // max(bits[i, 0], bits[i, 1])
-        all_steps = (k + step_k - 1) // step_k
         vector = 128 // max(bits[i, 0], bits[i, 1])
+        aligned = k % vector == 0 and n % vector == 0
+        all_steps = (k + step_k - 1) // step_k
         best, lowest, weights, expected = np.inf, np.inf, 0.0, 0.0
         for t in range(tiles.shape[0]):
             tm, tn = tiles[t, 0], tiles[t, 1]
             grid = batch * ((m + tm - 1) // tm) * ((n + tn - 1) // tn)
-            resident = min(max(float(ACCUMULATORS) / (tm * tn), 1.0), float(MOST_RESIDENT))
             stage_bytes = (tm * bits[i, 0] + tn * bits[i, 1]) * step_k / 8.0
-            reached = f[6] * min(1.0, math.sqrt(tm * tn) / 128.0) ** f[7]
-            step_us = 2.0 * tm * tn * step_k / (peak[i] / sm_count * reached)
+            step_us = _step_us(tm, tn, step_k, peak[i] / sm_count, aligned, f)
             tile_best = np.inf
-            if k % vector != 0 or n % vector != 0:
-                step_us *= f[20]
             for s in range(splits.shape[0]):
                 steps = (all_steps + splits[s] - 1) // splits[s]
-                parts = (all_steps + steps - 1) // steps
-                if parts != splits[s] or (parts > 1 and steps < 2):
+                split = (all_steps + steps - 1) // steps
+                if split != splits[s] or (split > 1 and steps < 2):
                     continue
-                blocks = grid * parts
-                rounds = (blocks + sm_count - 1) // sm_count
-                stages = min(f[10], shared_bytes / (min(resident, float(rounds)) * stage_bytes))
-                load_us = (f[8] + f[9] * b_miss[i]) / max(stages - 1.0, 1.0)
-                full = math.floor(blocks / (sm_count * resident))
-                rest = math.ceil((blocks - full * sm_count * resident) / sm_count)
-                compute = full * max(resident * step_us, load_us)
-                if rest > 0:
-                    compute += max(rest * step_us, load_us)
-                compute *= steps
-                l2_us = blocks * steps * stage_bytes / (rates[0] * f[11])
-                last = float(rest) if rest > 0 else resident
-                fixed = f[0] + f[1] * (full - (0 if rest > 0 else 1))
-                fixed += f[2] * (last + f[3] * (rounds - last)) * tm * tn / 16384.0
-                if parts > 1:
-                    fixed += f[4] + batch * m * n * 8.0 * parts / (rates[0] * f[5])
-                memory = max(l2_us, dram_us)
-                high = max(compute, memory)
-                if fixed + high >= min(tile_best, 2.0 * best):
-                    continue
-                body = (compute / high) ** p + (l2_us / high) ** p + (dram_us / high) ** p
-                time = fixed + high * body ** (1.0 / p)
+                time, fixed, compute, memory = _candidate(
+                    float(batch * m * n), grid, tm * tn, split, steps, step_us, stage_bytes, b_miss[i],
+                    dram_us, min(tile_best, 2.0 * best), f, sm_count, shared_bytes, rates[0],
+                )  # fmt: skip
                 tile_best = min(tile_best, time)
                 if time < best:
                     best = time
                     out[i, 0], out[i, 1], out[i, 3], out[i, 4] = time, fixed, compute, memory
-                    out[i, 5], out[i, 6], out[i, 7], out[i, 8] = tm, tn, parts, blocks
+                    out[i, 5], out[i, 6], out[i, 7], out[i, 8] = tm, tn, split, grid * split
             if f[19] < ALWAYS_BEST and tile_best < 2.0 * best:
                 if tile_best < lowest:
                     shrink = (tile_best / lowest) ** f[19]
                     weights, expected, lowest = weights * shrink, expected * shrink, tile_best
-                weight = (lowest / tile_best) ** f[19]
-                weights += weight
-                expected += weight * tile_best
+                weights += (lowest / tile_best) ** f[19]
+                expected += (lowest / tile_best) ** f[19] * tile_best
         if f[19] < ALWAYS_BEST:
             out[i, 0] = expected / weights
         out[i, 2] = 2.0 * batch * m * n * k / peak[i]
