@@ -2,9 +2,9 @@
 
     python benchmarks/pim_gpt.py [MODEL …] [--tokens 1024] [--json FILE]
 
-The paper's baselines are framework runs; the T4 and the Xeon are simulated as an eager framework runs them (in
-float32, its default) and in this project's optimised mode (replayed CUDA graph in float16, onnxruntime); the
-Xeon also with one thread. Nothing is fitted to the paper.
+The paper's baselines are framework runs; the T4 and the Xeon are simulated as an eager framework runs them
+(in float32, its default) and in this project's optimised mode (replayed CUDA graph in float16, onnxruntime);
+the Xeon also with one thread. Nothing is fitted to the paper.
 """
 
 from __future__ import annotations

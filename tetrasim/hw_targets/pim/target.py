@@ -19,6 +19,7 @@ from tetrasim.hw_targets.pim.machine import PARTS, machine
 from tetrasim.hw_targets.pim.numerics import arithmetic_of
 from tetrasim.hw_targets.pim.price_steps import steps_of
 from tetrasim.hw_targets.pim.schedule import build_plan, run_plan
+from tetrasim.hw_targets.pim.view import mapping_text
 from tetrasim.sim.ir.graph import Graph
 from tetrasim.sim.metric import ErrorRange
 from tetrasim.sim.ops.work import Work
@@ -105,4 +106,5 @@ TARGET = Target(
     price=price,
     error_range=error_range,
     simulate_runs=simulate_runs,
+    mapping_text=mapping_text,
 )
