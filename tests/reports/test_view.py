@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tetrasim.reports import view
-from tetrasim.reports.terminal import why
+from tetrasim.reports.document import document
+from tetrasim.reports.terminal import to_text, why
 from tetrasim.sim.metric import Metric
 
 
@@ -57,3 +58,14 @@ def test_labels_say_what_differs() -> None:
     assert view.labels((a, replace(a, model="bert"))) == ("gpt2-small gpu/t4", "bert gpu/t4")
     longer = replace(a, workload=replace(a.workload, generate=99))
     assert view.labels((a, longer))[1] == "gpu/t4 (generate 99)"
+
+
+def test_a_narrow_terminal_drops_columns_instead_of_cutting_them() -> None:
+    found = document((fake.result(), fake.result("pim/aim")))
+    wide, narrow = to_text(found, width=200), to_text(found, width=100)
+    assert "nodes modelled" in wide
+    assert "nodes modelled" not in narrow
+    assert "…" not in narrow
+    assert all(len(line) <= 100 for line in narrow.splitlines()[:6])
+    for kept in ("latency", "energy", "bound by", "error range"):
+        assert kept in narrow

@@ -12,6 +12,8 @@ from tetrasim.sim.result import Result
 if TYPE_CHECKING:
     from rich.table import Table
 
+_NUMBERS = ("latency", "first token", "per token", "tokens/s", "energy", "of peak", "error range")
+_DISPENSABLE = ("nodes modelled", "precision", "first token", "basis", "tokens/s", "of peak")
 _SMALL_SHARE = 0.005  # parts below half a percent are summed up as "other" in the one-line explanation
 
 
@@ -26,7 +28,7 @@ def to_text(found: Document, width: int = 160, color: bool = False) -> str:
     if len({r.model for r in found.results}) == 1:
         head = f"[bold]{_plain(first.model)}[/bold]  {view.parameters_text(first)} parameters"
         console.print(f"{head}  {view.workload_text(first)}")
-    console.print(_table(found.results, labels))
+    console.print(_table(found.results, labels, width))
     for label, result in zip(labels, found.results, strict=True):
         console.print(f"[bold]why {_plain(label)}[/bold]: {_plain(why(result))}", soft_wrap=True)
     for label, result in zip(labels, found.results, strict=True):
@@ -44,47 +46,46 @@ def _plain(text: str) -> str:
     return escape(text)
 
 
-def _table(results: tuple[Result, ...], labels: tuple[str, ...]) -> Table:
+def _table(results: tuple[Result, ...], labels: tuple[str, ...], width: int) -> Table:
+    """One row per result; in a narrow terminal the columns that explain least are left out, not cut."""
     from rich import box
     from rich.table import Table
 
-    generates = any(r.generation is not None and r.generation.mean_token is not None for r in results)
+    rows = [{"target": label, **_cells(r)} for label, r in zip(labels, results, strict=True)]
+    columns = [name for name in rows[0] if any(row[name] for row in rows)]
+    for name in _DISPENSABLE:
+        if _table_width(columns, rows) > width and name in columns:
+            columns.remove(name)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("target", no_wrap=True)
-    for name in ("latency", *(("first token", "per token", "tokens/s") if generates else ()), "energy"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("bound by", no_wrap=True)
-    for name in ("of peak", "error range"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for name in ("basis", "precision", "nodes modelled"):
-        table.add_column(name, no_wrap=True)
-    for label, result in zip(labels, results, strict=True):
-        table.add_row(_plain(label), *_row(result, generates))
+    for name in columns:
+        table.add_column(name, justify="right" if name in _NUMBERS else "left", no_wrap=True)
+    for row in rows:
+        table.add_row(*(_plain(row[name]) for name in columns))
     return table
 
 
-def _row(result: Result, generates: bool) -> list[str]:
-    cells = [view.time_text(result.latency)]
+def _table_width(columns: list[str], rows: list[dict[str, str]]) -> int:
+    return sum(max(len(name), *(len(row[name]) for row in rows)) + 3 for name in columns)
+
+
+def _cells(result: Result) -> dict[str, str]:
+    """Column -> text; empty where a column does not apply."""
     generation = result.generation
-    if generates:
-        mean = generation.mean_token if generation else None
-        cells += [
-            view.time_text(generation.first_token) if generation else "",
-            view.time_text(mean) if mean else "",
-            f"{generation.tokens_per_s.value:.4g}" if generation else "",
-        ]
-    phase = view.longest_phase(result)
-    cover = result.coverage
-    return [
-        *cells,
-        view.energy_text(result.energy),
-        _plain(view.bound_by(result)),
-        f"{100 * phase.peak_fraction:.0f} % {_plain(phase.peak_name)}",
-        view.error_range(result.latency),
-        str(result.latency.basis),
-        result.precision,
-        f"{cover.nodes_modelled}/{cover.nodes}",
-    ]
+    mean = generation.mean_token if generation else None
+    phase, cover = view.longest_phase(result), result.coverage
+    return {
+        "latency": view.time_text(result.latency),
+        "first token": view.time_text(generation.first_token) if generation and mean else "",
+        "per token": view.time_text(mean) if mean else "",
+        "tokens/s": f"{generation.tokens_per_s.value:.4g}" if generation and mean else "",
+        "energy": view.energy_text(result.energy),
+        "bound by": view.bound_by(result),
+        "of peak": f"{100 * phase.peak_fraction:.0f} % {phase.peak_name}",
+        "error range": view.error_range(result.latency),
+        "basis": str(result.latency.basis),
+        "precision": result.precision,
+        "nodes modelled": f"{cover.nodes_modelled}/{cover.nodes}",
+    }
 
 
 def why(result: Result) -> str:
