@@ -6,6 +6,7 @@ exports and evaluations are cached on disk by content.
 
 from __future__ import annotations
 
+import gc
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -102,7 +103,9 @@ def _load(folder: Path, workload: Workload) -> LoadedModel:
     from tetrasim.loading import check_workload, find_model, load_model
 
     files = find_model(folder)
-    return load_model(files, check_workload(files, workload))
+    model = load_model(files, check_workload(files, workload))
+    gc.freeze()  # the graphs stay for the whole search: the collector need not walk them after every point
+    return model
 
 
 def exported_folder(candidate: Candidate) -> Path:

@@ -171,14 +171,11 @@ def assemble(machine: Machine, blocks: Sequence[Block], predecessors: Sequence[S
     order of first use. A block object that occurs often is converted once, and the wiring of a graph that was
     assembled before (same edges, same shape of blocks) is reused: only durations, bytes and energies are new.
     """
-    row_of: dict[int, int] = {}  # id of a block object -> its place in `unique`; `blocks` keeps them alive
-    unique: list[Block] = []
-    places: list[int] = []
-    for block in blocks:
-        place = row_of.setdefault(id(block), len(unique))
-        if place == len(unique):
-            unique.append(block)
-        places.append(place)
+    ids = list(map(id, blocks))  # `blocks` keeps the objects, and so their ids, alive
+    by_id = dict(zip(ids, blocks, strict=True))
+    unique = list(by_id.values())
+    place = {key: i for i, key in enumerate(by_id)}
+    places = list(map(place.__getitem__, ids))
     order = np.array(places, dtype=np.int64)
     tasks = [task for block in unique for task in block.tasks]
     lengths = np.array([len(block.tasks) for block in unique], dtype=np.int64)
