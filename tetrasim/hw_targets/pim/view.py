@@ -109,5 +109,7 @@ def _caches(graph: Graph, workload: Workload, on: Layout, lines: list[str], at: 
                 how = f"K: row-major, a token fills {each} rows of one bank, room for {tokens} tokens"
             name = next((v.name for v in node.outputs if v.role is Role.STATE), node.name)
             place = f"{at}-{at + rows - 1}"
-XX            at += rows
+            shape = f"{tokens}x{write.width}"
+            lines.append(f"{name[:44]:44s} {shape:>15s} {'-':>9s} {place:>13s} {'-':>9s}  {how}")
+            at += rows
     return at
