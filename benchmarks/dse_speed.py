@@ -107,7 +107,7 @@ def main() -> None:
     rates = []
     modes = (("target parameters", itertools.repeat((12, 4))), ("model shape", itertools.cycle(every)))
     for name, shapes in modes:
-        count, took, busy, spent = measure(shapes, seconds, seed=1)
+        count, took, busy, spent = measure(shapes, seconds, seed=1 + len(rates))
         rates.append(count / busy)
         per = ", ".join(f"{t} {1e3 * s / count:.2f} ms" for t, s in spent.items())
         print(

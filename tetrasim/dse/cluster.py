@@ -101,7 +101,7 @@ def _connect(address: str, workers: int) -> tuple[Any, Any]:
             f"'{address}' is no scheduler", where="--cluster", hint="tcp://HOST:PORT, slurm, lsf or pbs"
         )
     try:
-        return None, distributed.Client(address, timeout="10s")
+        return None, distributed.Client(address, timeout="5s")
     except OSError as failure:
         raise UserError(
             f"no scheduler answers at {address}: {failure}", where="--cluster", hint="start `dask scheduler`"

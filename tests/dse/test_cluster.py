@@ -1,0 +1,46 @@
+"""A study on a dask cluster records every trial once; a wrong address is refused."""
+
+from pathlib import Path
+
+import pytest
+
+from tetrasim.dse import folder as folders
+from tetrasim.dse.cluster import DaskExecutor
+from tetrasim.dse.space import make_spec
+from tetrasim.dse.store import Store
+from tetrasim.dse.study import run_study
+from tetrasim.errors import UserError
+
+distributed = pytest.importorskip("distributed", reason="dask.distributed comes with tetrasim[cluster]")
+
+SPEC = {
+    "name": "cluster",
+    "model": {"preset": "digits-tiny"},
+    "targets": {"cpu/xeon-6154": {"core.clock_hz": {"low": 10**9, "high": 4 * 10**9}}},
+    "objectives": ["latency_us"],
+    "search": {"sampler": "random", "trials": 8, "seed": 3},
+}
+
+
+def test_a_cluster_gives_the_results_of_one_process(tmp_path: Path) -> None:
+    from tetrasim.dse.executors import InProcess
+
+    spec = make_spec(dict(SPEC))
+    here = run_study(spec, folders.start(spec, tmp_path / "here"), InProcess(spec, Store(tmp_path / "a")))
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, processes=False, dashboard_address=None
+    ) as cluster:
+        executor = DaskExecutor(spec, Store(tmp_path / "b"), cluster.scheduler_address, 2)
+        try:
+            there = run_study(spec, folders.start(spec, tmp_path / "there"), executor)
+        finally:
+            executor.close()
+    assert {t.number: t.metrics for t in there.trials} == {t.number: t.metrics for t in here.trials}
+    assert len(there.trials) == 8
+
+
+@pytest.mark.parametrize("address", ["nowhere", "tcp://127.0.0.1:1"])
+def test_a_wrong_address_is_refused(address: str, tmp_path: Path) -> None:
+    spec = make_spec(dict(SPEC))
+    with pytest.raises(UserError, match="scheduler"):
+        DaskExecutor(spec, Store(tmp_path), address, 1)
