@@ -17,6 +17,8 @@ from tetrasim.hw_targets.registry import find_preset
 from tetrasim.run_phases import lowered_phases, set_up
 from tetrasim.sim.engine.static import run_static
 from tetrasim.sim.ir.family import GraphFamily
+from tetrasim.sim.ir.graph import Kind, Role
+from tetrasim.sim.ops.work import Gemm, Operand, Work, WorkKind
 
 PRESETS = ("pim-gpt", "aim", "hbm-pim", "lpddr5x-pim")
 
@@ -131,3 +133,32 @@ def test_a_device_file_of_the_user(tmp_path: Path) -> None:
     file.write_text("name: odd\nbased_on: gddr6-pimgpt\ntck_ps: 833\n", encoding="utf-8")
     with pytest.raises(UserError, match="whole number of hertz"):
         TARGET.lower(graph, config("pim-gpt", device=str(file)))
+
+
+def test_compat_is_the_aim_simulator() -> None:
+    """286 cycles of 0.5 ns per 16 outputs of 1,024 inputs on one channel, the clock of case A1, and no refresh."""
+    settings = config("aim", compat=True, channels=1, power_limit="grouped")
+    operand = Operand(1024 * 1024, 16, Kind.BFLOAT, Role.WEIGHT)
+    vector = Operand(1024, 16, Kind.BFLOAT)
+    work = Work("MatMul", WorkKind.GEMM, (vector, operand), (vector,), gemm=Gemm(1, 1, 1024, 1024))
+    latency_us = TARGET.price([work], settings).latency_us[0]
+    last = 18_428  # clock of the last command; its data arrives nCLREG + nBL = 2 cycles later
+    assert latency_us == pytest.approx((last + 2) * 0.5e-3)
+    refreshed = TARGET.price([work], config("aim", channels=1)).latency_us[0]
+    assert 1.05 < refreshed / latency_us < 1.08  # 120 ns every 1.9 us
+
+
+def test_prices_are_per_op_and_in_order() -> None:
+    one, two = (
+        Work(
+            "MatMul",
+            WorkKind.GEMM,
+            (Operand(n * n, 16, Kind.BFLOAT, Role.WEIGHT),),
+            (),
+            gemm=Gemm(1, 1, n, n),
+        )
+        for n in (512, 2048)
+    )
+    prices = TARGET.price([two, one, two], config("pim-gpt"))
+    assert prices.latency_us[0] == prices.latency_us[2] > prices.latency_us[1]
+    assert prices.bound_by[0] == "column MAC"

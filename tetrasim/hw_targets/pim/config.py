@@ -64,7 +64,13 @@ class Host(_Part):
 
 
 class PimConfig(Config):
-    """`device` names a DRAM device file; `channels` per device, `devices` work side by side."""
+    """`device` names a DRAM device file; `channels` per device, `devices` work side by side.
+
+    `refresh`: at row boundaries, between instructions (at most 8 intervals late), or never. `serial`: one
+    instruction at a time, host or channels, as PIM-GPT's simulator; otherwise they overlap where the graph
+    allows. `compat` behaves as the device's reference simulator: no power limit, and no refresh where that
+    simulator has none. `exact_slow` turns every exact speed-up off.
+    """
 
     device: str
     dialect: Dialect
@@ -81,6 +87,7 @@ class PimConfig(Config):
     parameters_in_sram: bool = False
     mode_switching: bool = True
     compat: bool = False
+    reference_refreshes: bool = True  # the reference simulator of this device refreshes
     exact_slow: bool = False
 
     @property

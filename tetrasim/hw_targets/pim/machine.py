@@ -84,8 +84,9 @@ def machine(config: PimConfig) -> PimMachine:
     tables = compile_device(device)
     on = layout(config)
     hbm = config.dialect is Dialect.HBM
-    grouped = config.power_limit is PowerLimit.GROUPED
-    interval = 0 if config.refresh == "none" else device.timing.get("nREFI", 0)
+    grouped = config.power_limit is PowerLimit.GROUPED and not config.compat
+    never = config.refresh == "none" or (config.compat and not config.reference_refreshes)
+    interval = 0 if never else device.timing.get("nREFI", 0)
     commands = Commands(
         activate="ACTab" if hbm else ("ACT4" if grouped else "ACT16"),
         precharge="PREab" if hbm else "PREA",
@@ -121,7 +122,7 @@ def _adapted(device: Device, config: PimConfig) -> Device:
     """The device under this configuration: mode switching off, or all-bank MACs spaced out."""
     if not config.mode_switching:
         device = replace(device, commands=tuple(replace(c, mode=0) for c in device.commands))
-    if config.power_limit is PowerLimit.SPACED:
+    if config.power_limit is PowerLimit.SPACED and not config.compat:
         device = replace(device, timing={**device.timing, "nCCDAB": config.mac_spacing_cycles})
     if config.power_limit is PowerLimit.GROUPED and config.dialect is Dialect.HBM:
         raise UserError("power_limit 'grouped' needs the aim dialect", hint="use none or spaced")

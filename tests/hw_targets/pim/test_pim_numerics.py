@@ -1,0 +1,93 @@
+"""The host unit's series and the MAC units' rounding stay near the exact functions."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from tetrasim.hw_targets.pim.config import PimConfig
+from tetrasim.hw_targets.pim.numerics import PimArithmetic, arithmetic_of
+from tetrasim.hw_targets.registry import find_preset
+
+
+def arithmetic(preset: str) -> PimArithmetic:
+    config = find_preset(f"pim/{preset}")[1].config
+    assert isinstance(config, PimConfig)
+    return arithmetic_of(config)
+
+
+GPT = arithmetic("pim-gpt")
+
+
+@pytest.mark.parametrize(
+    ("name", "low", "high", "error"),
+    [
+        ("exp", -20.0, 5.0, 2e-6),
+        ("reciprocal", 1e-3, 1e3, 1e-6),
+        ("rsqrt", 1e-4, 1e4, 2e-3),
+        ("sqrt", 1e-4, 1e4, 2e-3),
+    ],
+)
+def test_series_error(name: str, low: float, high: float, error: float) -> None:
+    x = np.geomspace(low, high, 4001, dtype=np.float32) if low > 0 else np.linspace(low, high, 4001)
+    x = x.astype(np.float32)
+    exact = {"exp": np.exp, "reciprocal": np.reciprocal, "sqrt": np.sqrt, "rsqrt": lambda v: 1 / np.sqrt(v)}
+    wanted = exact[name](x.astype(np.float64))
+    assert np.max(np.abs(GPT.function(name, x) - wanted) / wanted) < error
+
+
+def test_tanh_is_bounded() -> None:
+    x = np.linspace(-30, 30, 601, dtype=np.float32)
+    got = GPT.function("tanh", x)
+    assert np.max(np.abs(got - np.tanh(x))) < 1e-5
+    assert np.max(np.abs(got)) <= 1
+
+
+def test_more_terms_are_better() -> None:
+    x = np.linspace(-5, 5, 501, dtype=np.float32)
+    errors = [
+        np.max(np.abs(replace(GPT, exp_terms=n).exp(x) / np.exp(x.astype(np.float64)) - 1)) for n in (2, 4, 6)
+    ]
+    assert errors[0] > errors[1] > errors[2]
+    y = np.geomspace(0.01, 100, 501, dtype=np.float32)
+    steps = [
+        np.max(np.abs(replace(GPT, rsqrt_steps=n).rsqrt(y) * np.sqrt(y.astype(np.float64)) - 1))
+        for n in (1, 2)
+    ]
+    assert steps[0] > 100 * steps[1]
+
+
+def test_special_values() -> None:
+    x = np.array([0.0, -0.0, np.inf, -np.inf, np.nan], dtype=np.float32)
+    assert GPT.function("exp", x)[:2].tolist() == [1.0, 1.0]
+    assert np.isposinf(GPT.function("exp", x)[2])
+    assert GPT.function("exp", x)[3] == 0
+    assert np.isnan(GPT.function("exp", x)[4])
+    assert np.isposinf(GPT.function("reciprocal", x)[0])
+    assert np.isneginf(GPT.function("reciprocal", x)[1])
+    assert GPT.function("sqrt", x)[0] == 0
+
+
+def test_products_are_chunked_and_rounded() -> None:
+    """One chunk: the exact sum rounded once; two chunks: each rounded, then added in float32."""
+    rng = np.random.default_rng(0)
+    a = rng.integers(-8, 8, (3, 1500)).astype(np.float32)
+    b = rng.integers(-8, 8, (1500, 5)).astype(np.float32)
+    got = GPT.matmul(a, b)
+
+    def bfloat16(x: np.ndarray) -> np.ndarray:
+        bits = x.astype(np.float32).view(np.uint32)
+        return ((bits + 0x7FFF + ((bits >> 16) & 1)) & 0xFFFF0000).astype(np.uint32).view(np.float32)
+
+    wanted = bfloat16(a[:, :1024] @ b[:1024]) + bfloat16(a[:, 1024:] @ b[1024:])
+    assert np.array_equal(got, wanted)
+
+
+def test_lanes_of_hbm_pim_accumulate_alone() -> None:
+    hbm = arithmetic("hbm-pim")
+    a = np.ones((1, 64), dtype=np.float32)
+    b = np.full((64, 1), 0.1, dtype=np.float32)
+    lane = np.float32(np.float16(4 * np.float32(np.float16(0.1))))
+    assert hbm.matmul(a, b)[0, 0] == pytest.approx(16 * lane, rel=1e-6)
