@@ -16,7 +16,7 @@ from small_graphs import encoder, lowered
 from tetrasim.errors import CapacityError
 from tetrasim.hw_targets.common.presets import with_overrides
 from tetrasim.hw_targets.fpga.config import FpgaConfig
-from tetrasim.hw_targets.fpga.lower import decide, simulate_spatial
+from tetrasim.hw_targets.fpga.lower import decide, simulate_design, simulate_spatial
 from tetrasim.hw_targets.fpga.numerics import quantise_fixed
 from tetrasim.hw_targets.fpga.overlay import block_of, lower_overlay
 from tetrasim.hw_targets.fpga.target import TARGET
@@ -78,6 +78,17 @@ def test_interval_is_tokens_times_reuse_and_latency_grows_with_reuse() -> None:
         seen.append(done.latency_cycles)
     assert seen == sorted(seen)
     assert seen[1] * 5 < 2000  # ns, reuse 4: the authors claim under 2 us for their firmware
+
+
+def test_twice_the_blocks_take_about_twice_the_cycles() -> None:
+    c = config(spatial__reuse=4, mapping="auto")
+    cycles = [simulate_design(graph_for(c, blocks=n), 4, c).latency_cycles for n in (2, 4, 8)]
+    assert (cycles[2] - cycles[1]) == 2 * (cycles[1] - cycles[0])  # every further block adds the same
+
+
+def test_fabric_beyond_the_synthesised_layers_is_announced() -> None:
+    c = config(spatial__reuse=4)
+    assert "beyond the synthesised layers" in TARGET.capacity(graph_for(c), c).note
 
 
 def test_a_model_that_does_not_fit_says_what_is_short() -> None:

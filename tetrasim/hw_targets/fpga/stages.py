@@ -67,7 +67,7 @@ def _gemm_stage(work: Work, gemm: Gemm, tokens: int, reuse: int, config: FpgaCon
     if not gemm.weight_is_b:
         tree = fabric.variable_products(products / factor, a_bits, w_bits)
         stored = gemm.batch * gemm.n * gemm.k * w_bits * 2  # second operand, ping-pong
-        return Stage(factor, latency, tree + storage(stored, factor), products / factor)
+        return Stage(factor, latency, tree + storage(stored, factor), products / factor, in_domain=False)
     if config.spatial.strategy == "distributed_arithmetic":
         lut = products * w_bits * DA_LUT_PER_PRODUCT_BIT
         return Stage(1, dense_stages(gemm.k, 4, config.clock_ns) + 1, Cost(lut=lut, ff=lut * 0.3), products)
@@ -100,7 +100,7 @@ def _attention_stage(work: Work, shape: AttentionShape, tokens: int, reuse: int,
     softmax = fabric.tables(rows * (shape.kv_len / factor + 1), config.spatial.table_entries)
     kept = shape.batch * shape.kv_len * shape.kv_heads * (shape.head_dim + shape.v_head_dim) * bits * 2
     cost = fabric.variable_products(products / factor, bits, bits) + softmax + storage(kept, factor)
-    return Stage(factor, scores + SOFTMAX_STAGES + values, cost, products / factor)
+    return Stage(factor, scores + SOFTMAX_STAGES + values, cost, products / factor, in_domain=False)
 
 
 def _vector_stage(work: Work, vector: Vector, tokens: int, config: FpgaConfig) -> Stage:

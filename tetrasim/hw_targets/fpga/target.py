@@ -14,6 +14,7 @@ from tetrasim.hw_targets.fpga.lower import decide, lower, simulate_spatial
 from tetrasim.hw_targets.fpga.numerics import FpgaArithmetic, arithmetic
 from tetrasim.hw_targets.fpga.overlay import OFF_CHIP, ON_CHIP, block_of
 from tetrasim.hw_targets.fpga.resources import Cost
+from tetrasim.hw_targets.fpga.spatial import Design
 from tetrasim.hw_targets.fpga.view import mapping_text
 from tetrasim.sim.ir.graph import Graph
 from tetrasim.sim.metric import ErrorRange
@@ -56,7 +57,7 @@ def capacity(graph: Graph, config: FpgaConfig) -> Capacity:
         )
         note = (
             f"{chosen.note}; first result after {pipeline.latency_cycles} cycles, "
-            f"then one every {pipeline.interval_cycles} cycles"
+            f"then one every {pipeline.interval_cycles} cycles{outside_note(pipeline.design)}"
         )
         return Capacity("spatial pipeline", (memory,), note)
     state = graph.state_bytes
@@ -85,6 +86,17 @@ def capacity(graph: Graph, config: FpgaConfig) -> Capacity:
     shown = inner if inner.fits else MemoryUse("on-chip memory", on_chip, 0, 0, on_chip)
     mode = f"overlay, weights streamed from {config.off_chip.kind.upper()}"
     return Capacity(mode, (outer, shown), chosen.note + spill)
+
+
+def outside_note(design: Design) -> str:
+    """Says so when fabric comes from laws alone, outside the synthesised layers."""
+    products = [s for s in design.stages if s is not None and s.multipliers]
+    outside = sum(not s.in_domain for s in products)
+    if not outside:
+        return ""
+    return (
+        f"; the fabric of {outside} of {len(products)} products is extrapolated beyond the synthesised layers"
+    )
 
 
 def resources(graph: Graph, config: FpgaConfig) -> tuple[ResourceUse, ...]:
