@@ -1,6 +1,8 @@
 """`python -m tetrasim` is the `tetrasim` command."""
 
+import sys
+
 from tetrasim.cli import main
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
