@@ -136,7 +136,7 @@ def test_a_device_file_of_the_user(tmp_path: Path) -> None:
 
 
 def test_compat_is_the_aim_simulator() -> None:
-    """286 cycles of 0.5 ns per 16 outputs of 1,024 inputs on one channel, the clock of case A1, and no refresh."""
+    """The clock of case A1: 286 cycles of 0.5 ns per 16 outputs of 1,024 inputs on one channel."""
     settings = config("aim", compat=True, channels=1, power_limit="grouped")
     operand = Operand(1024 * 1024, 16, Kind.BFLOAT, Role.WEIGHT)
     vector = Operand(1024, 16, Kind.BFLOAT)
