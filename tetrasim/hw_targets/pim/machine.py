@@ -19,7 +19,7 @@ from tetrasim.hw_targets.common.dram.channel import Channel, build_channel
 from tetrasim.hw_targets.common.dram.device import Command, Device
 from tetrasim.hw_targets.common.dram.energy import activation_pj, burst_pj, refresh_pj, standby_w
 from tetrasim.hw_targets.common.dram.program import Dialect as Commands
-from tetrasim.hw_targets.common.dram.tables import compile_device
+from tetrasim.hw_targets.common.dram.tables import Tables, compile_device
 from tetrasim.hw_targets.common.dram.yaml_device import find_device
 from tetrasim.hw_targets.pim.config import Dialect, PimConfig, PowerLimit, check
 from tetrasim.hw_targets.pim.mapping import Layout, layout_of
@@ -74,14 +74,17 @@ def machine(config: PimConfig) -> PimMachine:
         UserError: the device lacks a command of the dialect, or its clock is not usable.
     """
     check(config)
-    device = _adapted(find_device(config.device), config)
+    spaced = config.power_limit is PowerLimit.SPACED and not config.compat
+    spacing = config.mac_spacing_cycles if spaced else None
+    device, tables = _compiled(config.device, config.mode_switching, spacing)
+    if config.power_limit is PowerLimit.GROUPED and config.dialect is Dialect.HBM:
+        raise UserError("power_limit 'grouped' needs the aim dialect", hint="use none or spaced")
     if 10**12 % device.tck_ps:
         raise UserError(
             f"the clock period of {device.tck_ps} ps is not a whole number of hertz",
             where=device.file,
             hint="use a period that divides 10**12, such as 500, 800, 1000 or 1250",
         )
-    tables = compile_device(device)
     on = layout(config)
     hbm = config.dialect is Dialect.HBM
     grouped = config.power_limit is PowerLimit.GROUPED and not config.compat
@@ -118,15 +121,16 @@ def machine(config: PimConfig) -> PimMachine:
     )
 
 
-def _adapted(device: Device, config: PimConfig) -> Device:
-    """The device under this configuration: mode switching off, or all-bank MACs spaced out."""
-    if not config.mode_switching:
+@lru_cache(maxsize=64)
+def _compiled(name: str, mode_switching: bool, spacing: int | None) -> tuple[Device, Tables]:
+    """The device with mode switching off, or all-bank MACs spaced out, and its tables: what most
+    configurations of one device share."""
+    device = find_device(name)
+    if not mode_switching:
         device = replace(device, commands=tuple(replace(c, mode=0) for c in device.commands))
-    if config.power_limit is PowerLimit.SPACED and not config.compat:
-        device = replace(device, timing={**device.timing, "nCCDAB": config.mac_spacing_cycles})
-    if config.power_limit is PowerLimit.GROUPED and config.dialect is Dialect.HBM:
-        raise UserError("power_limit 'grouped' needs the aim dialect", hint="use none or spaced")
-    return device
+    if spacing is not None:
+        device = replace(device, timing={**device.timing, "nCCDAB": spacing})
+    return device, compile_device(device)
 
 
 def _drains(device: Device) -> dict[str, int]:
