@@ -122,8 +122,10 @@ def _gemm(work: Work, machine: Machine, placement: Placement) -> Cost:
     again, reach = reread_bytes(gemm, g, bits)
     level = machine.level_for(reach)
     if again and level > 1:
+        # What L2 holds of it is found there.
+        far_share = 1 - machine.levels[1].capacity_bytes / reach
         rate = machine.bandwidth(level, cycles.threads) * g.reread_efficiency
-        body = (*body, (_part(level, "activations"), again / rate))
+        body = (*body, (_part(level, "activations"), again * far_share / rate))
     if cycles.packing:
         body = (*body, ("packing", cycles.packing / clock))
     if len(work.reads) > 2:
