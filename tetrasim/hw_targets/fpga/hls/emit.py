@@ -48,8 +48,9 @@ def layer_list(plan: Plan, options: HlsOptions) -> tuple[list[LayerDict], dict[s
             k, n = layer.weight.shape
             shape = (layer.rows, n)
             source = layer.inputs[0]
-            if shapes[source] != (layer.rows, k) and options.strategy == "resource":
-                source = _reshaped(layers, settings, layer, (layer.rows, k), plan)
+            wanted = (k,) if layer.rows == 1 and options.strategy == "resource" else (layer.rows, k)
+            if shapes[source] != wanted and options.strategy != "latency":
+                source = _reshaped(layers, settings, layer, wanted, plan)
             new = {**common, "inputs": [source], **_dense(layer, t, options)}
             assert t.weight is not None
             assert t.bias is not None
@@ -70,7 +71,11 @@ def layer_list(plan: Plan, options: HlsOptions) -> tuple[list[LayerDict], dict[s
             }
         layers.append(new)
         shapes[layer.name] = shape
-        settings[layer.name] = {"Precision": precision, "ReuseFactor": reuse, "Strategy": _strategy(options)}
+        settings[layer.name] = {
+            "Precision": precision,
+            "ReuseFactor": reuse,
+            "Strategy": _strategy(layer, options),
+        }
     return layers, settings
 
 
@@ -97,14 +102,19 @@ def _reshaped(
     layers: list[LayerDict],
     settings: dict[str, LayerDict],
     layer: p.Dense,
-    shape: tuple[int, int],
+    shape: tuple[int, ...],
     plan: Plan,
 ) -> str:
     """A Reshape before a Dense, which hls4ml types by the shape of its input."""
     name, source = f"{layer.name}_rows", layer.inputs[0]
-    target = list(shape) if shape[0] > 1 else [shape[1]]
     layers.append(
-        {"class_name": "Reshape", "name": name, "inputs": [source], "outputs": [name], "target_shape": target}
+        {
+            "class_name": "Reshape",
+            "name": name,
+            "inputs": [source],
+            "outputs": [name],
+            "target_shape": list(shape),
+        }
     )
     settings[name] = {"Precision": {"result": plan.types[source].result.hls4ml}}
     return name
@@ -115,10 +125,11 @@ def _plain(of: p.Fixed) -> str:
     return f"fixed<{of.bits},{of.integer}>"
 
 
-def _strategy(options: HlsOptions) -> str:
-    return {"latency": "Latency", "resource": "Resource", "distributed_arithmetic": "distributed_arithmetic"}[
-        options.strategy
-    ]
+def _strategy(layer: p.Layer, options: HlsOptions) -> str:
+    """hls4ml refuses distributed arithmetic on anything but a product."""
+    if options.strategy == "distributed_arithmetic":
+        return "distributed_arithmetic" if isinstance(layer, p.Dense) else "Latency"
+    return options.strategy.capitalize()
 
 
 def reuse_of(layer: p.Layer, options: HlsOptions) -> int:
@@ -146,7 +157,7 @@ def model_graph(plan: Plan, options: HlsOptions, folder: Path) -> Any:
         "Model": {
             "Precision": f"fixed<{bits},{bits // 2}>",
             "ReuseFactor": options.reuse,
-            "Strategy": _strategy(options),
+            "Strategy": "Resource" if options.strategy == "resource" else "Latency",
             "PipelineStyle": "dataflow",
         },
         "LayerName": settings,
