@@ -15,6 +15,7 @@ from tetrasim.hw_targets.pim.mapping import (
     batched_gemv,
     key_gemv,
     partial_sums,
+    splits_of,
     weights_gemv,
     write_state,
 )
@@ -63,7 +64,11 @@ def test_hbm_pim_tiles(k: int, n: int) -> None:
     """Per output group of 64: 8 accumulators x 16-value accesses, 8 results moved, 64 bursts read."""
     found = commands(weights_gemv(k, n, 1, HBM).instructions)
     groups = -(-n // (64 * 64))
-    assert found["MACab"] == groups * 8 * sum(-(-min(128, k - at) // 16) for at in range(0, k, 128))
+    tiles = -(-k // 128)
+    each = -(-tiles // splits_of(k, n, HBM))
+    part = min(k, each * 128)
+    assert each * splits_of(k, n, HBM) >= tiles
+    assert found["MACab"] == groups * 8 * sum(-(-min(128, part - at) // 16) for at in range(0, part, 128))
     assert found["MOVab"] == 8 * groups
     assert found["RD"] == 64 * groups
 

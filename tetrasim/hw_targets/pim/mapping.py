@@ -61,14 +61,25 @@ def weights_gemv(k: int, n: int, vectors: int, on: Layout) -> Step:
     """`vectors` products with one resident [k, n] matrix."""
     total = ceil_div(n, on.group)
     groups = ceil_div(total, on.channels)
-    body = _gemv(k, groups, on)
+    tiles = ceil_div(k, on.inputs)
+    each = ceil_div(tiles, splits_of(k, n, on))  # input tiles of one channel
+    body = _gemv(min(k, each * on.inputs), groups, on)
     return Step(
         "gemv",
         (Loop(vectors, body, row_step=0, restore_row=True), Close()) if vectors > 1 else body,
-        total,
-        groups * on.channels,
+        total * tiles,
+        groups * each * on.channels,
         macs=k * n * vectors,
     )
+
+
+def splits_of(k: int, n: int, on: Layout) -> int:
+    """Channels that share one output group, each with its part of the input tiles: HBM-PIM computes so many
+    outputs at once that a narrow matrix would leave most channels idle."""
+    if on.dialect is Dialect.AIM:
+        return 1
+    wanted = min(on.channels // ceil_div(n, on.group), ceil_div(k, on.inputs))
+    return max(1, wanted)
 
 
 def batched_gemv(matrices: int, k: int, n: int, repeats: int, on: Layout) -> Step:
@@ -147,10 +158,10 @@ def write_spread(nbytes: int, on: Layout) -> Step:
     return Step("operand write", (*_bank_accesses("WR", each, on), Close()), bursts, each * on.channels)
 
 
-def partial_sums(k: int, outputs: int, on: Layout) -> int:
-    """Additions left to the host for `outputs` dot products of length `k`."""
+def partial_sums(k: int, outputs: int, on: Layout, splits: int = 1) -> int:
+    """Additions left to the host for `outputs` dot products of length `k` shared by `splits` channels."""
     if on.outputs_per_unit > 1:
-        return outputs * (on.lanes - 1)
+        return outputs * (on.lanes * splits - 1)
     return outputs * (ceil_div(k, on.inputs) - 1)
 
 

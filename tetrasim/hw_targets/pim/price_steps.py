@@ -65,7 +65,8 @@ def _gemm(item: Item, config: PimConfig, on: Layout) -> list[Step]:
             steps.append(mapping.write_spread(work.reads[1].nbytes, on))
         steps.append(mapping.batched_gemv(gemm.batch, gemm.k, gemm.n, gemm.m, on))
     outputs = gemm.batch * gemm.m * gemm.n
-    adds = mapping.partial_sums(gemm.k, outputs, on)
+    splits = mapping.splits_of(gemm.k, gemm.n, on) if gemm.weight_is_b else 1
+    adds = mapping.partial_sums(gemm.k, outputs, on, splits)
     bias = [o for o in work.reads[2:] if o.role is Role.WEIGHT]
     if bias and not config.parameters_in_sram:
         steps.append(mapping.read_spread(sum(o.nbytes for o in bias), on))
