@@ -87,7 +87,7 @@ def streams(count: int) -> None:
         clocks, timed = best(lambda c=commands, t=tables: issue(c, t))  # type: ignore[misc]
         rate = len(commands) / timed.cpu_s / 1e6
         print(
-            f"in-order {device:6s} {len(commands)} commands  {rate:6.1f} M commands/s  last clock {clocks[-1]}"
+            f"in-order {device:6s} {len(commands)} commands {rate:6.1f} M commands/s, last clock {clocks[-1]}"
         )
 
 
@@ -101,8 +101,8 @@ def generation(model: str, preset: str, tokens: int, slow_tokens: int) -> None:
     family, contexts = decode[1], decode[2]
     totals, timed = best(lambda: simulate_runs(family, contexts, config), 3)
     print(
-        f"{model} on {preset}, prompt 32, {tokens} tokens: {timed.cpu_s:.2f} s CPU, {timed.wall_s:.2f} s wall, "
-        f"for {totals.total_ps.sum() * 1e-12:.4f} s simulated"
+        f"{model} on {preset}, prompt 32, {tokens} tokens: {timed.cpu_s:.2f} s CPU, {timed.wall_s:.2f} s wall"
+        f" for {totals.total_ps.sum() * 1e-12:.4f} s simulated"
     )
     if slow_tokens:
         first = list(contexts)[:slow_tokens]
