@@ -213,7 +213,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
     parser.add_argument("--measured", type=Path, required=True, help="folder of the measured tables")
     parser.add_argument("--budget", type=int, default=2500, help="evaluations per table")
-    parser.add_argument("--only", default="", help="fit only presets that contain this text")
+    parser.add_argument("--only", default="", help="fit again only presets that contain this text")
+    parser.add_argument("--label", default="", help="… and only op classes that contain this text")
     parser.add_argument("--write", action="store_true", help="replace the calibration that ships")
     parser.add_argument("--no-fit", action="store_true", help="with --write: keep the fits, redo the rest")
     args = parser.parse_args()
@@ -222,14 +223,15 @@ def main() -> None:
         p: State(start_calibration(p), h.eager_launch_s * 1e6, h.eager_product_s * 1e6)
         for p, h in hosts.items()
     }
-    if args.no_fit:
+    warm = args.no_fit or args.only or args.label  # start from what ships, and keep what is not fitted again
+    if warm:
         states = {p: replace(s, fit=calibration(p)) for p, s in states.items()}
     eager: set[str] = set()
     for table in TABLES:
-        if args.only not in table.preset or args.no_fit:
+        if args.only not in table.preset or args.label not in table.label or args.no_fit:
             continue
         measured = load_table(table, args.measured)
-        if table.inherits:
+        if table.inherits and not warm:
             states[table.preset] = inherit(states[table.preset], states[table.inherits], table)
         states[table.preset] = fit_table(table, measured, states[table.preset], args.budget)
         if measured.launch is Launch.EAGER:

@@ -13,6 +13,7 @@ from fit_gpu_start import (
     EAGER_GEMM_BOUNDS,
     FLOAT8_BOUNDS,
     GEMM_BOUNDS,
+    LIMITED_GEMM_BOUNDS,
     PREFILL_BOUNDS,
     VECTOR_BOUNDS,
     Bounds,
@@ -24,7 +25,7 @@ from tetrasim.hw_targets.gpu.config import Launch
 from tetrasim.hw_targets.gpu.measurements import Measured, attentions, gemms, read_columns, vectors
 
 SHIPPED_ROWS = 260  # per table; the tables with the widest range of shapes ship more
-MORE_ROWS = {"gemm half": 900}
+MORE_ROWS = {"gemm half": 900, "gemm float32": 430}
 
 AIC = "ai-dynamo/aiconfigurator @ 095f58a51c4c, Apache-2.0"
 NEUSIGHT = "sitar-lab/NeuSight @ 6945927d9afc, MIT"
@@ -57,17 +58,10 @@ def _aic_attention(preset: str, part: str, file: str, bounds: Bounds, inherits: 
 
 
 def _neusight(preset: str, device: str) -> Table:
-    return Table(
-        preset,
-        "gemm",
-        "float32",
-        "gemm float32",
-        "neusight_matmul_fp32",
-        EAGER_GEMM_BOUNDS,
-        NEUSIGHT,
-        device,
-        3,
-    )
+    file, label = "neusight_matmul_fp32", "gemm float32"
+    sustained = preset in ("a100-sxm4-80gb", "h100-sxm")
+    bounds = EAGER_GEMM_BOUNDS if sustained else LIMITED_GEMM_BOUNDS
+    return Table(preset, "gemm", "float32", label, file, bounds, NEUSIGHT, device, seeds=3)
 
 
 def _vector(preset: str, device: str) -> Table:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 MUST = {  # mean absolute percentage error on rows left out of the fit, per class and preset ("": the others)
     "gemm half": {"a100-sxm4-80gb": 8.5, "h100-sxm": 6.5, "h200-sxm": 7.0},
     "gemm float8": {"": 10.0},
-    "gemm float32": {"t4": 16.0, "l4": 16.0, "": 10.5},
+    "gemm float32": {"t4": 15.0, "l4": 15.0, "": 10.0},
     "decode": {"a100-sxm4-80gb": 17.0, "": 13.0},
     "prefill": {"": 12.0},
     "encoder": {"": 15.0},
