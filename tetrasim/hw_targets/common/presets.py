@@ -23,7 +23,7 @@ import yaml
 from pydantic import ValidationError
 
 from tetrasim.errors import UserError, nearest
-from tetrasim.hw_targets.common.target import ConfigT
+from tetrasim.hw_targets.common.target import Config, ConfigT
 
 MAX_YAML_BYTES = 1 << 20
 MARKS = ("memory", "inferred", "uncalibrated", "assumed")
@@ -110,7 +110,7 @@ def with_overrides(config: ConfigT, overrides: Mapping[str, Scalar]) -> ConfigT:
     if not overrides:
         return config
     values = config.model_dump()
-    known = dict(_leaves(values, ""))
+    known = _paths(config)
     for path, value in overrides.items():
         if path not in known:
             raise UserError(f"unknown parameter '{path}'", hint=nearest(path, known))
@@ -120,6 +120,12 @@ def with_overrides(config: ConfigT, overrides: Mapping[str, Scalar]) -> ConfigT:
             at = at[group]
         at[leaf] = value
     return validate(type(config), values, Path("--set"), {})
+
+
+@lru_cache(maxsize=256)
+def _paths(config: Config) -> frozenset[str]:
+    """Every dotted path that has a value; asked for at every point of a search."""
+    return frozenset(path for path, _ in _leaves(config.model_dump(), ""))
 
 
 def read_yaml(file: Path) -> tuple[dict[str, Plain], dict[str, int]]:

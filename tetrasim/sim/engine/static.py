@@ -100,11 +100,16 @@ def durations_ps(program: Program) -> tuple[NDArray[np.int64], NDArray[np.int64]
 
 def to_ps(program: Program, cycles: NDArray[np.int64]) -> NDArray[np.int64]:
     """Cycles [..., T] or [T] of each task's own clock as picoseconds."""
+    distinct = {r.clock_hz for r in program.resources}
+    if len(distinct) == 1:
+        return cycles_to_ps_array(cycles, distinct.pop())
     clocks = np.array([r.clock_hz for r in program.resources], dtype=np.int64)[program.resource]
-    out = np.empty_like(cycles)
-    for clock_hz in np.unique(clocks):
+    out = np.zeros_like(cycles)
+    for clock_hz in distinct:
         mine = clocks == clock_hz
-        out[..., mine] = cycles_to_ps_array(cycles[..., mine], int(clock_hz))
+        if mine.all():
+            return cycles_to_ps_array(cycles, clock_hz)
+        out[..., mine] = cycles_to_ps_array(cycles[..., mine], clock_hz)
     return out
 
 
