@@ -18,9 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from tetrasim.hw_targets.fpga.hls.check import LayerNumerics
     from tetrasim.hw_targets.fpga.hls.options import HlsOptions
-    from tetrasim.hw_targets.fpga.hls.project import HlsReport
     from tetrasim.sim.ir.graph import Graph
 
 app = _options.new_app()
@@ -90,10 +88,11 @@ def hls(
             return
         step(f"writing, compiling and checking {graph.name}", 0.2)
         from tetrasim.hw_targets.fpga.hls.project import generate
+        from tetrasim.hw_targets.fpga.hls.report import text
 
         feeds = None if inputs is None else _read_inputs(inputs)
         report = generate(graph, output, options, onnx_path=onnx_path, feeds=feeds, force=force, check=check)
-    _options.out(json_text.dumps(asdict(report), indent=1) if json else _text(report))
+    _options.out(json_text.dumps(asdict(report), indent=1) if json else text(report))
 
 
 def load_graph(model: str, dims: list[str] | None = None) -> tuple[Graph, Path | None]:
@@ -146,40 +145,3 @@ def _report(folder: Path | None, json: bool) -> None:
         raise UserError("no project folder", hint="tetrasim hls report build/jet")
     found = compare_build(folder)
     _options.out(json_text.dumps(asdict(found), indent=1) if json else found.text())
-
-
-def _text(report: HlsReport) -> str:
-    n = report.numerics
-    lines = [f"{'layer':<36} {'op':<19} {'type':<22} {'range':>9} {'max error':>9} {'of range':>8}"]
-    lines += [_row(r) for r in n.layers]
-    said = "C simulation not run" if n.bit_exact is None else "C simulation = emulation, bit for bit,"
-    lines += [
-        "",
-        f"{said} on {n.samples} inputs",
-        f"against {n.reference}: max error {n.max_error:.4g} ({n.relative:.2%} of the output range)",
-        f"mean error {n.mean_error:.3g}, argmax agreement {n.argmax:.1%}",
-        f"conversion alone (real numbers): max error {n.conversion_error:.2g}",
-    ]
-    if n.first_loss:
-        lines.append(f"first layer that loses accuracy: {n.first_loss}")
-    return "\n".join([*lines, *_estimate_lines(report), f"project in {report.folder}"])
-
-
-def _estimate_lines(report: HlsReport) -> list[str]:
-    e = report.estimate
-    if e is None:
-        return [f"no device table for {report.options.part}: no estimate"]
-    fits = "fits" if e.fits else "does not fit"
-    fifos = f"{e.latency_cycles_streamed} cycles, one result every {e.interval_cycles_streamed}"
-    return [
-        f"estimate on {e.preset}: {e.latency_cycles_staged} cycles = {e.latency_us:.3f} us",
-        f"one result every {e.interval_cycles_staged} cycles; the same layers joined by FIFOs: {fifos}",
-        f"LUT {e.lut:,}  FF {e.ff:,}  DSP {e.dsp:,}  BRAM18 {e.bram18:,}",
-        f"{fits}: {e.limiting} at {e.share:.0%} of the usable fabric; "
-        + (f"reuse {e.reuse_that_fits} fits" if e.reuse_that_fits else "no reuse factor fits"),
-    ]
-
-
-def _row(r: LayerNumerics) -> str:
-    numbers = f"{r.real_range:>9.4g} {r.max_error:>9.3g} {r.relative:>8.2%}"
-    return f"{r.layer[:36]:<36} {r.op[:19]:<19} {r.type:<22} {numbers}"

@@ -15,7 +15,7 @@ import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from math import prod
 from pathlib import Path
 
@@ -25,30 +25,19 @@ from tetrasim.errors import UserError
 from tetrasim.hw_targets.fpga.hls import plan as p
 from tetrasim.hw_targets.fpga.hls.build import compile_project, predict
 from tetrasim.hw_targets.fpga.hls.calibrate import Widths, calibrate
-from tetrasim.hw_targets.fpga.hls.check import Numerics, compare
+from tetrasim.hw_targets.fpga.hls.check import compare
 from tetrasim.hw_targets.fpga.hls.convert import convert
 from tetrasim.hw_targets.fpga.hls.emit import model_graph, reuse_of
-from tetrasim.hw_targets.fpga.hls.estimate import Estimate, estimate
+from tetrasim.hw_targets.fpga.hls.estimate import estimate
 from tetrasim.hw_targets.fpga.hls.options import HlsOptions
 from tetrasim.hw_targets.fpga.hls.plan import Floats, Plan
+from tetrasim.hw_targets.fpga.hls.report import HlsReport, text
 from tetrasim.hw_targets.fpga.hls.search import find_widths
 from tetrasim.sim.ir.graph import Graph
 from tetrasim.sim.ir.interpreter import interpret
 
+__all__ = ["HlsReport", "generate", "reference_outputs", "sample_inputs"]
 DEFAULT_VOCABULARY = 64
-
-
-@dataclass(frozen=True, slots=True)
-class HlsReport:
-    """What was written, how exact it is, how fast and large it should be."""
-
-    folder: str
-    model: str
-    layers: int
-    options: HlsOptions
-    widths: Widths
-    numerics: Numerics
-    estimate: Estimate | None
 
 
 def generate(
@@ -187,6 +176,7 @@ def _write_extras(
     np.savetxt(data / "tb_input_features.dat", rows, fmt="%.9g")
     np.savetxt(data / "tb_output_predictions.dat", reference, fmt="%.9g")
     (scratch / "estimate.json").write_text(json.dumps(_plain(report), indent=1, sort_keys=True) + "\n")
+    (scratch / "report.txt").write_text(text(report) + "\n", encoding="utf-8")
     with (scratch / "numerics.csv").open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["layer", "node", "op", "type", "range", "max_error", "mean_error", "reuse"])
