@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from tetrasim.numerics import check_numerics
 from tetrasim.provenance import provenance
 from tetrasim.run_phases import LoadedModel, PhaseRun, Setup, peak_list
+from tetrasim.sim.analysis.coverage import coverage
 from tetrasim.sim.analysis.ops import op_results, roofline
 from tetrasim.sim.analysis.phases import phase_result
 from tetrasim.sim.analysis.rules import Evidence, PhaseEvidence, findings
@@ -47,8 +48,8 @@ def build_result(
         phase_result(
             run.name,
             run.totals,
-            evidence_metric(setup, run.name, int(run.totals.total_ps.sum()) / 1000, "ns"),
-            evidence_metric(setup, "energy", float(run.totals.energy_pj.sum()), "pJ"),
+            evidence_metric(setup, capacity, run.name, int(run.totals.total_ps.sum()) / 1000, "ns"),
+            evidence_metric(setup, capacity, "energy", float(run.totals.energy_pj.sum()), "pJ"),
             peaks,
         )
         for run in runs
@@ -62,7 +63,7 @@ def build_result(
     )
     uses = setup.target.resources(runs[-1].family.at(runs[-1].contexts[-1]), setup.config)
     latency, energy = summed([p.latency for p in phases]), summed([p.energy for p in phases])
-    coverage = _coverage(runs)
+    covered = coverage(run.family.base for run in runs)
     return Result(
         schema_version=SCHEMA_VERSION,
         model=model.name,
@@ -84,19 +85,21 @@ def build_result(
         resources=tuple(ResourceResult(u.name, u.used, u.available, u.unit) for u in uses),
         peaks=peaks,
         roofline=roofline(ops),
-        coverage=coverage,
+        coverage=covered,
         numerics=_numerics(setup, runs, enabled=numerics),
         findings=findings(_evidence(setup, phases, runs, memory)),
-        warnings=_warnings(setup, latency, memory, coverage, uses),
+        warnings=_warnings(setup, latency, memory, covered, uses),
         validation=_validation(phases),
         provenance=provenance(model.sha256, setup.config.model_dump_json(), command),
     )
 
 
-def evidence_metric(setup: Setup, quantity: str, value: float, unit: str) -> Metric:
+def evidence_metric(setup: Setup, capacity: Capacity, quantity: str, value: float, unit: str) -> Metric:
     """`value` with the range of the target's measurements of that quantity, or marked unvalidated."""
-    known = setup.target.error_range(setup.config, quantity)
-    return Metric(value, unit) if known is None else known.metric(value, unit)
+    known = setup.target.error_range(setup.config, quantity) if capacity.measured else None
+    if known is not None:
+        return known.metric(value, unit)
+    return Metric(value, unit, basis=Basis.ANALYTIC if quantity == "energy" else setup.target.time_basis)
 
 
 def summed(metrics: Sequence[Metric]) -> Metric:
@@ -160,12 +163,6 @@ def _area(uses: Sequence[ResourceUse]) -> Metric | None:
         if use.unit == "mm2":
             return Metric(use.used, "mm2", source=use.name)
     return None
-
-
-def _coverage(runs: Sequence[PhaseRun]) -> CoverageResult:
-    """Every node was lowered: a node without a cost model would have been refused (DESIGN rule 1)."""
-    nodes = sum(len(run.family.base.nodes) for run in runs)
-    return CoverageResult(nodes, nodes, 1.0, 1.0, ())
 
 
 def _numerics(setup: Setup, runs: Sequence[PhaseRun], *, enabled: bool) -> NumericsResult:

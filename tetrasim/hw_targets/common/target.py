@@ -19,7 +19,7 @@ from tetrasim.sim.engine.program import Program
 from tetrasim.sim.engine.timeline import RunTotals
 from tetrasim.sim.ir.family import GraphFamily
 from tetrasim.sim.ir.graph import Graph
-from tetrasim.sim.metric import ErrorRange
+from tetrasim.sim.metric import Basis, ErrorRange
 from tetrasim.sim.ops.arithmetic import Arithmetic
 from tetrasim.sim.ops.work import Work
 from tetrasim.sim.precision import Precision
@@ -68,11 +68,13 @@ class MemoryUse:
 @dataclass(frozen=True, slots=True)
 class Capacity:
     """`mode` names the mapping chosen ("resident", "weights streamed over PCIe", …); `note` explains, with
-    both byte counts, when something does not fit. A model with no mapping at all: raise `CapacityError`."""
+    both byte counts, when something does not fit. A model with no mapping at all: raise `CapacityError`.
+    `measured`: the target's measurements were taken in this mode; if not, its error range does not apply."""
 
     mode: str
     memories: tuple[MemoryUse, ...]
     note: str = ""
+    measured: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,5 +121,6 @@ class Target(Generic[ConfigT]):
     arithmetic: Callable[[ConfigT], Arithmetic]
     price: Callable[[Sequence[Work], ConfigT], Prices]
     error_range: Callable[[ConfigT, str], ErrorRange | None]  # metric: "prefill"|"decode"|"forward"|"energy"
+    time_basis: Basis = Basis.ANALYTIC  # what times rest on where no measurement covers them
     simulate_runs: Callable[[GraphFamily, Sequence[int], ConfigT], RunTotals] | None = None
     mapping_text: Callable[[Graph, ConfigT, Workload], str] | None = None  # `tetrasim show mapping`

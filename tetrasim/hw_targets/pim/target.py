@@ -21,7 +21,7 @@ from tetrasim.hw_targets.pim.price_steps import steps_of
 from tetrasim.hw_targets.pim.schedule import build_plan, run_plan
 from tetrasim.hw_targets.pim.view import mapping_text
 from tetrasim.sim.ir.graph import Graph
-from tetrasim.sim.metric import ErrorRange
+from tetrasim.sim.metric import Basis, ErrorRange
 from tetrasim.sim.ops.work import Work
 from tetrasim.units import si_bytes
 
@@ -105,6 +105,8 @@ TARGET = Target(
     arithmetic=arithmetic_of,
     price=price,
     error_range=error_range,
+    # command clocks equal the reference simulators' (tests/validation/test_pim_cases.py)
+    time_basis=Basis.SIMULATED,
     simulate_runs=simulate_runs,
     mapping_text=mapping_text,
 )
