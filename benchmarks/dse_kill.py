@@ -73,10 +73,23 @@ def unfinished(folder: Path) -> list[Done]:
     return [t for t in load(folder).trials if not t.metrics]
 
 
+def fresh_cache(place: Path) -> Path:
+    """A cache without evaluations, so that every run simulates; exported graphs are the user's own."""
+    from tetrasim.export.cache import cache_root
+
+    exports = cache_root() / "exports"
+    exports.mkdir(parents=True, exist_ok=True)
+    cache = place / "cache"
+    cache.mkdir()
+    (cache / "exports").symlink_to(exports.resolve(), target_is_directory=True)
+    return cache
+
+
 class Study:
     """The driver process, restarted when it dies."""
 
-    def __init__(self, spec: Path, folder: Path) -> None:
+    def __init__(self, spec: Path, folder: Path, cache: Path) -> None:
+        self.cache = cache
         self.command = [sys.executable, "-m", "tetrasim", "dse", "run", str(spec), "-o", str(folder)]
         self.command += ["--workers", "2", "--quiet", "--json"]
         self.starts = 0
@@ -84,7 +97,8 @@ class Study:
 
     def start(self) -> None:
         self.starts += 1
-        self.process = subprocess.Popen(self.command, stdout=subprocess.DEVNULL)
+        environment = {**os.environ, "TETRASIM_CACHE": str(self.cache)}
+        self.process = subprocess.Popen(self.command, stdout=subprocess.DEVNULL, env=environment)
 
     def kill_one(self, rng: random.Random) -> str:
         """SIGKILL the driver or one of its workers; returns which."""
@@ -111,7 +125,7 @@ def main() -> None:
         spec, folder = Path(place) / "study.yaml", Path(place) / "study"
         spec.write_text(STUDY % {"trials": options.trials, "generate": options.generate})
         started = time.monotonic()
-        study, noted = Study(spec, folder), {}
+        study, noted = Study(spec, folder, fresh_cache(Path(place))), {}
         killed = {"worker": 0, "driver": 0}
         while sum(killed.values()) < options.kills and study.process.poll() is None:
             # Wait until the study has moved since the last kill, so that every kill interrupts work.
