@@ -6,6 +6,7 @@ It ends when its input ends, so no worker outlives its driver for longer than on
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import os
 import sys
@@ -19,6 +20,7 @@ from tetrasim.dse.store import Store
 
 def main() -> None:
     """Serve until stdin closes."""
+    gc.set_threshold(100_000, 20, 50)  # as the command line does: caches of prices grow, garbage does not
     answers = sys.stdout
     header = json.loads(sys.stdin.readline() or "null")
     if header is None:
