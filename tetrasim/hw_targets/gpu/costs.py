@@ -145,7 +145,7 @@ def _gemms(
         np.array([(g.batch, g.m, g.n, g.k) for g in gemms], dtype=np.int64),
         np.array([_operand_bits(w.reads) for w in works], dtype=np.int64),
         np.array([gemm_format(w.reads, config) for w in works], dtype=np.int64),
-        np.array([g.weight_is_b for g in gemms]),
+        np.array([g.weight_is_b and g.batch == 1 for g in gemms]),
     )
     for used in np.unique(rows.format):
         peak_of(int(used), config)
