@@ -70,12 +70,14 @@ def serve_requests(
     *,
     until: int,
     refresh_interval: int = 0,
+    queue: int = QUEUE,
 ) -> Served:
     """Serve requests in order of arrival (one per cycle) until `until` column commands have issued.
 
     Args:
         bank: banks counted depth first over the channel.
         refresh_interval: cycles between all-bank refreshes, 0: none.
+        queue: entries of the request queue.
     """
     ready, history = tables.fresh()
     has = set(tables.names)
@@ -94,7 +96,7 @@ def serve_requests(
         tables.index("PREab") if "PREab" in has else -1,
         tables.index("REFab") if "REFab" in has else -1,
     )
-    size = 4 * until + 4 * QUEUE + 1024
+    size = 4 * until + 4 * queue + 1024
     while True:
         log = np.zeros((size, 3), dtype=np.int64)
         used = _serve(
@@ -105,6 +107,7 @@ def serve_requests(
             until,
             refresh_interval,
             tables.device.banks,
+            queue,
             log,
         )
         if used >= 0:
@@ -259,16 +262,17 @@ def _serve(
     until: int,
     interval: int,
     banks: int,
+    queue: int,
     log: NDArray[np.int64],
 ) -> int:
     opened = np.full(banks, -1, np.int64)
-    queues = np.zeros((2, QUEUE), np.int64)  # waiting, active
+    queues = np.zeros((2, queue), np.int64)  # waiting, active
     state = np.zeros(4, np.int64)
     done, used, clock, requests = 0, 0, 0, len(bank)
     due = interval if interval > 0 else 1 << 60
     while done < until and (state[_ARRIVED] < requests or state[_WAITING] + state[_ACTIVE] > 0):
         clock += 1
-        if state[_ARRIVED] < requests and state[_WAITING] < QUEUE:
+        if state[_ARRIVED] < requests and state[_WAITING] < queue:
             queues[0, state[_WAITING]] = state[_ARRIVED]
             state[_WAITING] += 1
             state[_ARRIVED] += 1
@@ -277,7 +281,7 @@ def _serve(
             due += interval
         source, at, c, later = _select(clock, state, queues, bank, row, write, opened, w)
         if source == _NONE:
-            if state[_ARRIVED] == requests or state[_WAITING] == QUEUE:
+            if state[_ARRIVED] == requests or state[_WAITING] == queue:
                 clock = max(clock, min(later, due) - 1)
             continue
         if used == len(log):

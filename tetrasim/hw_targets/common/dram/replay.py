@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -21,7 +22,7 @@ from tetrasim.hw_targets.common.dram.cases import (
     timing_of,
 )
 from tetrasim.hw_targets.common.dram.channel import Channel, build_channel
-from tetrasim.hw_targets.common.dram.controller import serve_requests
+from tetrasim.hw_targets.common.dram.controller import QUEUE, serve_requests
 from tetrasim.hw_targets.common.dram.program import Command, Dialect, Instruction, Loop, Row, Wait, encode
 from tetrasim.hw_targets.common.dram.stream import Requests, checksum, issue, open_page
 from tetrasim.hw_targets.common.dram.tables import compile_device
@@ -115,6 +116,7 @@ def _run_controller(case: Case, exact_slow: bool) -> dict[str, object]:
         raise UserError(f"refresh '{refresh}' is not modelled", where=case.id, hint="use none or all-bank")
     device = device_of(case)
     requests, count = controller_requests(case, APPENDED)
+    entries = re.search(r"read buffer (\d{1,4})", case.get("controller", str, ""))
     served = serve_requests(
         requests.bank,
         requests.row,
@@ -122,6 +124,7 @@ def _run_controller(case: Case, exact_slow: bool) -> dict[str, object]:
         compile_device(device),
         until=count,
         refresh_interval=device.timing.get("nREFI", 0) if refresh == "all-bank" else 0,
+        queue=int(entries[1]) if entries else QUEUE,
     )
     reads = served.clocks_of("RD")
     return {
