@@ -157,6 +157,18 @@ def test_float8_weights_run_on_the_8_bit_unit() -> None:
     assert run_static(lower(narrow, h100)).total_ps < 0.85 * run_static(lower(graph, h100)).total_ps
 
 
+def test_four_bit_weights_save_bytes_not_flops() -> None:
+    a100 = preset_config("a100-sxm4-80gb")
+    times = {}
+    for number in ("bfloat16", "int4"):
+        config = with_overrides(a100, {"precision": number})
+        for rows in (1, 8192):
+            graph = with_precision(mlp(width=8192, rows=rows), precision_of(config))
+            times[number, rows] = run_static(lower(graph, config)).total_ps
+    assert times["int4", 1] < 0.45 * times["bfloat16", 1]
+    assert times["int4", 8192] == pytest.approx(times["bfloat16", 8192], rel=0.1)
+
+
 def test_energy_is_finite_for_empty_work() -> None:
     x = value("x", 4, role=Role.INPUT)
     program = lower(Graph("empty", (), (x,), (x,)), T4)

@@ -13,7 +13,7 @@ from enum import StrEnum
 from pydantic import Field, PositiveFloat, PositiveInt
 
 from tetrasim.hw_targets.common.target import Config
-from tetrasim.sim.precision import BFLOAT16, FLOAT8, FLOAT16, FLOAT32, INT8, Precision
+from tetrasim.sim.precision import BFLOAT16, FLOAT8, FLOAT16, FLOAT32, INT4, INT8, Precision
 
 
 class Launch(StrEnum):
@@ -35,7 +35,8 @@ class AttentionSchedule(StrEnum):
 
 
 class Number(StrEnum):
-    """The number format a model runs in. `tfloat32`: float32 data, products of 10-bit mantissas."""
+    """The number format a model runs in. `tfloat32`: float32 data, products of 10-bit mantissas;
+    `int4`: weights only."""
 
     FLOAT32 = "float32"
     TFLOAT32 = "tfloat32"
@@ -43,6 +44,7 @@ class Number(StrEnum):
     BFLOAT16 = "bfloat16"
     FLOAT8 = "float8"
     INT8 = "int8"
+    INT4 = "int4"
 
 
 class ComputeConfig(Config):
@@ -129,4 +131,5 @@ def precision_of(config: GpuConfig) -> Precision:
     if config.precision is Number.BFLOAT16:
         return Precision(BFLOAT16, BFLOAT16, BFLOAT16, FLOAT32)
     wide = BFLOAT16 if config.compute.bf16_flops_per_s else FLOAT16
-    return Precision(FLOAT8 if config.precision is Number.FLOAT8 else INT8, wide, wide, FLOAT32)
+    narrow = {Number.FLOAT8: FLOAT8, Number.INT8: INT8, Number.INT4: INT4}[config.precision]
+    return Precision(narrow, wide, wide, FLOAT32)

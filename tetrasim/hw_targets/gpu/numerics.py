@@ -1,7 +1,7 @@
 """How the GPU rounds: tensor cores multiply exactly what the operand format holds and add in float32.
 
-float16 and bfloat16 round to nearest even; tfloat32 keeps 10 mantissa bits of each operand; 8-bit formats
-(E4M3, int8) carry a scale per tensor that maps the largest magnitude to the largest code. CUDA's float32
+float16 and bfloat16 round to nearest even; tfloat32 keeps 10 mantissa bits of each operand; E4M3, int8
+and int4 carry a scale per tensor that maps the largest magnitude to the largest code. CUDA's float32
 functions are within a few ulp, so they are taken as exact and their results rounded to the storage format.
 Source: NVIDIA PTX ISA (mma, cvt); OCP 8-bit floating point specification.
 """
@@ -33,12 +33,12 @@ def round_tfloat32(x: Arr) -> Arr:
     return np.where(np.isfinite(x), rounded.view(np.float32), x).astype(np.float32)
 
 
-def round_scaled(x: Arr, kind: Kind) -> Arr:
-    """Per-tensor scaled 8-bit rounding: E4M3 for `Kind.FLOAT`, else int8 (symmetric)."""
+def round_scaled(x: Arr, kind: Kind, bits: int = 8) -> Arr:
+    """Per-tensor scaled rounding: E4M3 for `Kind.FLOAT`, else symmetric integers of `bits`."""
     largest = float(np.max(np.abs(x), initial=0.0))
     if largest == 0.0 or not np.isfinite(largest):
         return x
-    scale = np.float32(largest / (E4M3_MAX if kind is Kind.FLOAT else 127))
+    scale = np.float32(largest / (E4M3_MAX if kind is Kind.FLOAT else 2 ** (bits - 1) - 1))
     codes = round_to(x / scale, _FLOAT8) if kind is Kind.FLOAT else np.rint(x / scale)
     return np.asarray(codes * scale, dtype=np.float32)
 
@@ -53,8 +53,8 @@ class GpuArithmetic:
         """Round to the memory format of `type`."""
         if x.dtype.kind != "f" or type.bits == 64:
             return x
-        if type.bits == 8 and type.quant is None and type.kind in (Kind.FLOAT, Kind.INT):
-            return round_scaled(x.astype(np.float32), type.kind)
+        if type.bits in (4, 8) and type.quant is None and type.kind in (Kind.FLOAT, Kind.INT):
+            return round_scaled(x.astype(np.float32), type.kind, type.bits)
         return round_to(EXACT.store(x, type), type)
 
     def matmul(self, a: Arr, b: Arr) -> Arr:

@@ -19,6 +19,7 @@ _FORMAT_OF = {
     Number.BFLOAT16: "half",
     Number.FLOAT8: "float8",
     Number.INT8: "int8",
+    Number.INT4: "half",
 }
 
 
