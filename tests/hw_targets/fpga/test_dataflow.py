@@ -110,3 +110,15 @@ def test_verify_refuses_unbalanced_networks() -> None:
     b = Actor("b", 1, 1, 3, (Port(0, 0, 3),), ())
     with pytest.raises(NetworkError, match="4 tokens written, 3 read"):
         Network((a, b), (Fifo("f", 2),)).verify()
+
+
+def test_latency_is_not_monotone_in_depth() -> None:
+    # why depth search must not bisect: a deeper FIFO turns into a RAM, and pipelines freeze at other moments
+    slower = 0
+    for seed in range(300):
+        network = random_network(seed)
+        for f, depth in enumerate(network.depths):
+            deeper = network.with_depths((*network.depths[:f], depth + 1, *network.depths[f + 1 :]))
+            before, after = simulate(network), simulate(deeper)
+            slower += before.status == after.status == 0 and after.cycles > before.cycles
+    assert slower > 20

@@ -82,7 +82,7 @@ class Spatial(Config):
     fifo_depth: int = Field(ge=0, le=1 << 20)  # 0: sized by search
     table_entries: int = Field(ge=2, le=1 << 16)
     frames: int = Field(ge=1, le=4096)  # inputs simulated in a row to see the steady interval
-    frame_interval_cycles: int = Field(ge=0)  # 0: the next input follows as soon as it is accepted
+    frame_interval_cycles: int = Field(ge=0)  # 0: the interval that the pipeline sustains
 
 
 class Overlay(Config):

@@ -116,10 +116,17 @@ def simulate_spatial(graph: Graph, config: FpgaConfig) -> Spatial:
 @lru_cache(maxsize=16)
 def simulate_design(graph: Graph, reuse: int, config: FpgaConfig) -> Spatial:
     """Build, size and run the pipeline at `reuse`, whether it fits the device or not."""
-    design = build(graph, reuse, config)
     frames = config.spatial.frames
+    design = build(graph, reuse, config)
+    pace = config.spatial.frame_interval_cycles or max(a.firings * a.ii for a in design.network.actors)
+    design = build(graph, reuse, config, pace)
     if config.spatial.fifo_depth == 0:
         sized = full_speed(design.network, frames)
+        found = Spatial(replace(design, network=sized.network), sized.run, frames).interval_cycles
+        if frames > 1 and found > pace and not config.spatial.frame_interval_cycles:
+            # buffers between stages, not the slowest stage, limit the rate: inputs no faster than results
+            design = build(graph, reuse, config, found)
+            sized = full_speed(design.network, frames)
         network, run = sized.network, sized.run
     else:
         depths = tuple(max(config.spatial.fifo_depth, f.initial) for f in design.network.fifos)

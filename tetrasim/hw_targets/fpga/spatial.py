@@ -74,11 +74,17 @@ def total_cost(graph: Graph, reuse: int, config: FpgaConfig) -> Cost:
     return cost
 
 
-def build(graph: Graph, reuse: int, config: FpgaConfig) -> Design:
-    """The network of `graph`; every FIFO starts deep enough for a whole frame."""
+def build(graph: Graph, reuse: int, config: FpgaConfig, frame_interval: int = 0) -> Design:
+    """The network of `graph`; every FIFO starts deep enough for a whole frame.
+
+    The rows of an input arrive one per cycle, those of the next input `frame_interval` cycles later (at once
+    when it is less than the rows): a source faster than the pipeline would fill any FIFO.
+    """
     maker = _Maker(config, reuse)
     for value in graph.inputs:
-        maker.produce(value, maker.add(f"input {value.name}", rows_of(value), Stage(1, 1, Cost())))
+        rows = rows_of(value)
+        source = maker.add(f"input {value.name}", max(rows, frame_interval), Stage(1, 1, Cost()))
+        maker.produce(value, source, 0, rows)
     stages = tuple(maker.node(i, node, work_of(node)) for i, node in enumerate(graph.nodes))
     for value in graph.outputs:
         rows = maker.tokens(value)
