@@ -96,6 +96,11 @@ def test_a_changed_device_or_an_unmeasured_format_has_no_range() -> None:
     assert TARGET.error_range(preset_config("t4"), "decode") is None
 
 
+def test_several_gpus_are_refused() -> None:
+    with pytest.raises(UserError, match="several GPUs are not modelled"):
+        with_overrides(preset_config("t4"), {"gpus": 2})
+
+
 def test_unknown_calibration_names_the_nearest() -> None:
     with pytest.raises(UserError, match="h100-sxm"):
         calibration("h100-smx")

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import Field, PositiveFloat, PositiveInt, field_validator
 
 from tetrasim.hw_targets.common.target import Config
 from tetrasim.sim.precision import BFLOAT16, FLOAT8, FLOAT16, FLOAT32, INT4, INT8, Precision
@@ -119,7 +119,14 @@ class GpuConfig(Config):
     attention: AttentionSchedule = AttentionSchedule.AUTO
     fusion: bool = True  # element-wise chains and GEMM epilogues in one kernel (not in eager mode)
     fill: float = Field(default=1.0, gt=0, le=1)  # mean over padded sequence length; below 1: padding removed
-    gpus: int = Field(default=1, ge=1, le=1)  # one GPU only: tensor parallelism is not modelled
+    gpus: int = 1
+
+    @field_validator("gpus")
+    @classmethod
+    def _one_gpu(cls, gpus: int) -> int:
+        if gpus != 1:
+            raise ValueError("several GPUs are not modelled: simulate one GPU's share of the model")
+        return gpus
 
 
 def precision_of(config: GpuConfig) -> Precision:
