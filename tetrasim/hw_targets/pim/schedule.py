@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -41,12 +43,23 @@ def build_plan(
     """
     runs = len(node_steps[0]) if node_steps else 1
     ids: dict[Step, int] = {}
-    class_column: list[int] = []  # first column of a node class
     columns: list[list[int]] = []
     for by_run in node_steps:
-        class_column.append(len(columns))
         columns += [[ids.setdefault(s[j], len(ids)) for s in by_run] for j in range(len(by_run[0]))]
     value = np.array(columns, dtype=np.int32).T if columns else np.zeros((runs, 0), dtype=np.int32)
+    counts = tuple(len(by_run[0]) for by_run in node_steps)
+    wiring = _wiring(counts, tuple(map(tuple, predecessors)), tuple(node_class))
+    schedule = Schedule(*wiring, np.ascontiguousarray(value), serial)
+    return Plan(schedule, tuple(ids), tuple(value[0, wiring[0]].tolist()))
+
+
+@lru_cache(maxsize=64)
+def _wiring(
+    counts: tuple[int, ...], predecessors: tuple[tuple[int, ...], ...], node_class: tuple[int, ...]
+) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int64], NDArray[np.int32]]:
+    """Column, node and dependencies (CSR) of every task: a matter of the graph and of how many steps the
+    nodes of a class have, whatever the steps cost. Shared by plans, never written."""
+    class_column = [0, *accumulate(counts)]
     cls: list[int] = []
     nodes: list[int] = []
     deps: list[int] = []
@@ -54,23 +67,19 @@ def build_plan(
     outputs: list[tuple[int, ...]] = []
     for node, of_class in enumerate(node_class):
         inputs = tuple(sorted({t for p in predecessors[node] for t in outputs[p]}))
-        count = len(node_steps[of_class][0])
         first = len(cls)
-        for j in range(count):
+        for j in range(counts[of_class]):
             deps += [first + j - 1] if j else inputs
             dep_start.append(len(deps))
             cls.append(class_column[of_class] + j)
             nodes.append(node)
-        outputs.append((first + count - 1,) if count else inputs)
-    schedule = Schedule(
+        outputs.append((len(cls) - 1,) if counts[of_class] else inputs)
+    return (
         np.array(cls, dtype=np.int32),
         np.array(nodes, dtype=np.int32),
         np.array(dep_start, dtype=np.int64),
         np.array(deps, dtype=np.int32),
-        np.ascontiguousarray(value),
-        serial,
     )
-    return Plan(schedule, tuple(ids), tuple(int(value[0, c]) for c in cls))
 
 
 def compile_steps(steps: Sequence[Step], on: PimMachine) -> Steps:
