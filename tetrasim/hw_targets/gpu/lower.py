@@ -51,19 +51,17 @@ def lower(graph: Graph, config: GpuConfig) -> Program:
     unique = {w: i for i, w in enumerate(counted)}
     costs = kernel_costs(list(counted), config, resident, list(counted.values()))
     link = _link_ps_per_weight_byte(graph, config)
-    known: dict[tuple[int, ...], Block] = {(): Block()}  # equal kernels share a block: assembled once
-    blocks: list[Block] = []
-    first = True
-    for sequence in sequences:
-        launches = _launches(sequence, config, first)
-        first = first and not sequence
-        blocks.append(Block(launches) if launches else known[()])
-        rows = tuple(unique[w] for w in sequence)
-        if rows not in known:
-            known[rows] = Block(
-                tuple(_task(w, unique[w], costs, config, link, n > 0) for n, w in enumerate(sequence))
-            )
-        blocks.append(known[rows])
+    idle = Block()
+    launched: dict[Work | None, Block] = {None: idle}  # equal work shares its blocks: assembled once
+    run: dict[Work | None, Block] = {None: idle}
+    for work, parts in split.items():
+        launches = () if config.launch is Launch.GRAPH else _launches(parts, config, first=False)
+        launched[work] = Block(launches) if launches else idle
+        run[work] = Block(tuple(_task(w, unique[w], costs, config, link, n > 0) for n, w in enumerate(parts)))
+    blocks = [block for work in fused.work for block in (launched[work], run[work])]
+    start = next((i for i, sequence in enumerate(sequences) if sequence), None)
+    if config.launch is Launch.GRAPH and start is not None:
+        blocks[2 * start] = Block(_launches(sequences[start], config, first=True))
     program = assemble(machine(config), blocks, _wiring(graph))
     return replace(program, node=(program.node // 2).astype(np.int32))
 
