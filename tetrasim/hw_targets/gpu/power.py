@@ -6,7 +6,8 @@ dynamic part grows as t / (t + `ramp_us`), as board power measured under back-to
 When a kernel would draw more than the board limit, the clock drops; voltage drops with it, so the time
 stretches by less than the excess (`stretch_exponent` 1: by all of it). The limiter averages over time: a
 kernel of length t that is timed alone is stretched in the proportion t / (t + `response_us`), and in a model
-the average over all its kernels has to stay below the limit.
+the average over all its kernels has to stay below the limit; `model_share` of that stretch is seen in models,
+whose gaps let the board cool.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ class PowerFit:
     ramp_us: float
     response_us: float
     stretch_exponent: float
+    model_share: float = 1.0
 
 
 def stretched_us(
@@ -66,7 +68,8 @@ def stretched_us(
     if counts is None:
         return np.asarray(time_us + added * busy / (busy + fit.response_us))
     whole = stretch(np.array([counts @ busy]), np.array([counts @ dynamic_pj]))[0]
-    return np.asarray(time_us + added * min(whole / max(float(counts @ added), 1e-9), 1.0))
+    share = fit.model_share * min(whole / max(float(counts @ added), 1e-9), 1.0)
+    return np.asarray(time_us + added * share)
 
 
 def drawn_pj(
