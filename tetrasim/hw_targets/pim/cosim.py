@@ -152,6 +152,17 @@ def add_task(t: int, r: int, node: int, busy: int, resource: int, macs: int, out
 
 
 @jit
+def clear_task(t: int, out: Totals) -> None:
+    """Zero the columns of a task (loops: slices take seconds to compile)."""
+    for p in range(out.task_part.shape[1]):
+        out.task_part[t, p] = 0
+    for k in range(out.task_energy.shape[1]):
+        out.task_energy[t, k] = 0.0
+    for k in range(out.task_bytes.shape[1]):
+        out.task_bytes[t, k] = 0
+
+
+@jit
 def walk_path(r: int, plan: Schedule, end: NDArray[np.int64], cause: NDArray[np.int32], out: Totals) -> None:
     """Add the critical path of a run, from its last end back."""
     last = -1
@@ -185,16 +196,14 @@ def serve(
     latest = np.zeros(2, np.int64)  # last task of the host and of the channels
     for r in range(plan.value.shape[0]):
         now = out.start[r]
-        latest[:] = -1
+        latest[0] = latest[1] = -1
         out.start[r + 1] = now
         for t in range(tasks):
             step = plan.value[r, plan.cls[t]]
             resource = 1 if steps.last[step] > steps.first[step] else 0
             out.task_start[t], cause[t] = earliest_start(t, now, latest[resource], plan, end)
             latest[resource] = t
-            out.task_part[t, :] = 0
-            out.task_energy[t, :] = 0.0
-            out.task_bytes[t, :] = 0
+            clear_task(t, out)
             if resource == 1:
                 end[t] = run_channel_task(t, r, step, steps, costs, drain, m, saved, loops, o, scratch, out)
             else:

@@ -30,6 +30,7 @@ STATE_SIZE = 16
 MAX_DEPTH = 8
 _COMMAND, _ROW, _LOOP, _END, _WAIT, _CLOSE = 0, 1, 2, 3, 4, 5  # program.Op
 _IDLE = -(1 << 39)  # anything older has no influence
+_WHOLE = np.int64(0)  # the whole channel as an address; typed, so that no function is compiled twice
 
 
 class Place(NamedTuple):
@@ -149,7 +150,7 @@ def issue(c: int, at: int, m: NDArray[np.int64], o: Place) -> None:
     switching = o.switch >= 0 and mode != m[MODE]
     while True:
         clock = earliest(c, at, m, o)
-        issue_at(o.switch if switching else c, 0 if switching else at, clock, m, o)
+        issue_at(o.switch if switching else c, _WHOLE if switching else at, clock, m, o)
         if not switching:
             return
         m[MODE] = mode
@@ -177,7 +178,7 @@ def open_row(kind: int, m: NDArray[np.int64], o: Place) -> None:
         clock = earliest(act, kind, m, o)
         if clock >= m[DUE] + o.postpone:
             while m[DUE] <= clock:
-                issue(o.refresh, 0, m, o)
+                issue(o.refresh, _WHOLE, m, o)
                 m[DUE] += o.interval
                 clock = earliest(act, kind, m, o)
     for _ in range(o.activates if kind == 0 else 1):
@@ -260,7 +261,7 @@ def begin(start: int, m: NDArray[np.int64], o: Place) -> None:
         while m[DUE] <= start:
             m[VISIBLE] = max(m[VISIBLE], m[DUE])
             close_row(m, o)
-            issue(o.refresh, 0, m, o)
+            issue(o.refresh, _WHOLE, m, o)
             m[DUE] += o.interval
     m[VISIBLE] = max(m[VISIBLE], start)
 
@@ -281,6 +282,13 @@ _AT, _LEFT, _BASE, _OUTER, _KNOWN = 0, 1, 2, 3, 4
 
 
 @jit
+def copy_state(source: NDArray[np.int64], target: NDArray[np.int64], o: Place) -> None:
+    """Copy the state part of an arena (a loop: slices take seconds to compile)."""
+    for i in range(o.state_end):
+        target[i] = source[i]
+
+
+@jit
 def skip_iterations(
     d: int,
     step: int,
@@ -297,8 +305,8 @@ def skip_iterations(
     mark = saved[d]
     start, end = steady[0], steady[1]
     if loops[_KNOWN, d] == 1 and m[DUE] == mark[DUE] and same_relative(m, mark, o):
-        start[: o.state_end] = mark[: o.state_end]
-        end[: o.state_end] = m[: o.state_end]
+        copy_state(mark, start, o)
+        copy_state(m, end, o)
     if end[CLOCK] > start[CLOCK] and same_relative(m, end, o):
         times = loops[_LEFT, d]
         if o.refresh >= 0:
@@ -312,7 +320,7 @@ def skip_iterations(
             m[ROW] = loops[_BASE, d]
         loops[_KNOWN, d] = 0
     elif loops[_LEFT, d] > 1:
-        mark[: o.state_end] = m[: o.state_end]
+        copy_state(m, mark, o)
         loops[_KNOWN, d] = 1
 
 
