@@ -64,8 +64,8 @@ _VECTOR = VectorFit(2.3, 1.0, 0.001, 1.3, 0.87, 1.0, 0.5, 6, 1.0)
 # of A100, L4 and T4 from the board limit at the best measured rate (inferred). stretch_exponent 0: the GEMM
 # tables were measured under sustained replay, so the limit is already in the fitted compute efficiency.
 _POWER = {
-    # T4: 0.75 leaves NeuSight's four whole models without bias; FasterTransformer's float32 runs, not used, fall
-    # from 39 to 29 %.
+    # T4: 0.75 leaves NeuSight's four whole models without bias; FasterTransformer's float32 runs, which were
+    # not used, fall from 39 to 29 %.
     "t4": PowerFit(2, 8, 10, 1.6, 90, 5, 2000, 0.7, model_share=0.75),
     "v100-pcie-32gb": PowerFit(5, 30, 7, 1.2, 118, 10, 1500, 0.8),
     "a100-pcie-40gb": PowerFit(5, 40, 5.19, 0.8, 118, 10, 3000, 0.7),

@@ -97,7 +97,7 @@ def test_a_changed_device_or_an_unmeasured_format_has_no_range() -> None:
 
 
 def test_several_gpus_are_refused() -> None:
-    with pytest.raises(UserError, match="(?i)several GPUs are not modelled"):
+    with pytest.raises(UserError, match=r"(?i)several GPUs are not modelled"):
         with_overrides(preset_config("t4"), {"gpus": 2})
 
 
