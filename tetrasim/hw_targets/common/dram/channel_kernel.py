@@ -14,7 +14,7 @@ issue.) State comes first, so that saving it is one copy.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import numpy as np
 
@@ -30,7 +30,7 @@ STATE_SIZE = 16
 MAX_DEPTH = 8
 _COMMAND, _ROW, _LOOP, _END, _WAIT, _CLOSE = 0, 1, 2, 3, 4, 5  # program.Op
 _IDLE = -(1 << 39)  # anything older has no influence
-_WHOLE = np.int64(0)  # the whole channel as an address; typed, so that no function is compiled twice
+_WHOLE = cast(int, np.int64(0))  # the whole channel as an address; typed, so that no function is compiled twice
 
 
 class Place(NamedTuple):
