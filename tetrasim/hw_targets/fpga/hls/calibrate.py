@@ -20,6 +20,7 @@ from tetrasim.hw_targets.fpga.hls.plan import Fixed, Floats, Layer, Plan, Types
 
 SCORE_INTEGER_LIMIT = 12
 DEVIATION_BITS = 22
+NORM_INPUT_BITS = 3  # a normalisation divides by the deviation: rows that hardly vary amplify their rounding
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +51,11 @@ def calibrate(plan: Plan, feeds: Mapping[str, Floats], widths: Widths) -> Plan:
     """`plan` with types from its values on `feeds` ([N, …] per input)."""
     values = run_real(plan, feeds)
     types: dict[str, Types] = {}
+    normalised = {name for x in plan.layers if isinstance(x, p.Norm) for name in x.inputs}
     for layer in plan.layers:
         bits = widths.of(layer)
-        result = _type(values[layer.name], bits, widths.guard)
+        extra = NORM_INPUT_BITS if layer.name in normalised else 0
+        result = _type(values[layer.name], bits + extra, widths.guard)
         if isinstance(layer, p.Input) and layer.integers:
             largest = int(values[layer.name].max(initial=1))
             result = Fixed(largest.bit_length() + 2, largest.bit_length() + 2)
