@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -42,6 +43,18 @@ def test_tanh_is_bounded() -> None:
     x = np.linspace(-30, 30, 601, dtype=np.float32)
     got = GPT.function("tanh", x)
     assert np.max(np.abs(got - np.tanh(x))) < 1e-5
+    assert np.max(np.abs(got)) <= 1
+
+
+def test_erf_series() -> None:
+    """Odd, saturated, continuous to within its own error, and near erf; more terms are nearer."""
+    x = np.linspace(-5, 5, 2001, dtype=np.float32)
+    exact = np.array([math.erf(v) for v in x.tolist()])
+    errors = [np.max(np.abs(replace(GPT, erf_terms=n).function("erf", x) - exact)) for n in (4, 8, 12)]
+    assert errors[0] > errors[1] > errors[2]
+    assert errors[1] < 0.02
+    got = GPT.function("erf", x)
+    assert np.allclose(got, -got[::-1])
     assert np.max(np.abs(got)) <= 1
 
 

@@ -48,12 +48,14 @@ class Units(_Part):
 class Host(_Part):
     """The unit that does softmax, norms, activations and sums (an ASIC or the memory controller's side).
     Functions are series: `exp_terms` of Taylor's, Newton-Raphson steps for 1/x, and the fast inverse square
-    root with its Newton steps; every step is a multiplication and an addition per element."""
+    root with its Newton steps; every step is a multiplication and an addition per element. `erf_terms` of
+    Taylor's for erf (GELU), saturated where the series leaves the function; 0: erf through exp and 1/x."""
 
     clock_hz: int = Field(gt=0)
     adders: int = Field(gt=0)
     multipliers: int = Field(gt=0)
     exp_terms: int = Field(ge=1)
+    erf_terms: int = Field(ge=0, le=20, default=0)
     reciprocal_steps: int = Field(ge=0)
     rsqrt_steps: int = Field(ge=1)
     pipeline_cycles: int = Field(ge=0)  # fill and drain of one vector instruction

@@ -27,9 +27,13 @@ def steps_of(kind: str, host: Host) -> tuple[int, int]:
         "sqrt": (rsqrt[0], rsqrt[1] + 1),
         "rsqrt": rsqrt,
         "exp": exp,
-        # tanh and erf through exp: one exponential, one reciprocal, two additions, one product
+        # tanh, and erf without a series of its own, through exp and a reciprocal
         "tanh": (exp[0] + reciprocal[0] + 2, exp[1] + reciprocal[1] + 1),
-        "erf": (exp[0] + reciprocal[0] + 6, exp[1] + reciprocal[1] + 7),
+        "erf": (
+            (host.erf_terms, host.erf_terms + 3)  # x x, a multiply-add per term, times x and 2 / sqrt(pi)
+            if host.erf_terms
+            else (exp[0] + reciprocal[0] + 6, exp[1] + reciprocal[1] + 7)
+        ),
         "log": exp,
         "trig": exp,
         "pow": (exp[0] * 2, exp[1] * 2 + 1),

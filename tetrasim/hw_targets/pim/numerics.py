@@ -6,12 +6,15 @@ per chunk, each rounded when it is read, added by the host in float32. HBM-PIM h
 accumulates by itself in float16 and the host adds the lanes.
 
 The host's functions are PIM-GPT's: exp by Taylor's series after range reduction by powers of two, 1/x by
-Newton-Raphson from a linear seed, 1/sqrt(x) by the fast inverse square root with Newton steps.
+Newton-Raphson from a linear seed, 1/sqrt(x) by the fast inverse square root with Newton steps, and erf by
+Taylor's series where the configuration gives it terms.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -37,6 +40,7 @@ class PimArithmetic:
     exp_terms: int
     reciprocal_steps: int
     rsqrt_steps: int
+    erf_terms: int = 0
 
     def store(self, x: Arr, type: TensorType) -> Arr:
         """Round to the memory format of `type`."""
@@ -78,6 +82,8 @@ class PimArithmetic:
                 return self.rsqrt(y)
             if name == "sqrt":
                 return np.where(y > 0, y * self.rsqrt(y), y).astype(np.float32)
+            if name == "erf" and self.erf_terms:
+                return self.erf(y)
             if name == "tanh":
                 bounded = np.clip(y, -20, 20)
                 return (1 - 2 * self.reciprocal(self.exp(2 * bounded) + 1)).astype(np.float32)
@@ -94,6 +100,12 @@ class PimArithmetic:
         return np.where(np.isnan(x), x, np.where(x < -150, 0, np.where(x > 150, np.inf, out))).astype(
             np.float32
         )
+
+    def erf(self, x: Arr) -> Arr:
+        """2 / sqrt(pi) x sum (-x x)**n / (n! (2n + 1)), saturated at 1 where that is nearer."""
+        limit = _erf_limit(self.erf_terms)
+        series = _erf_series(np.clip(x, -limit, limit), self.erf_terms)
+        return np.where(np.abs(x) > limit, np.sign(x), np.clip(series, -1, 1)).astype(np.float32)
 
     def reciprocal(self, x: Arr) -> Arr:
         """Newton-Raphson on the mantissa, seeded by 48/17 - 32/17 m."""
@@ -113,6 +125,22 @@ class PimArithmetic:
         return np.where((x > 0) & np.isfinite(x), guess, 1 / np.sqrt(x)).astype(np.float32)
 
 
+def _erf_series(x: Arr, terms: int) -> Arr:
+    square = x * x
+    total = np.zeros_like(x)
+    for n in range(terms, -1, -1):
+        total = total * square + np.float32((-1) ** n / (math.factorial(n) * (2 * n + 1)))
+    return np.asarray(np.float32(2 / math.sqrt(math.pi)) * x * total)
+
+
+@lru_cache(maxsize=32)
+def _erf_limit(terms: int) -> float:
+    """Where the truncated series is as far from erf as 1 is."""
+    x = np.linspace(0, 4, 4001, dtype=np.float32)
+    exact = np.array([math.erf(v) for v in x.tolist()])
+    return float(x[np.argmax(np.abs(_erf_series(x, terms) - exact) > 1 - exact + 1e-7)])
+
+
 def arithmetic_of(config: PimConfig) -> PimArithmetic:
     """The arithmetic of a configuration."""
     return PimArithmetic(
@@ -123,4 +151,5 @@ def arithmetic_of(config: PimConfig) -> PimArithmetic:
         config.host.exp_terms,
         config.host.reciprocal_steps,
         config.host.rsqrt_steps,
+        config.host.erf_terms,
     )

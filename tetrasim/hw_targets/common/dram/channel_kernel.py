@@ -30,7 +30,7 @@ STATE_SIZE = 16
 MAX_DEPTH = 8
 _COMMAND, _ROW, _LOOP, _END, _WAIT, _CLOSE = 0, 1, 2, 3, 4, 5  # program.Op
 _IDLE = -(1 << 39)  # anything older has no influence
-_WHOLE = cast(int, np.int64(0))  # the whole channel as an address; typed, so that no function is compiled twice
+_WHOLE = cast(int, np.int64(0))  # the whole channel as an address; typed: nothing is compiled twice
 
 
 class Place(NamedTuple):
