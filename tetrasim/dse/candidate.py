@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from tetrasim.dse.bits import settings_for
 from tetrasim.dse.metrics import METRICS
 from tetrasim.dse.space import TARGET, Point, Scalar, StudySpec
 from tetrasim.errors import UserError
@@ -59,6 +60,9 @@ def resolve_point(spec: StudySpec, point: Point) -> Candidate:
     full: Point = {p.name: p.domain[0] for p in spec.fixed if isinstance(p.domain, tuple)} | point
     target = str(full[TARGET])
     overrides = {k.removeprefix(f"{target}:"): v for k, v in full.items() if k.startswith(f"{target}:")}
+    bits = tuple((k.removeprefix("bits."), int(v)) for k, v in full.items() if k.startswith("bits."))
+    if bits:
+        overrides |= dict(settings_for(target, bits))
     dims = tuple((k.removeprefix("model."), v) for k, v in full.items() if k.startswith("model."))
     model = _model_config(dims)
     work = {k.removeprefix("workload."): v for k, v in full.items() if k.startswith("workload.")}

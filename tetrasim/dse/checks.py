@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tetrasim.dse.bits import clashing_path, settings_for
 from tetrasim.dse.metrics import METRICS, metric_info
 from tetrasim.dse.space import Range as RangeDomain
 from tetrasim.dse.space import StudySpec, domain_values
@@ -35,6 +36,7 @@ def check_spec(spec: StudySpec, where: str) -> None:
         metric_info(limit.metric, f"{where}: constraints")
     _check_models(spec, where)
     _check_targets(spec, where)
+    _check_bits(spec, where)
     wanted = {*spec.objectives, *(c.metric for c in spec.limits)}
     if any(METRICS[m].source == "accuracy" for m in wanted) and not spec.model.train:
         raise UserError(
@@ -96,6 +98,41 @@ def _check_targets(spec: StudySpec, where: str) -> None:
                 # A choice may only be valid together with another parameter: then the trial says so.
     for name in spec.targets:
         find_preset(name)
+
+
+def _check_bits(spec: StudySpec, where: str) -> None:
+    """Every value is a whole number of bits that some target of the study has."""
+    axes = [p for p in (*spec.parameters, *spec.fixed) if p.name.startswith("bits.")]
+    place = f"{where}: bits"
+    for axis in axes:
+        values = axis.domain if isinstance(axis.domain, tuple) else (axis.domain.low, axis.domain.high)
+        if any(isinstance(v, (bool, str)) or int(v) != v or not 1 <= v <= 64 for v in values):
+            raise UserError(f"{axis.name} = {list(values)}", where=place, hint="whole numbers from 1 to 64")
+        if not isinstance(axis.domain, tuple) and not axis.domain.whole:
+            raise UserError(
+                f"{axis.name} is a continuous range", where=place, hint="list the bits: [4, 8, 16]"
+            )
+    for target, paths in spec.targets.items() if axes else ():
+        if clash := clashing_path(paths):
+            raise UserError(
+                f"both bits and '{target}:{clash}' set the number format",
+                where=place,
+                hint=f"drop `{clash}` from the target, or `bits` from the study",
+            )
+    for axis in axes:
+        for value in domain_values(axis.domain):
+            _check_offered(list(spec.targets), axis.name.removeprefix("bits."), int(value), place)
+
+
+def _check_offered(targets: list[str], role: str, bits: int, place: str) -> None:
+    refusals = []
+    for target in targets:
+        try:
+            settings_for(target, ((role, bits),))
+        except UserError as refusal:
+            refusals.append(refusal)
+    if len(refusals) == len(targets):
+        raise UserError(refusals[0].what, where=place, hint=refusals[0].hint)
 
 
 def _check_grid(spec: StudySpec, where: str) -> None:

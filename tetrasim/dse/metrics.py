@@ -45,6 +45,9 @@ _ALL = (
     MetricInfo("proxy_kl", False, "proxy", "proxy: KL divergence of the output distributions, nats"),
 )
 METRICS = {m.name: m for m in _ALL}
+# Asked for by name, refused by name: no preset has a price with a public source, and a guess would decide
+# a front. Resources (area, LUTs, memory, joules) are what the targets can vouch for.
+PRICES = ("cost", "price", "cost_usd", "price_usd", "usd", "dollars")
 
 
 def metric_info(name: str, where: str = "") -> MetricInfo:
@@ -53,6 +56,12 @@ def metric_info(name: str, where: str = "") -> MetricInfo:
     Raises:
         UserError: unknown name, with the nearest.
     """
+    if name.lower() in PRICES:
+        raise UserError(
+            f"no target has a sourced price, so '{name}' cannot be a metric",
+            where=where,
+            hint="use what the device needs instead: area_mm2, lut, memory_bytes or energy_mj",
+        )
     if name not in METRICS:
         raise UserError(f"unknown metric '{name}'", where=where, hint=nearest(name, METRICS))
     return METRICS[name]

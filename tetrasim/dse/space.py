@@ -82,6 +82,20 @@ class WorkloadSpace(_Frozen):
     generate: Domain = 0
 
 
+class BitsSpace(_Frozen):
+    """Bits per tensor class; each target takes the number format that has them (`bits.py`)."""
+
+    weights: Domain | None = None
+    activations: Domain | None = None
+    state: Domain | None = None
+    accumulate: Domain | None = None
+
+    @property
+    def named(self) -> dict[str, Domain]:
+        """The classes that the study speaks of."""
+        return {role: domain for role, domain in self if domain is not None}
+
+
 class Search(_Frozen):
     """`stall`: stop after that many completed trials without a better front (0: never). `screen`: skip points
     that a lower bound already proves dominated."""
@@ -121,6 +135,7 @@ class StudySpec(_Frozen):
     name: str = "study"
     model: ModelSpace = ModelSpace()
     workload: WorkloadSpace = WorkloadSpace()
+    bits: BitsSpace = BitsSpace()
     targets: dict[str, dict[str, Domain]]
     objectives: Annotated[tuple[str, ...], Field(min_length=1, max_length=4)]
     constraints: tuple[str, ...] = ()
@@ -143,6 +158,8 @@ class StudySpec(_Frozen):
             yield Parameter(f"model.{path}", _domain(domain))
         for name in ("batch", "prompt", "generate"):
             yield Parameter(f"workload.{name}", _domain(getattr(self.workload, name)))
+        for role, domain in self.bits.named.items():
+            yield Parameter(f"bits.{role}", _domain(domain))
         for target, paths in self.targets.items():
             for path, domain in paths.items():
                 yield Parameter(f"{target}:{path}", _domain(domain), target)
@@ -246,6 +263,7 @@ def _readable(failure: ValidationError, where: str, lines: dict[str, int]) -> Us
         sections: dict[str, type[BaseModel]] = {
             "model": ModelSpace,
             "workload": WorkloadSpace,
+            "bits": BitsSpace,
             "search": Search,
         }
         section = sections.get(str(first["loc"][0]), StudySpec) if len(first["loc"]) > 1 else StudySpec
