@@ -109,13 +109,17 @@ def load(
     generate: int = 0,
     batch: int = 1,
     dims: Mapping[str, int] | None = None,
+    allow_unmodelled: bool = False,
 ) -> LoadedModel:
     """Import the graphs of a model for one workload; `model` as in `simulate`.
 
     Raises:
         UserError: as `simulate`.
     """
-    return load_for(model, prompt=prompt, generate=generate, batch=batch, dims=dims)[0]
+    found, _ = load_for(
+        model, prompt=prompt, generate=generate, batch=batch, dims=dims, allow_unmodelled=allow_unmodelled
+    )
+    return found
 
 
 def load_for(
@@ -125,9 +129,10 @@ def load_for(
     generate: int = 0,
     batch: int = 1,
     dims: Mapping[str, int] | None = None,
+    allow_unmodelled: bool = False,
 ) -> tuple[LoadedModel, Workload]:
     """`load`, with the workload that the arguments mean for this model."""
-    files = find_model(model)
+    files = find_model(model, allow_unmodelled=allow_unmodelled)
     workload = workload_for(files, prompt, generate, batch, dims)
     return load_model(files, workload), workload
 
@@ -143,6 +148,7 @@ def simulate(
     settings: Overrides | None = None,
     numerics: bool = True,
     use_cache: bool = True,
+    allow_unmodelled: bool = False,
     progress: Progress | None = None,
 ) -> Run:
     """Simulate a model on one or several targets.
@@ -157,6 +163,7 @@ def simulate(
             "gpu/t4:" to set it there only.
         numerics: emulate each target's arithmetic and compare with onnxruntime.
         use_cache: reuse exports and results of the same content.
+        allow_unmodelled: count ops without a cost model as zero, and say so, instead of refusing the model.
         progress: called before each step.
 
     Raises:
@@ -170,7 +177,7 @@ def simulate(
     overrides = [overrides_for(name, names, settings or {}) for name in names]
     setups = [set_up(name, chosen) for name, chosen in zip(names, overrides, strict=True)]
     report(f"exporting {model}", 0.0)
-    files = find_model(model, use_cache=use_cache)
+    files = find_model(model, use_cache=use_cache, allow_unmodelled=allow_unmodelled)
     workload = workload_for(files, prompt, generate, batch, dims)
     session = Session(files, workload, str(model), numerics=numerics, use_cache=use_cache)
     for setup in setups:
@@ -189,8 +196,9 @@ def simulate(
             for r, chosen in zip(results, overrides, strict=True)
         ),
         version=__version__,
+        allow_unmodelled=allow_unmodelled,
     )
-    command = command_line(str(model), names, workload, settings or {}, files.kind)
+    command = command_line(str(model), names, workload, settings or {}, files)
     return Run(document(results, command), tuple(entry.trace for entry in entries), lock)
 
 

@@ -28,7 +28,8 @@ _ENCODER, _DECODER, _FILE = "encoder", "decoder", "file"
 @dataclass(frozen=True, slots=True)
 class ModelFiles:
     """A model on disk. `kind`: "decoder" (prefill and step graphs), "encoder" (one forward graph) or "file"
-    (a user's ONNX file: its dims are bound by name). `longest` is 0 where it is not known."""
+    (a user's ONNX file: its dims are bound by name). `longest` is 0 where it is not known.
+    `allow_unmodelled`: ops without semantics here are read as nodes that cost nothing."""
 
     name: str
     kind: str
@@ -38,14 +39,19 @@ class ModelFiles:
     phases: tuple[tuple[str, Path], ...]
     symbols: tuple[tuple[str, tuple[str, ...]], ...] = ()
     export_checks: tuple[tuple[str, float], ...] = ()
+    allow_unmodelled: bool = False
 
 
-def find_model(model: str | Path, *, use_cache: bool = True) -> ModelFiles:
+def find_model(model: str | Path, *, use_cache: bool = True, allow_unmodelled: bool = False) -> ModelFiles:
     """The files of `model`, exported now where they are not in the cache.
 
     Raises:
         UserError: unknown preset, missing file, an export that fails its checks.
     """
+    return replace(_find(model, use_cache), allow_unmodelled=allow_unmodelled)
+
+
+def _find(model: str | Path, use_cache: bool) -> ModelFiles:
     path = Path(model)
     if path.suffix == ".onnx":
         return _onnx_file(path)
@@ -141,9 +147,17 @@ def _phase(files: ModelFiles, name: str, path: Path, workload: Workload) -> Mode
         contexts = workload.contexts()
         if not contexts:
             return None
-        family = import_family(path, {"batch": workload.batch}, symbol="past", contexts=contexts)
+        family = import_family(
+            path,
+            {"batch": workload.batch},
+            symbol="past",
+            contexts=contexts,
+            allow_unmodelled=files.allow_unmodelled,
+        )
         return ModelPhase("decode", family, path)
-    return ModelPhase(name, constant_family(import_onnx(path, _dims(files, path, workload), name=name)), path)
+    dims = _dims(files, path, workload)
+    graph = import_onnx(path, dims, name=name, allow_unmodelled=files.allow_unmodelled)
+    return ModelPhase(name, constant_family(graph), path)
 
 
 def _dims(files: ModelFiles, path: Path, workload: Workload) -> dict[str, int]:
@@ -154,7 +168,9 @@ def _dims(files: ModelFiles, path: Path, workload: Workload) -> dict[str, int]:
     return {name: size for name, size in known.items() if name in open_dims}
 
 
-def import_file(path: Path, dims: Mapping[str, int]) -> tuple[Graph, Graph, tuple[str, ...]]:
+def import_file(
+    path: Path, dims: Mapping[str, int], *, allow_unmodelled: bool = False
+) -> tuple[Graph, Graph, tuple[str, ...]]:
     """A user's file as imported, after the standard passes, and what the passes have to say.
 
     Raises:
@@ -165,7 +181,7 @@ def import_file(path: Path, dims: Mapping[str, int]) -> tuple[Graph, Graph, tupl
 
     if not path.is_file():
         raise UserError(f"there is no file '{path}'", hint=_neighbour(path))
-    raw = import_onnx(path, dims, rewrites=False)
+    raw = import_onnx(path, dims, rewrites=False, allow_unmodelled=allow_unmodelled)
     graph, notes = standard(raw)
     return raw, graph, tuple(str(note) for note in notes)
 

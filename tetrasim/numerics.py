@@ -77,7 +77,12 @@ def compare(expected: NDArray[np.generic], actual: NDArray[np.generic]) -> Numer
 def why_not(graph: Graph) -> str:
     """Why the graph cannot be emulated here; empty when it can."""
     from tetrasim.sim.ops.registry import work_of
+    from tetrasim.sim.ops.unmodelled import original_op, unmodelled_nodes
 
+    missing = unmodelled_nodes(graph.nodes)
+    if missing:
+        ops = ", ".join(sorted({original_op(node) for node in missing}))
+        return f"the model has ops without semantics here ({ops}): nothing can be computed from them"
     if any(v.data is None for v in graph.weights):
         return "the model was exported without weights"
     elements = sum(v.type.elements for v in graph.weights)

@@ -77,11 +77,11 @@ def workload_for(
 
 
 def command_line(
-    model: str, on: Sequence[str], workload: Workload, settings: Overrides, kind: str = "decoder"
+    model: str, on: Sequence[str], workload: Workload, settings: Overrides, files: ModelFiles
 ) -> str:
     """The `tetrasim run` command of a run, quoted for a shell."""
     words = ["tetrasim", "run", model, "--on", *on]
-    if kind != "file":
+    if files.kind != "file":
         words += ["--prompt", str(workload.prompt)]
     words += ["--generate", str(workload.generate)] if workload.generate else []
     words += ["--batch", str(workload.batch)] if workload.batch != 1 else []
@@ -89,4 +89,5 @@ def command_line(
         words += ["--dim", f"{name}={size}"]
     for path, value in sorted(settings.items()):
         words += ["--set", f"{path}={value}"]
+    words += ["--allow-unmodelled"] if files.allow_unmodelled else []
     return shlex.join(words)

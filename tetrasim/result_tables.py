@@ -194,6 +194,11 @@ def _warnings(
     uses: Sequence[ResourceUse],
 ) -> tuple[str, ...]:
     out = []
+    missing = coverage.unmodelled
+    if missing:
+        several = f"{len(missing)} nodes have no cost model and count"
+        count = several if len(missing) > 1 else "1 node has no cost model and counts"
+        out.append(f"{count} as zero: {', '.join(missing[:5])}{', …' if len(missing) > 5 else ''}")
     if not latency.validated:
         out.append(f"{setup.preset} is not validated: no measurement of this kind is committed for it")
     if setup.marks:
@@ -203,8 +208,6 @@ def _warnings(
     out += [
         f"{u.name}: {u.used:g} needed, {u.available:g} available" for u in uses if u.used > u.available > 0
     ]
-    if coverage.unmodelled:
-        out.append(f"{len(coverage.unmodelled)} nodes have no cost model and count as zero")
     return tuple(out)
 
 

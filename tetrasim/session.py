@@ -40,7 +40,7 @@ class Session:
             found = self._simulate(setup, overrides)
             cache.store(self._key(setup), found)
         # The content may have been computed under another name: a copied file, another spelling.
-        command = command_line(self._model, [setup.preset], self._workload, overrides, self._files.kind)
+        command = command_line(self._model, [setup.preset], self._workload, overrides, self._files)
         made_by = replace(found.result.provenance, command=command)
         return replace(found, result=replace(found.result, model=self._files.name, provenance=made_by))
 
@@ -73,7 +73,8 @@ class Session:
     def _key(self, setup: Setup) -> str:
         from tetrasim.provenance import code_sha256
 
-        described = (setup.preset, setup.title, *setup.marks, f"numerics {self._numerics}")
+        allowed = f"allow unmodelled {self._files.allow_unmodelled}"
+        described = (setup.preset, setup.title, *setup.marks, f"numerics {self._numerics}", allowed)
         config = setup.config.model_dump_json()
         return cache.key_of(self._files.sha256, "\0".join(described), config, self._workload, code_sha256())
 

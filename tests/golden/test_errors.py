@@ -57,6 +57,7 @@ MISTAKES = {
     "onnx_cyclic": "import cyclic.onnx",
     "onnx_dangling": "import dangling.onnx",
     "onnx_op_unsupported": "import unsupported.onnx",
+    "onnx_op_unmodelled_without_shape": "import unsupported.onnx --allow-unmodelled",
     "onnx_without_nodes": "import no_nodes.onnx",
     "external_data_missing": "import external_missing.onnx",
     "external_data_outside": "import external_outside.onnx",

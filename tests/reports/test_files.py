@@ -43,6 +43,17 @@ def test_lock_reads_back_equal(tmp_path: Path) -> None:
     file = tmp_path / "config.lock.yaml"
     file.write_text(lock.to_yaml(LOCK), encoding="utf-8")
     assert lock.read(file) == LOCK
+    assert "allow_unmodelled" not in file.read_text(encoding="utf-8")
+    allowed = replace(LOCK, allow_unmodelled=True)
+    file.write_text(lock.to_yaml(allowed), encoding="utf-8")
+    assert lock.read(file) == allowed
+
+
+def test_lock_with_a_flag_that_is_no_flag(tmp_path: Path) -> None:
+    file = tmp_path / "config.lock.yaml"
+    file.write_text("model: a\nallow_unmodelled: maybe\ntargets: [{preset: gpu/t4}]\n", encoding="utf-8")
+    with pytest.raises(UserError, match="neither true nor false"):
+        lock.read(file)
 
 
 def test_trace_has_a_slice_per_task_on_its_resource_at_its_time() -> None:

@@ -67,6 +67,7 @@ def text(done: Run) -> str:
         generate=work.generate,
         batch=work.batch,
         dims=dict(work.dims),
+        allow_unmodelled=done.lock.allow_unmodelled,
     )
     for target in done.lock.targets:
         kind = target.preset.partition("/")[0]

@@ -14,6 +14,9 @@ Output = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
 NoCache = Annotated[bool, typer.Option("--no-cache", help="Export and simulate afresh.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace what an earlier run wrote there.")]
+AllowUnmodelled = Annotated[
+    bool, typer.Option("--allow-unmodelled", help="Count ops without a cost model as zero, and say so.")
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")]
 On = Annotated[
     list[str] | None,

@@ -28,6 +28,7 @@ def import_(
     file: Annotated[Path, typer.Argument(help="An .onnx file.")],
     dim: _options.Dims = None,
     check: Annotated[bool, typer.Option(help="Compare the interpreter with onnxruntime.")] = True,
+    allow_unmodelled: _options.AllowUnmodelled = False,
     explain_rewrites: Annotated[
         bool, typer.Option("--explain-rewrites", help="Say what was recovered, and why not.")
     ] = False,
@@ -50,7 +51,8 @@ def import_(
         )
     with progress(quiet) as step:
         step(f"importing {file.name}", 0.0)
-        raw, graph, notes = import_file(file, _arguments.dims(dim or ()))
+        dims = _arguments.dims(dim or ())
+        raw, graph, notes = import_file(file, dims, allow_unmodelled=allow_unmodelled)
         step("comparing with onnxruntime", 0.5)
         numerics = (
             check_numerics(raw, graph, file, EXACT) if check else NumericsResult(False, "not asked for")
@@ -95,6 +97,8 @@ def _summary(file: Path, graph: Graph, covered: CoverageResult, numerics: Numeri
     share = 100 * covered.nodes_modelled / covered.nodes if covered.nodes else 100.0
     cover = f"coverage: {share:.1f} % of nodes ({covered.nodes_modelled} of {covered.nodes})"
     cover += f", {100 * covered.bytes_fraction:.1f} % of bytes"
+    if covered.unmodelled:
+        cover += f"\nNOT MODELLED, counted as zero: {', '.join(covered.unmodelled)}"
     lines = [
         f"{file.name}: {len(graph.nodes)} nodes, {si(parameters, '', 4).strip()} parameters",
         f"inputs: {inputs}{more}",

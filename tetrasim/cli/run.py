@@ -45,6 +45,7 @@ def run(
     lock: Annotated[
         Path | None, typer.Option("--lock", help="Repeat the run of a config.lock.yaml.", show_default=False)
     ] = None,
+    allow_unmodelled: _options.AllowUnmodelled = False,
     numerics: Annotated[bool, typer.Option(help="Emulate each target's arithmetic.")] = True,
     measure: Annotated[bool, typer.Option("--measure", help="Also run it here, where a target can.")] = False,
     output: _options.Output = None,
@@ -65,7 +66,7 @@ def run(
     if output is not None:
         check_free(output, force)
     if lock is not None:
-        _refuse_beside_lock(model, on, dim, setting, precision, launch, attention)
+        _refuse_beside_lock(model, on, dim, setting, precision, launch, attention, allow_unmodelled)
     elif model is None:
         raise UserError("no model is named", hint="for example: tetrasim run gpt2-small --on gpu/t4")
     if measure:
@@ -90,6 +91,7 @@ def run(
                 settings=shortcut_settings(on or [], chosen) | _arguments.settings(setting or ()),
                 numerics=numerics,
                 use_cache=not no_cache,
+                allow_unmodelled=allow_unmodelled,
                 progress=step,
             )
     # A folder that tetrasim named itself holds the same run: replacing it loses nothing.
@@ -147,6 +149,7 @@ def _repeat(file: Path, numerics: bool, use_cache: bool, step: _Step) -> Run:
         settings=settings,
         numerics=numerics,
         use_cache=use_cache,
+        allow_unmodelled=wanted.allow_unmodelled,
         progress=step,
     )
     _warn_of_changes(wanted, done.lock)

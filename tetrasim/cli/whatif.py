@@ -53,6 +53,7 @@ def whatif(
                 dims=dict(work.dims),
                 settings={k: v for k, v in settings.items() if k.rpartition(":")[0] in names},
                 numerics=False,
+                allow_unmodelled=lock.allow_unmodelled,
                 progress=step,
             )
             for settings in (before, changed)

@@ -18,7 +18,7 @@ from tetrasim.sim.workload import Workload
 Scalar = str | int | float | bool
 _HEAD = "# Repeat this run with: tetrasim run --lock {name}\n"
 _MAX_BYTES = 1 << 20
-_KEYS = ("schema_version", "tetrasim", "model", "model_sha256", "workload", "targets")
+_KEYS = ("schema_version", "tetrasim", "model", "model_sha256", "workload", "allow_unmodelled", "targets")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +39,7 @@ class Lock:
     workload: Workload
     targets: tuple[LockedTarget, ...]
     version: str = ""
+    allow_unmodelled: bool = False
 
 
 def to_yaml(lock: Lock, name: str = "config.lock.yaml") -> str:
@@ -55,6 +56,7 @@ def to_yaml(lock: Lock, name: str = "config.lock.yaml") -> str:
             "generate": work.generate,
             "dims": dict(work.dims),
         },
+        **({"allow_unmodelled": True} if lock.allow_unmodelled else {}),
         "targets": [
             {"preset": t.preset, "set": dict(t.overrides), "config_sha256": t.config_sha256}
             for t in lock.targets
@@ -77,6 +79,9 @@ def read(file: Path) -> Lock:
     targets = tree.get("targets")
     if not isinstance(targets, list) or not targets:
         raise UserError("'targets' must list at least one target", where=str(file), hint="- preset: gpu/t4")
+    allowed = tree.get("allow_unmodelled", False)
+    if not isinstance(allowed, bool):
+        raise UserError(f"'allow_unmodelled' = {allowed!r} is neither true nor false", where=str(file))
     return Lock(
         model=_text(tree, "model", file),
         model_sha256=str(tree.get("model_sha256", "")),
@@ -88,6 +93,7 @@ def read(file: Path) -> Lock:
         ),
         targets=tuple(_target(item, file) for item in targets),
         version=str(tree.get("tetrasim", "")),
+        allow_unmodelled=allowed,
     )
 
 

@@ -122,9 +122,6 @@ def ranked(findings: Iterable[Finding]) -> tuple[Finding, ...]:
 def headline_notes(result: Result) -> tuple[str, ...]:
     """What a reader must know before using the numbers: what is unmodelled, unvalidated, does not fit."""
     notes = list(result.warnings)
-    missing = result.coverage.unmodelled
-    if missing:
-        notes.insert(0, f"NOT MODELLED, counted as zero: {', '.join(missing[:5])} ({len(missing)} in all)")
     if result.mapping_note:
         notes.append(result.mapping_note)
     return tuple(dict.fromkeys(notes))

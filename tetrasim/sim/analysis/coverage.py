@@ -6,9 +6,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from tetrasim.errors import UserError
-from tetrasim.sim.ir.graph import Graph
+from tetrasim.sim.ir.graph import Graph, Node
 from tetrasim.sim.ops.registry import work_of
-from tetrasim.sim.ops.work import WorkKind
+from tetrasim.sim.ops.unmodelled import UNMODELLED, original_op
+from tetrasim.sim.ops.work import Work, WorkKind
 from tetrasim.sim.result import CoverageResult
 
 
@@ -28,16 +29,29 @@ def op_table(graph: Graph) -> tuple[OpCoverage, ...]:
     """One row per op, most MACs first, then most bytes."""
     rows: dict[str, list[int]] = {}
     for node in graph.nodes:
-        row = rows.setdefault(node.op, [0, 0, 0, 0, 0])
+        row = rows.setdefault(_name(node), [0, 0, 0, 0, 0])
         row[0] += 1
-        try:
-            work = work_of(node)
-        except UserError:
+        work = _work(node)
+        if work is None:
             continue
         for i, amount in enumerate((1, work.macs, work.vector_ops, work.nbytes), 1):
             row[i] += amount
     table = [OpCoverage(op, *row) for op, row in rows.items()]
     return tuple(sorted(table, key=lambda r: (-r.macs, -r.nbytes, r.op)))
+
+
+def _work(node: Node) -> Work | None:
+    """What the node costs; None where that is not known."""
+    if node.op == UNMODELLED:
+        return None
+    try:
+        return work_of(node)
+    except UserError:
+        return None
+
+
+def _name(node: Node) -> str:
+    return original_op(node) if node.op == UNMODELLED else node.op
 
 
 def coverage(graphs: Iterable[Graph]) -> CoverageResult:
@@ -49,10 +63,9 @@ def coverage(graphs: Iterable[Graph]) -> CoverageResult:
         for node in graph.nodes:
             nodes += 1
             size = sum(v.type.nbytes for v in (*node.inputs, *node.outputs) if v is not None)
-            try:
-                work = work_of(node)
-            except UserError:
-                missing.append(f"{graph.name}/{node.name} ({node.op})")
+            work = _work(node)
+            if work is None:
+                missing.append(f"{graph.name}/{node.name} ({_name(node)})")
                 all_bytes += size
                 continue
             modelled += 1

@@ -89,14 +89,14 @@ class Builder:
             alias = no_op(op, data, types, known)
             if alias is not None:
                 return (alias,)
-            return self._append(op, data, outputs, types, pin(op, types, known), source, name)
+            return self.append(op, data, outputs, types, pin(op, types, known), source, name)
         except MALFORMED as error:
             raise UserError(f"{op} is malformed: {error}", where=where) from error
         except ShapeError as error:
             shapes = ", ".join("-" if v is None else f"{v.name}: {v.type}" for v in inputs)
             raise UserError(f"{op}({shapes}): {error.what}", where=where, hint=error.hint) from error
 
-    def _append(
+    def append(
         self,
         op: str,
         data: Sequence[Value | None],
@@ -106,6 +106,11 @@ class Builder:
         source: Source,
         name: str,
     ) -> tuple[Value, ...]:
+        """Append a node whose output types are known; the values of its outputs up to the last named one.
+
+        Raises:
+            ShapeError: more outputs than types.
+        """
         if len(outputs) > len(types):
             raise ShapeError(f"{len(outputs)} outputs are asked for, the op has {len(types)}")
         wanted = max((i + 1 for i, n in enumerate(outputs) if n), default=1)

@@ -54,18 +54,20 @@ def import_onnx(
     name: str | None = None,
     states: Mapping[str, str] | None = None,
     rewrites: bool = True,
+    allow_unmodelled: bool = False,
 ) -> Graph:
     """The graph of `path` with its symbolic dims bound to `dims`.
 
     `states` maps state inputs to the outputs that replace them; None: found by name (`past…`/`present…`).
     `rewrites`: run the standard passes (`passes/pipeline.py`, which also says why a pattern did not match);
-    off: the file's own ops.
+    off: the file's own ops. `allow_unmodelled`: an op without semantics here becomes a node that costs
+    nothing (`sim/ops/unmodelled.py`), where the file states its output types.
 
     Raises:
         UserError: unreadable or hostile file, unbound dim, unsupported op, shapes that do not fit.
     """
     path = Path(path)
-    graph = _build(read_model(path), path, dict(dims or {}), name or path.stem, states)
+    graph = _build(read_model(path), path, dict(dims or {}), name or path.stem, states, allow_unmodelled)
     return standard(graph)[0] if rewrites else graph
 
 
@@ -78,6 +80,7 @@ def import_family(
     name: str | None = None,
     states: Mapping[str, str] | None = None,
     rewrites: bool = True,
+    allow_unmodelled: bool = False,
 ) -> GraphFamily:
     """The step graph of `path` at every context length: three imports that differ in `dims[symbol]`, at the
     first of `contexts`, a little later, and at the last one (or further) as the proof. A dim that moves with
@@ -93,7 +96,7 @@ def import_family(
     def at(context: int | None) -> Graph:
         known = {symbol: context} if context is not None else {}
         known = {name: _bound(name, size, known) for name, size in bound.items()} | known
-        graph = _build(model, path, known, name or path.stem, states)
+        graph = _build(model, path, known, name or path.stem, states, allow_unmodelled)
         # a dim derived from the symbol is no dim of the family
         own = tuple((name, size) for name, size in graph.dims if not isinstance(bound.get(name), str))
         graph = replace(graph, dims=own)
@@ -115,7 +118,12 @@ def _bound(name: str, size: int | str, symbols: Mapping[str, int]) -> int:
 
 
 def _build(
-    model: onnx.ModelProto, path: Path, dims: dict[str, int], name: str, states: Mapping[str, str] | None
+    model: onnx.ModelProto,
+    path: Path,
+    dims: dict[str, int],
+    name: str,
+    states: Mapping[str, str] | None,
+    allow_unmodelled: bool,
 ) -> Graph:
     graph = model.graph
     check_dims(symbols_of(graph), dims, str(path))
@@ -125,7 +133,7 @@ def _build(
     builder, env = Builder(), Env({"": None})
     _load_initializers(model, path, builder, env)
     inputs = _load_inputs(graph, dims, pairs, builder, env)
-    Walker(builder, env, opset).run(graph)
+    Walker(builder, env, opset, dims, allow_unmodelled).run(graph)
     outputs = []
     for wanted in graph.output:
         value = env.get(wanted.name)

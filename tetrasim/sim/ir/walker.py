@@ -7,7 +7,7 @@ local to it; names around it are visible in it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,7 +18,9 @@ from tetrasim.sim.ir.builder import MALFORMED, Builder, known_array
 from tetrasim.sim.ir.canonical import canonical
 from tetrasim.sim.ir.graph import Attr, Source, Value
 from tetrasim.sim.ir.onnx_file import initializer_type, proto_array
+from tetrasim.sim.ir.stated import stated_types
 from tetrasim.sim.ops.opdef import ShapeError, axis_of, int_attr, ints_attr
+from tetrasim.sim.ops.unmodelled import UNMODELLED
 
 if TYPE_CHECKING:
     import onnx
@@ -26,16 +28,29 @@ if TYPE_CHECKING:
 Env = dict[str, Value | None]
 MAX_UNROLLED_NODES = 50_000
 _STANDARD = ("", "ai.onnx", "com.microsoft")
+_CONTROL = ("If", "Loop", "Scan")
 _TRACE_HINT = "export with control flow traced away, or prefill and step graphs with explicit states"
 
 
 class Walker:
-    """Emits the nodes of a graph into a builder; `env` maps ONNX names to values."""
+    """Emits the nodes of a graph into a builder; `env` maps ONNX names to values.
 
-    def __init__(self, builder: Builder, env: Env, opset: int) -> None:
+    `allow_unmodelled`: an op without semantics here becomes `Unmodelled`, with the output types that the file
+    states (their symbolic dims bound by `dims`), instead of an error."""
+
+    def __init__(
+        self,
+        builder: Builder,
+        env: Env,
+        opset: int,
+        dims: Mapping[str, int] | None = None,
+        allow_unmodelled: bool = False,
+    ) -> None:
         self.builder = builder
         self.env = env
         self.opset = opset
+        self.dims = dims or {}
+        self.allow_unmodelled = allow_unmodelled
 
     def run(self, graph: onnx.GraphProto) -> None:
         """Emit every node.
@@ -46,33 +61,73 @@ class Walker:
         for proto in graph.node:
             where = f"node '{proto.name or proto.op_type}'"
             try:
-                outputs = self._node(proto, where)
+                outputs = self._node(graph, proto, where)
             except ShapeError as error:
                 raise UserError(f"{proto.op_type}: {error.what}", where=where, hint=error.hint) from error
             except MALFORMED as error:
                 raise UserError(f"{proto.op_type} is malformed: {error!r}", where=where) from error
-            self.env.update(zip(proto.output, outputs, strict=False))
+            self.env.update((n, v) for n, v in zip(proto.output, outputs, strict=False) if n)
 
-    def _node(self, proto: onnx.NodeProto, where: str) -> Sequence[Value | None]:
+    def _node(self, graph: onnx.GraphProto, proto: onnx.NodeProto, where: str) -> Sequence[Value | None]:
+        for name in proto.input:
+            if name not in self.env:
+                raise UserError(f"reads '{name}', which nothing computes", where=where)
+        inputs = [self.env[name] for name in proto.input]
+        if proto.domain in _STANDARD and proto.op_type in _CONTROL:
+            return self._control(proto, inputs, where)
+        try:
+            return self._op(proto, inputs, where)
+        except UnsupportedOpError as refusal:
+            return self._unmodelled(graph, proto, inputs, refusal)
+
+    def _op(
+        self, proto: onnx.NodeProto, inputs: Sequence[Value | None], where: str
+    ) -> Sequence[Value | None]:
         if proto.domain not in _STANDARD:
             raise UnsupportedOpError(
                 f"op '{proto.op_type}' of domain '{proto.domain}' is not supported",
                 where=where,
                 hint="export with standard ONNX ops; ORT files: use optimisation level 'basic'",
             )
-        for name in proto.input:
-            if name not in self.env:
-                raise UserError(f"reads '{name}', which nothing computes", where=where)
-        inputs = [self.env[name] for name in proto.input]
-        attrs = parse_attrs(proto)
+        if proto.op_type == UNMODELLED:  # a name of this program, not of ONNX
+            raise UnsupportedOpError(f"op '{UNMODELLED}' is not supported", where=where)
+        return canonical(self.builder, proto, inputs, parse_attrs(proto), _source(proto), self.opset)
+
+    def _unmodelled(
+        self,
+        graph: onnx.GraphProto,
+        proto: onnx.NodeProto,
+        inputs: Sequence[Value | None],
+        refusal: UnsupportedOpError,
+    ) -> Sequence[Value | None]:
+        """Refuse, or stand in for the op with what the file says about its outputs."""
+        names = [name for name in proto.output if name]
+        option = "`--allow-unmodelled` of `tetrasim run` and `tetrasim import` counts it as zero"
+        try:
+            types = stated_types(graph, names, self.dims)
+        except UserError as missing:
+            if not self.allow_unmodelled:
+                hint = f"{refusal.hint}; {option} if the file states its output types".removeprefix("; ")
+                raise UnsupportedOpError(refusal.what, where=refusal.where, hint=hint) from None
+            what = f"{refusal.what}, and {missing.what}"
+            raise UnsupportedOpError(what, where=refusal.where, hint=missing.hint) from None
+        if not self.allow_unmodelled:
+            hint = f"{refusal.hint}; {option}".removeprefix("; ")
+            raise UnsupportedOpError(refusal.what, where=refusal.where, hint=hint) from None
+        attrs = {"op_type": proto.op_type, "domain": proto.domain}
+        label = proto.name or proto.op_type
+        made = self.builder.append(UNMODELLED, inputs, names, types, attrs, _source(proto), label)
+        by_name: dict[str, Value | None] = dict(zip(names, made, strict=True))
+        return [by_name.get(name) for name in proto.output]
+
+    def _control(
+        self, proto: onnx.NodeProto, inputs: Sequence[Value | None], where: str
+    ) -> Sequence[Value | None]:
         if proto.op_type == "If":
             return self._branch(proto, inputs, where)
         if proto.op_type == "Scan":
-            return self._scan(proto, inputs, attrs)
-        if proto.op_type == "Loop":
-            return self._loop(proto, inputs, where)
-        source = Source((proto.name,) if proto.name else (), module_path(proto))
-        return canonical(self.builder, proto, inputs, attrs, source, self.opset)
+            return self._scan(proto, inputs, parse_attrs(proto))
+        return self._loop(proto, inputs, where)
 
     def _inline(self, body: onnx.GraphProto, arguments: Sequence[Value | None]) -> list[Value]:
         """The outputs of a body for its arguments."""
@@ -193,6 +248,10 @@ def _present(value: Value | None) -> Value:
     if value is None:
         raise ShapeError("an input or output of its body is missing")
     return value
+
+
+def _source(proto: onnx.NodeProto) -> Source:
+    return Source((proto.name,) if proto.name else (), module_path(proto))
 
 
 def module_path(proto: onnx.NodeProto) -> str:

@@ -15,6 +15,7 @@ from tetrasim.errors import UnsupportedOpError, nearest
 from tetrasim.sim.ir.graph import Node, TensorType
 from tetrasim.sim.ops.arithmetic import Arithmetic
 from tetrasim.sim.ops.opdef import Arr, Arrays, Attrs, OpDef, Types
+from tetrasim.sim.ops.unmodelled import UNMODELLED
 from tetrasim.sim.ops.work import Work
 
 
@@ -35,7 +36,7 @@ def ops() -> dict[str, OpDef]:
 
 def supported_ops() -> tuple[str, ...]:
     """Names of all ops with semantics and a cost, sorted."""
-    return tuple(sorted(ops()))
+    return tuple(sorted(ops().keys() - {UNMODELLED}))
 
 
 def find_op(name: str, where: str = "") -> OpDef:
@@ -49,7 +50,7 @@ def find_op(name: str, where: str = "") -> OpDef:
         raise UnsupportedOpError(
             f"op '{name}' is not supported",
             where=where,
-            hint=f"{nearest(name, ops())} `tetrasim list ops` prints all of them; "
+            hint=f"{nearest(name, supported_ops())} `tetrasim list ops` prints all of them; "
             "an op is one function set in tetrasim/sim/ops/",
         )
     return found
