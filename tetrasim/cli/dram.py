@@ -41,7 +41,9 @@ def replay(
 
 @app.command()
 def trace(
-    file: Annotated[Path, typer.Argument(help="CSV with a column 'command' or 'request', and bg, bank, row.")],
+    file: Annotated[
+        Path, typer.Argument(help="CSV with a column 'command' or 'request', and bg, bank, row.")
+    ],
     device: Annotated[str, typer.Option(help="A shipped device, or the path of a .yaml file.")] = "gddr6",
     refresh_every: Annotated[int, typer.Option(help="Requests between all-bank refreshes.", min=0)] = 0,
     output: _options.Output = None,
