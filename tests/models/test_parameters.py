@@ -52,6 +52,9 @@ def test_merging_tokens_halves_what_the_head_reads() -> None:
     assert merged.final_tokens == 8
     assert count_parameters(config).total - count_parameters(merged).total == 8 * 6 * 32
     assert count_parameters(merged).total == sum(p.numel() for p in build(merged).parameters())
+    quarter = config.replace(merge_after=2, merge_size=4)
+    assert quarter.final_tokens == 4
+    assert count_parameters(quarter).total == sum(p.numel() for p in build(quarter).parameters())
 
 
 @pytest.mark.parametrize(

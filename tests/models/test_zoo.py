@@ -35,7 +35,7 @@ def test_unknown_key_names_the_nearest(tmp_path: Path) -> None:
         ({"layers": 0}, "layers"),
         ({"layers": 320_000}, "layers"),
         ({"head": {"kind": "classifier", "classes": 3}}, "head kind 'lm'"),
-        ({"merge_after": 2}, "fixed, even number of tokens"),
+        ({"merge_after": 2}, "fixed number of tokens, a multiple of 2"),
         ({"colour": "red"}, "unknown model key 'colour'"),
     ],
 )

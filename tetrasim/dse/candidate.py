@@ -86,6 +86,7 @@ def _model_config(dims: tuple[tuple[str, Scalar], ...]) -> ModelConfig:
     if not changes:
         return base
     ratio, tokens = changes.pop("ffn_ratio", None), changes.pop("tokens", None)
+    heads, ffn, kept = (changes.pop(key, None) for key in ("heads_kept", "ffn_kept", "tokens_kept"))
     nested: dict[str, Any] = {}
     for path, value in changes.items():
         *groups, leaf = path.split(".")
@@ -97,8 +98,59 @@ def _model_config(dims: tuple[tuple[str, Scalar], ...]) -> ModelConfig:
         _recut(base, nested, int(tokens))
     if ratio is not None:
         nested["ffn_width"] = round(float(ratio) * int(nested.get("width", base.width)))
+    if kept is not None:
+        nested |= _merging(_number(kept, "tokens_kept"), int(nested.get("merge_after", base.merge_after)))
     name = "-".join([base.name, *(f"{k.replace('.', '_')}{v}" for k, v in dims if k != "preset")])
-    return base.replace(**nested, name=name)
+    dense = base.replace(**nested, name=name)
+    if heads is None and ffn is None:
+        return dense
+    return _structured(dense, heads, 1.0 if ffn is None else _number(ffn, "ffn_kept"))
+
+
+def _number(value: Scalar, name: str) -> float:
+    """A fraction in (0, 1].
+
+    Raises:
+        UserError: it is none.
+    """
+    if isinstance(value, (bool, str)) or not 0 < value <= 1:
+        raise UserError(
+            f"{name} = {value!r} is not a share", where=f"model.{name}", hint="above 0, at most 1"
+        )
+    return float(value)
+
+
+def _merging(kept: float, after: int) -> dict[str, int]:
+    """`tokens_kept` as merging of whole groups, after the first block unless `merge_after` says otherwise.
+
+    Raises:
+        UserError: one over `kept` is not whole.
+    """
+    size = round(1 / kept)
+    if abs(size * kept - 1) > 1e-6:
+        raise UserError(
+            f"tokens_kept = {kept} is not one token out of a whole number",
+            where="model.tokens_kept",
+            hint="1, 0.5, 0.25, …",
+        )
+    return {"merge_after": 0} if size == 1 else {"merge_after": after or 1, "merge_size": size}
+
+
+def _structured(dense: ModelConfig, heads: Scalar | None, ffn: float) -> ModelConfig:
+    """Whole heads and FFN columns left out: smaller matrices on every target; the head size stays.
+
+    Raises:
+        UserError: more heads than there are, or a number that the groups of keys do not allow.
+    """
+    count = dense.heads if heads is None else heads
+    if isinstance(count, (bool, str)) or int(count) != count or not 1 <= count <= dense.heads:
+        raise UserError(
+            f"heads_kept = {count!r} of {dense.heads} heads",
+            where="model.heads_kept",
+            hint=f"1 to {dense.heads}",
+        )
+    width = max(1, round(ffn * dense.ffn_width))
+    return dense.replace(heads=int(count), head_dim=dense.head_dim, ffn_width=width)
 
 
 def _recut(base: ModelConfig, nested: dict[str, Any], tokens: int) -> None:

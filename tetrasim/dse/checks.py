@@ -11,7 +11,7 @@ from tetrasim.hw_targets.common.presets import with_overrides
 from tetrasim.hw_targets.registry import find_preset
 
 MAX_GRID = 1_000_000
-DERIVED_DIMS = ("ffn_ratio", "tokens")
+DERIVED_DIMS = ("ffn_ratio", "tokens", "heads_kept", "ffn_kept", "tokens_kept")
 TRAINABLE = "digits-tiny"
 
 

@@ -107,8 +107,9 @@ class ModelConfig(_Frozen):
     )
     positions: Literal["learned", "rotary", "none"] = "learned"
     merge_after: int = Field(
-        0, ge=0, description="average neighbouring tokens in pairs after this many blocks; 0: never"
+        0, ge=0, description="average groups of neighbouring tokens after this many blocks; 0: never"
     )
+    merge_size: int = Field(2, ge=2, description="tokens of a merged group")
     context: int = Field(0, ge=0, description="the longest sequence of a token model")
     rope_theta: float = Field(10000.0, gt=0, allow_inf_nan=False)
     input: Annotated[Tokens | Patches | Features, Field(discriminator="kind")]
@@ -160,8 +161,10 @@ class ModelConfig(_Frozen):
             return self
         if self.merge_after > self.layers:
             raise ValueError(f"merge_after {self.merge_after} is beyond the {self.layers} layers")
-        if not self.tokens or self.tokens % 2:
-            raise ValueError("merge_after needs an encoder with a fixed, even number of tokens")
+        if not self.tokens or self.tokens % self.merge_size:
+            raise ValueError(
+                f"merge_after needs an encoder with a fixed number of tokens, a multiple of {self.merge_size}"
+            )
         return self
 
     @property
@@ -176,7 +179,7 @@ class ModelConfig(_Frozen):
     @property
     def final_tokens(self) -> int:
         """`tokens` after merging: what the head sees."""
-        return self.tokens // 2 if self.merge_after else self.tokens
+        return self.tokens // self.merge_size if self.merge_after else self.tokens
 
     @property
     def longest(self) -> int:

@@ -118,8 +118,9 @@ class Encoder(nn.Module):
         for done, block in enumerate(self.blocks, start=1):
             x, _ = block(x, None, None, rotary)
             if done == self.config.merge_after:
-                x = x.reshape(x.shape[0], x.shape[1] // 2, 2, x.shape[2]).mean(2)
-                rotary = None if rotary is None else (rotary[0][::2], rotary[1][::2])
+                group = self.config.merge_size
+                x = x.reshape(x.shape[0], x.shape[1] // group, group, x.shape[2]).mean(2)
+                rotary = None if rotary is None else (rotary[0][::group], rotary[1][::group])
         out: Tensor | tuple[Tensor, Tensor] = self.head(x if self.norm is None else self.norm(x))
         return out
 
