@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from tetrasim.numerics import check_numerics
@@ -43,6 +44,9 @@ def build_result(
     command: str,
 ) -> Result:
     """Everything a report says about these runs."""
+    covered = coverage(run.family.base for run in runs)
+    if covered.unmodelled:  # nobody measured a model without some of its ops
+        capacity = replace(capacity, measured=False)
     peaks = peak_list(setup.target.peaks(setup.config))
     phases = tuple(
         phase_result(
@@ -63,7 +67,6 @@ def build_result(
     )
     uses = setup.target.resources(runs[-1].family.at(runs[-1].contexts[-1]), setup.config)
     latency, energy = summed([p.latency for p in phases]), summed([p.energy for p in phases])
-    covered = coverage(run.family.base for run in runs)
     return Result(
         schema_version=SCHEMA_VERSION,
         model=model.name,

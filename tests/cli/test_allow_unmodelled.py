@@ -101,6 +101,15 @@ def test_the_zero_is_the_op_alone() -> None:
     assert hidden.results[0].latency.value == pytest.approx(known.results[0].latency.value)
 
 
+def test_no_measured_range_covers_a_model_without_some_of_its_ops() -> None:
+    onnx.save(tiny_onnx.mlp(), "mlp.onnx")
+    whole = facade.simulate("mlp.onnx", "gpu/t4", dims={"rows": 4}).results[0]
+    partial = facade.simulate("custom.onnx", "gpu/t4", dims={"rows": 4}, allow_unmodelled=True).results[0]
+    assert whole.latency.validated
+    assert not partial.latency.validated
+    assert not partial.phases[0].latency.validated
+
+
 def test_any_number_of_inputs_runs_on_every_kind_of_target() -> None:
     """No input at all, or several that meet: a target sees an op that costs nothing."""
     model = custom()
