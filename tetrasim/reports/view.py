@@ -91,7 +91,8 @@ def _workload_words(result: Result) -> list[str]:
     encoder = [p.name for p in result.phases] == ["forward"]
     words = [f"{'sequence' if encoder else 'prompt'} {work.prompt}"] if not work.dims else []
     words += [f"generate {work.generate}"] if work.generate else []
-    return [*words, f"batch {work.batch}", *(f"{name} {size}" for name, size in work.dims)]
+    dims = [f"{name} {size}" for name, size in work.dims if (name, size) != ("batch", work.batch)]
+    return [*words, f"batch {work.batch}", *dims]
 
 
 def labels(results: Sequence[Result]) -> tuple[str, ...]:
