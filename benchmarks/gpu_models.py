@@ -4,8 +4,10 @@
 
 NeuSight: float32, eager PyTorch ("fused": torch.compile, here graph launches). Its decoders compute logits
 for every position, our presets for the last one only: the missing product is added. Its GPT-3 and OPT sizes
-are not presets; their dimensions stand below. FasterTransformer: stream launches, attention unfused,
-epilogues not fused; its effective mode (EFF-FT) removes the padding and fuses attention.
+are not presets; their dimensions stand below. FasterTransformer: stream launches, epilogues not fused; its
+effective mode (EFF-FT) removes the padding of sequences of equal length. Attention is fused in float16 up to
+384 tokens on Turing and newer; elsewhere the effective mode pads again for it (docs/bert_guide.md,
+BaseAttentionLayer.h, Bert.cc, bert_example.py of NVIDIA/FasterTransformer, Apache-2.0).
 """
 
 from __future__ import annotations
@@ -41,10 +43,8 @@ LOGITS = {
     "gpt3_27": (2560, 50257),
     "opt_13": (2048, 50272),
 }
-FT_SETTINGS = {
-    "FT": {"launch": "stream", "attention": "unfused", "fusion": False},
-    "EFF-FT": {"launch": "stream", "attention": "flash2", "fusion": False, "fill": 0.5},
-}
+HALF_OF_PADDED = 0.5  # mean length of the effective mode's table
+NO_FUSED_ATTENTION = ("v100",)  # the guide: the fused kernel requires Turing or newer
 
 
 @dataclass(frozen=True)
@@ -140,11 +140,22 @@ def neusight(only: str = "") -> Iterator[ModelRow]:
         yield ModelRow(source, row["preset"], f"{row['model']} {batch}x{seq}", float(row["latency_ms"]), ours)
 
 
+def ft_settings(preset: str, precision: str, seq: int, fill: float = 1.0) -> dict[str, str | float | bool]:
+    """FasterTransformer's kernels as mapping options; `fill` below 1: padding removed."""
+    fused = precision == "float16" and seq <= 384 and not preset.startswith(NO_FUSED_ATTENTION)
+    chosen: dict[str, str | float | bool] = {"launch": "stream", "fusion": False, "precision": precision}
+    chosen["attention"] = "flash2" if fused else "unfused"
+    if fill < 1.0:
+        chosen |= {"fill": fill, "lengths": "equal", "packing": "batch" if fused else "products"}
+    return chosen
+
+
 def fastertransformer() -> Iterator[ModelRow]:
     """BERT base in float16 and float32."""
     for row in table("fastertransformer_bert"):
         batch, seq = int(row["batch"]), int(row["seq"])
-        settings = {**FT_SETTINGS[row["impl"]], "precision": row["precision"]}
+        fill = HALF_OF_PADDED if row["impl"] == "EFF-FT" else 1.0
+        settings = ft_settings(row["preset"], row["precision"], seq, fill)
         ours = simulate_ms("bert-base", row["preset"], batch, seq, **settings)
         source = f"FasterTransformer {row['impl']} {row['precision']}"
         yield ModelRow(source, row["preset"], f"{batch}x{seq}", float(row["latency_ms"]), ours)

@@ -31,7 +31,24 @@ class AttentionSchedule(StrEnum):
     FLASH2 = "flash2"
     FLASH_DECODING = "flash-decoding"
     LEAN = "lean"
+    GROUPED = "grouped"  # two products over the true lengths, softmax in the first one's epilogue (CUTLASS)
     UNFUSED = "unfused"
+
+
+class Packing(StrEnum):
+    """What padding removal covers (`fill` below 1). BATCH: tokens are packed once per run. LAYER: every layer
+    packs and restores, and the host waits for the token count. PRODUCTS: attention runs padded."""
+
+    BATCH = "batch"
+    LAYER = "layer"
+    PRODUCTS = "products"
+
+
+class Lengths(StrEnum):
+    """How the lengths of a padded batch spread around their mean."""
+
+    UNIFORM = "uniform"
+    EQUAL = "equal"
 
 
 class Number(StrEnum):
@@ -119,6 +136,8 @@ class GpuConfig(Config):
     attention: AttentionSchedule = AttentionSchedule.AUTO
     fusion: bool = True  # element-wise chains and GEMM epilogues in one kernel (not in eager mode)
     fill: float = Field(default=1.0, gt=0, le=1)  # mean over padded sequence length; below 1: padding removed
+    packing: Packing = Packing.BATCH
+    lengths: Lengths = Lengths.UNIFORM
     gpus: int = 1
 
     @field_validator("gpus")

@@ -47,6 +47,7 @@ SCHEDULES = {
     AttentionSchedule.FLASH2: (att.FLASH2,),
     AttentionSchedule.FLASH_DECODING: (att.FLASH_DECODING,),
     AttentionSchedule.LEAN: (att.LEAN,),
+    AttentionSchedule.GROUPED: (att.FLASH2, att.FLASH_DECODING),
     AttentionSchedule.UNFUSED: (att.FLASH2, att.FLASH_DECODING),
 }
 _EIGHT_BIT_ENERGY = 0.5  # an 8-bit product against a 16-bit one (half the operand bits), an assumption

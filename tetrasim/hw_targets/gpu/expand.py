@@ -6,13 +6,17 @@ afterwards. A library also copies queries, keys and values apart first (FasterTr
 A framework that runs op by op (`eager`) reads them strided, scales and masks the scores in kernels of its
 own, and composes the tanh form of GELU from eight element-wise kernels (Hugging Face's NewGELUActivation;
 NeuSight's op traces list them).
+ByteTransformer's long sequences (`grouped`): bias and head split, a grouped product over the true lengths
+with the partial softmax in its epilogue, a reduction over key tiles, and a second grouped product (its
+cutlass_attention.cu, Apache-2.0). Packed layer by layer, every layer counts and gathers its tokens first.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tetrasim.hw_targets.gpu.config import AttentionSchedule, GpuConfig, Launch
+from tetrasim.hw_targets.gpu.config import AttentionSchedule, GpuConfig, Launch, Packing
+from tetrasim.sim.ir.graph import Kind
 from tetrasim.sim.ops.work import AttentionShape, Gemm, Operand, Vector, Work, WorkKind
 
 _COMPOSED_GELU = (
@@ -27,12 +31,19 @@ _COMPOSED_GELU = (
 )  # fmt: skip  op kind, tensors read
 
 
+_TILE = 128  # keys per block of the grouped product
+
+
 def kernels_of_work(work: Work, config: GpuConfig) -> Iterator[Work]:
     """The kernels that run `work`: most often itself."""
     eager = config.launch is Launch.EAGER
+    if work.attention is not None and packs_per_layer(config):
+        yield from _packing(work, work.attention)
     auto_unfused = eager and config.attention is AttentionSchedule.AUTO
     if work.attention is not None and (config.attention is AttentionSchedule.UNFUSED or auto_unfused):
         yield from _attention(work, work.attention, eager)
+    elif work.attention is not None and config.attention is AttentionSchedule.GROUPED:
+        yield from _grouped(work, work.attention)
     elif eager and _is_composed_gelu(work):
         x = work.writes[0]
         for kind, reads in _COMPOSED_GELU:
@@ -65,6 +76,38 @@ def _attention(work: Work, a: AttentionShape, eager: bool) -> Iterator[Work]:
     second = Gemm(batch, a.q_len, a.v_head_dim, a.kv_len, weight_is_b=False)
     yield Work("MatMul", WorkKind.GEMM, (middle, value), work.writes, second)
     yield Work("MergeHeads", WorkKind.MOVE, work.writes, work.writes)
+
+
+def packs_per_layer(config: GpuConfig) -> bool:
+    """Whether every layer removes the padding anew."""
+    return config.fill < 1.0 and config.packing is Packing.LAYER
+
+
+def _packing(work: Work, a: AttentionShape) -> Iterator[Work]:
+    """Count tokens (a prefix sum over the sequences) and gather the layer's input, which is as wide as q."""
+    query = work.reads[0]
+    counts = Operand(a.batch + 1, 32, Kind.INT)
+    rows = Vector(1, a.batch, (("add", a.batch),), reduces=True)
+    yield Work("PaddingOffsets", WorkKind.VECTOR, (counts,), (counts,), vector=rows)
+    yield Work("Pack", WorkKind.MOVE, (query,), (query,))
+
+
+def _grouped(work: Work, a: AttentionShape) -> Iterator[Work]:
+    """Two products through memory; the softmax costs a reduction over the key tiles of each row."""
+    query, key, value, *_ = work.reads
+    batch = a.batch * a.heads
+    scores = Operand(batch * a.q_len * a.kv_len, query.bits, query.kind)
+    tiles = -(-a.kv_len // _TILE)
+    partial = Operand(2 * batch * a.q_len * tiles, 32, Kind.FLOAT)
+    total = Operand(2 * batch * a.q_len, 32, Kind.FLOAT)
+    yield Work("SplitHeads", WorkKind.MOVE, (query, key, value), (query, key, value))
+    first = Gemm(batch, a.q_len, a.kv_len, a.head_dim, weight_is_b=False)
+    yield Work("MatMul", WorkKind.GEMM, (query, key), (scores, partial), first)
+    reduced = (("max", partial.elements), ("add", partial.elements), ("exp", partial.elements))
+    rows = Vector(batch * a.q_len, tiles, reduced, reduces=True)
+    yield Work("SoftmaxReduction", WorkKind.VECTOR, (partial,), (total,), vector=rows)
+    second = Gemm(batch, a.q_len, a.v_head_dim, a.kv_len, weight_is_b=False)
+    yield Work("MatMul", WorkKind.GEMM, (scores, value, total), work.writes, second)
 
 
 def _is_composed_gelu(work: Work) -> bool:

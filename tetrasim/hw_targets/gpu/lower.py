@@ -14,9 +14,9 @@ from functools import lru_cache
 import numpy as np
 
 from tetrasim.hw_targets.gpu.capacity import streamed_bytes
-from tetrasim.hw_targets.gpu.config import GpuConfig, Launch
+from tetrasim.hw_targets.gpu.config import GpuConfig, Launch, Lengths, Packing
 from tetrasim.hw_targets.gpu.costs import COMPONENTS, LEVELS, PARTS, Costs, kernel_costs
-from tetrasim.hw_targets.gpu.expand import kernels_of_work
+from tetrasim.hw_targets.gpu.expand import kernels_of_work, packs_per_layer
 from tetrasim.hw_targets.gpu.fuse import Kernels, kernels_of
 from tetrasim.hw_targets.gpu.packing import packed_works
 from tetrasim.hw_targets.gpu.price import launch_us
@@ -43,7 +43,8 @@ def machine(config: GpuConfig) -> Machine:
 
 def lower(graph: Graph, config: GpuConfig) -> Program:
     """One task per kernel on the stream, preceded by its launch on the host where the mode has one."""
-    fused = _kernels(graph, config.fill, config.fusion and config.launch is not Launch.EAGER)
+    batch = (config.fill, config.packing, config.lengths)
+    fused = _kernels(graph, *batch, config.fusion and config.launch is not Launch.EAGER)
     resident = graph.weight_bytes + graph.state_bytes
     split = {w: tuple(kernels_of_work(w, config)) for w in dict.fromkeys(fused.work) if w is not None}
     sequences = [() if w is None else split[w] for w in fused.work]
@@ -62,25 +63,28 @@ def lower(graph: Graph, config: GpuConfig) -> Program:
     start = next((i for i, sequence in enumerate(sequences) if sequence), None)
     if config.launch is Launch.GRAPH and start is not None:
         blocks[2 * start] = Block(_launches(sequences[start], config, first=True))
-    program = assemble(machine(config), blocks, _wiring(graph))
+    program = assemble(machine(config), blocks, _wiring(graph, packs_per_layer(config)))
     return replace(program, node=(program.node // 2).astype(np.int32))
 
 
 @lru_cache(maxsize=512)
-def _kernels(graph: Graph, fill: float, fusion: bool) -> Kernels:
+def _kernels(graph: Graph, fill: float, packing: Packing, lengths: Lengths, fusion: bool) -> Kernels:
     """The kernels of a graph, whatever the device costs them."""
-    works = packed_works([work_of(node) for node in graph.nodes], fill)
+    works = packed_works([work_of(node) for node in graph.nodes], fill, packing, lengths)
     found = kernels_of(graph, works, fusion)
     same: dict[Work, Work] = {}  # one object per content: looking it up later compares identities
     return Kernels(found.kernel_of, tuple(w if w is None else same.setdefault(w, w) for w in found.work))
 
 
 @lru_cache(maxsize=512)
-def _wiring(graph: Graph) -> tuple[tuple[int, ...], ...]:
-    """Predecessors of two blocks per node: its launches, which wait for nothing, and its kernels."""
+def _wiring(graph: Graph, host_waits: bool) -> tuple[tuple[int, ...], ...]:
+    """Predecessors of two blocks per node: its launches and its kernels. Launches wait for nothing, except
+    that a host that needs each layer's token count waits for the stream at its attention (`host_waits`)."""
     out: list[tuple[int, ...]] = []
     for i, before in enumerate(graph.predecessors):
-        out += [(), (2 * i, *(2 * p + 1 for p in before))]
+        kernels = tuple(2 * p + 1 for p in before)
+        waits = host_waits and work_of(graph.nodes[i]).attention is not None
+        out += [kernels if waits else (), (2 * i, *kernels)]
     return tuple(out)
 
 

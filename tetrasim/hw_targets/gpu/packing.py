@@ -2,8 +2,11 @@
 
 ByteTransformer and FasterTransformer's effective mode gather the tokens of all sequences into one packed
 matrix: products, norms and activations shrink by the fill (mean length over padded length), attention by the
-mean squared length. Lengths are taken as uniformly distributed around the mean, up to the padded length:
-E[l^2] = f^2 + (1 - f)^2 / 3 in units of the padded length squared.
+mean squared length. Lengths spread uniformly around the mean, up to the padded length (E[l^2] = f^2 +
+(1 - f)^2 / 3 in units of the padded length squared), or are all equal (f^2). Without a fused kernel for its
+length, FasterTransformer pads again for attention (`products`).
+Sources: bytedance/ByteTransformer, NVIDIA/FasterTransformer (Bert.cc, BaseAttentionLayer.h; bert_example.py
+gives all sequences the mean length), Apache-2.0.
 """
 
 from __future__ import annotations
@@ -12,20 +15,29 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
+from tetrasim.hw_targets.gpu.config import Lengths, Packing
 from tetrasim.sim.ir.graph import Role
 from tetrasim.sim.ops.work import Operand, Work, WorkKind
 
 
-def packed_works(works: Sequence[Work], fill: float) -> list[Work]:
+def packed_works(
+    works: Sequence[Work],
+    fill: float,
+    packing: Packing = Packing.BATCH,
+    lengths: Lengths = Lengths.UNIFORM,
+) -> list[Work]:
     """`works` with the padding removed; unchanged where there is none (fill 1, or a decode step)."""
     prefill = any(w.attention is not None and w.attention.q_len > 1 for w in works)
     if fill >= 1.0 or not prefill:
         return list(works)
-    return [_packed(work, fill) for work in works]
+    spread = 0.0 if lengths is Lengths.EQUAL else (1 - fill) ** 2 / 3
+    share = 1.0 if packing is Packing.PRODUCTS else math.sqrt(fill**2 + spread)
+    return [_packed(work, fill, share) for work in works]
 
 
-def _packed(work: Work, fill: float) -> Work:
-    if work.kind is WorkKind.VIEW:
+def _packed(work: Work, fill: float, share: float) -> Work:
+    """`share`: root of the mean squared length that attention sees, over the padded length."""
+    if work.kind is WorkKind.VIEW or (work.attention is not None and share >= 1.0):
         return work
     small = replace(
         work,
@@ -38,7 +50,7 @@ def _packed(work: Work, fill: float) -> Work:
         ops = tuple((kind, _part(count, fill)) for kind, count in work.vector.ops)
         return replace(small, vector=replace(work.vector, rows=_part(work.vector.rows, fill), ops=ops))
     if work.attention is not None and work.attention.q_len == work.attention.kv_len:
-        length = _part(work.attention.q_len, math.sqrt(fill**2 + (1 - fill) ** 2 / 3))
+        length = _part(work.attention.q_len, share)
         return replace(small, attention=replace(work.attention, q_len=length, kv_len=length))
     return small
 
