@@ -236,3 +236,22 @@ def test_reading_a_thousand_trials_is_quick(tmp_path: Path) -> None:
     state = read_state(spec, open_study(spec, storage_of(tmp_path)))
     assert len(state.trials) == 1000
     assert time.perf_counter() - started < 5.0  # 1 s on an idle machine (benchmarks/dse_speed.py)
+
+
+@pytest.mark.parametrize("database", [False, True])
+def test_optuna_opens_the_study_without_tetrasim(database: bool, tmp_path: Path) -> None:
+    """What optuna-dashboard does: optuna's own storages, names, directions, parameters and values."""
+    import optuna
+    from optuna.storages.journal import JournalFileBackend
+
+    spec, url = spec_of("random", 6), f"sqlite:///{tmp_path}/study.db" if database else ""
+    state = run_study(spec, folders.start(spec, tmp_path / "s", url), Formula())
+    journal = JournalFileBackend(str(tmp_path / "s" / "journal.log")) if not database else None
+    storage = optuna.storages.JournalStorage(journal) if journal else optuna.storages.get_storage(url)
+    study = optuna.load_study(study_name=spec.name, storage=storage)
+    assert [d.name for d in study.directions] == ["MINIMIZE", "MINIMIZE"]
+    complete = [t for t in study.trials if t.values]
+    kept = {t.number: [t.metrics[m] for m in spec.objectives] for t in state.trials if t.metrics}
+    assert {t.number: t.values for t in complete} == kept
+    assert {t.number for t in study.best_trials} == {t.number for t in state.front}
+    assert all(set(t.params) == {p.name for p in spec.parameters} for t in complete)

@@ -8,12 +8,13 @@ the target's outputs with float32's on fixed inputs, and its name says proxy.
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import tempfile
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -47,6 +48,24 @@ def trained_weights(config: ModelConfig, epochs: int = 0) -> Mapping[str, NDArra
     return found
 
 
+def sparse_weights(
+    config: ModelConfig, epochs: int, sparsity: str | float
+) -> Mapping[str, NDArray[np.float32]] | Literal["none"]:
+    """The trained weights (`epochs` of at least 0) or the seeded random ones, pruned; "none" above the size
+    up to which an export holds weights."""
+    from tetrasim.export.exporter import AUTO_LIMIT, parameter_shapes
+    from tetrasim.models.pruning import parse_sparsity, prune
+    from tetrasim.models.weights import random_weight
+
+    if epochs >= 0:
+        return prune(trained_weights(config, epochs), parse_sparsity(sparsity))
+    shapes = parameter_shapes(config)
+    if sum(math.prod(shape) for shape in shapes.values()) > AUTO_LIMIT:
+        return "none"
+    dense = {name: random_weight(name, shape, 0) for name, shape in shapes.items()}
+    return prune(dense, parse_sparsity(sparsity))
+
+
 def _read(file: Path) -> Mapping[str, NDArray[np.float32]] | None:
     try:
         with np.load(file, allow_pickle=False) as arrays:
@@ -78,8 +97,9 @@ def accuracy_metrics(candidate: Candidate) -> dict[str, float]:
     return {"accuracy": accuracy(np.asarray(outputs[graph.outputs[0].name]), data.test_labels)}
 
 
-def proxy_metrics(model: LoadedModel, setup: Setup) -> dict[str, float]:
-    """Agreement of the target's arithmetic with float32 on seeded inputs of the first phase.
+def proxy_metrics(model: LoadedModel, dense: LoadedModel, setup: Setup) -> dict[str, float]:
+    """Agreement of the target's arithmetic with the `dense` model in float32 on seeded inputs of the first
+    phase; `model` is the same or has weights zeroed.
 
     Raises:
         UserError: the weights are absent or the model is too large to emulate here.
@@ -94,7 +114,7 @@ def proxy_metrics(model: LoadedModel, setup: Setup) -> dict[str, float]:
     lowered = precise_family(phase.family, setup.target.precision(setup.config)).base
     name = lowered.outputs[0].name
     got = interpret(lowered, seeded_feeds(phase.family.base), setup.target.arithmetic(setup.config))
-    return agreement(_exact_output(model), np.asarray(got[name], dtype=np.float64))
+    return agreement(_exact_output(dense), np.asarray(got[name], dtype=np.float64))
 
 
 @lru_cache(maxsize=8)

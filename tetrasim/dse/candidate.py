@@ -18,6 +18,7 @@ from tetrasim.dse.space import TARGET, Point, Scalar, StudySpec
 from tetrasim.errors import UserError
 from tetrasim.hw_targets.common.presets import with_overrides
 from tetrasim.hw_targets.registry import find_preset
+from tetrasim.models.pruning import parse_sparsity
 from tetrasim.provenance import code_sha256
 from tetrasim.run_phases import Setup
 from tetrasim.sim.workload import Workload
@@ -36,6 +37,7 @@ class Candidate:
     setup: Setup
     overrides: dict[str, Scalar]
     groups: tuple[str, ...]
+    sparsity: str | float = 0.0  # of the weights; no cost depends on it
 
     @property
     def key(self) -> str:
@@ -46,6 +48,7 @@ class Candidate:
             self.setup.preset,
             self.setup.config.model_dump_json(),
             ",".join(self.groups),
+            str(self.sparsity),
             code_sha256(),
         )
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()
@@ -64,6 +67,9 @@ def resolve_point(spec: StudySpec, point: Point) -> Candidate:
     if bits:
         overrides |= dict(settings_for(target, bits))
     dims = tuple((k.removeprefix("model."), v) for k, v in full.items() if k.startswith("model."))
+    sparsity = full.get("model.sparsity", 0.0)
+    parse_sparsity(sparsity)
+    dims = tuple(pair for pair in dims if pair[0] != "sparsity")
     model = _model_config(dims)
     work = {k.removeprefix("workload."): v for k, v in full.items() if k.startswith("workload.")}
     wanted = {*spec.objectives, *(c.metric for c in spec.limits)}
@@ -74,6 +80,7 @@ def resolve_point(spec: StudySpec, point: Point) -> Candidate:
         setup=configured(target, tuple(overrides.items())),
         overrides=overrides,
         groups=tuple(sorted({METRICS[name].source for name in wanted} & {"accuracy", "proxy"})),
+        sparsity=sparsity,
     )
 
 

@@ -9,9 +9,10 @@ from tetrasim.dse.space import StudySpec, domain_values
 from tetrasim.errors import UserError, nearest
 from tetrasim.hw_targets.common.presets import with_overrides
 from tetrasim.hw_targets.registry import find_preset
+from tetrasim.models.pruning import parse_sparsity
 
 MAX_GRID = 1_000_000
-DERIVED_DIMS = ("ffn_ratio", "tokens", "heads_kept", "ffn_kept", "tokens_kept")
+DERIVED_DIMS = ("ffn_ratio", "tokens", "heads_kept", "ffn_kept", "tokens_kept", "sparsity")
 TRAINABLE = "digits-tiny"
 
 
@@ -44,12 +45,19 @@ def check_spec(spec: StudySpec, where: str) -> None:
             where=f"{where}: objectives",
             hint=f"use preset {TRAINABLE} with `train: true`, or a proxy such as proxy_top1",
         )
+    if "sparsity" in spec.model.dims and not any(METRICS[m].sparse for m in wanted):
+        raise UserError(
+            "sparsity changes no metric of this study: no target here skips zero weights",
+            where=f"{where}: model.dims",
+            hint="add accuracy, a proxy or nonzero_parameters; heads_kept and ffn_kept make matrices smaller",
+        )
     _check_grid(spec, where)
 
 
 def _check_models(spec: StudySpec, where: str) -> None:
     from tetrasim.models.zoo import resolve
 
+    _check_sparsity(spec)
     presets = spec.model.preset if isinstance(spec.model.preset, tuple) else (spec.model.preset,)
     for name in presets:
         config = resolve(str(name))
@@ -67,6 +75,14 @@ def _check_models(spec: StudySpec, where: str) -> None:
                 where=f"{where}: model.train",
                 hint=f"only {TRAINABLE} is trained inside a study",
             )
+
+
+def _check_sparsity(spec: StudySpec) -> None:
+    for axis in (*spec.parameters, *spec.fixed):
+        if axis.name == "model.sparsity":
+            ends = axis.domain if isinstance(axis.domain, tuple) else (axis.domain.low, axis.domain.high)
+            for value in ends:
+                parse_sparsity(value)
 
 
 def leaf_paths(tree: dict[str, object], prefix: str = "") -> list[str]:

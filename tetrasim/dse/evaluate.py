@@ -9,7 +9,7 @@ from __future__ import annotations
 import gc
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -48,7 +48,8 @@ def _metrics(candidate: Candidate) -> dict[str, float]:
     runs = run_phases(model, setup, workload)
     last = phases[-1][1].at(phases[-1][2][-1])
     uses = setup.target.resources(last, setup.config)
-    out = {"parameters": float(model.parameters)}
+    zeros = _zeros(candidate.model.model_dump_json(), candidate.sparsity) if candidate.sparsity else 0
+    out = {"parameters": float(model.parameters), "nonzero_parameters": float(model.parameters - zeros)}
     out |= time_metrics(runs, workload) | resource_metrics(capacity, uses)
     if candidate.groups:
         from tetrasim.dse.accuracy import accuracy_metrics, proxy_metrics
@@ -56,7 +57,7 @@ def _metrics(candidate: Candidate) -> dict[str, float]:
         if "accuracy" in candidate.groups:
             out |= accuracy_metrics(candidate)
         if "proxy" in candidate.groups:
-            out |= proxy_metrics(model, setup)
+            out |= proxy_metrics(model, load(replace(candidate, sparsity=0.0)), setup)
     return {name: value for name, value in out.items() if math.isfinite(value)}
 
 
@@ -110,15 +111,33 @@ def _load(folder: Path, workload: Workload) -> LoadedModel:
 
 def exported_folder(candidate: Candidate) -> Path:
     """The ONNX export of the candidate's model, from the cache where it has been made before."""
-    return _exported(candidate.model.model_dump_json(), candidate.trained_steps, bool(candidate.groups))
+    sparsity = candidate.sparsity if candidate.groups else 0.0  # times and resources do not read the weights
+    text = candidate.model.model_dump_json()
+    return _exported(text, candidate.trained_steps, bool(candidate.groups), sparsity)
 
 
 @lru_cache(maxsize=1024)
-def _exported(config_json: str, trained_steps: int, weights: bool) -> Path:
+def _zeros(config_json: str, sparsity: str | float) -> int:
+    from tetrasim.export.exporter import parameter_shapes
+    from tetrasim.models.config import ModelConfig
+    from tetrasim.models.pruning import count_zeros, parse_sparsity
+
+    shapes = parameter_shapes(ModelConfig.model_validate_json(config_json))
+    return count_zeros(shapes, parse_sparsity(sparsity))
+
+
+@lru_cache(maxsize=1024)
+def _exported(config_json: str, trained_steps: int, weights: bool, sparsity: str | float) -> Path:
     from tetrasim.export.exporter import export_model
     from tetrasim.models.config import ModelConfig
 
     config = ModelConfig.model_validate_json(config_json)
+    if sparsity:
+        from tetrasim.dse.accuracy import sparse_weights
+
+        return export_model(
+            config, weights=sparse_weights(config, trained_steps, sparsity), check=False
+        ).folder
     if trained_steps >= 0:
         from tetrasim.dse.accuracy import trained_weights
 

@@ -20,6 +20,11 @@ class MetricInfo:
     source: str  # "time", "resource", "accuracy", "proxy", "model"
     text: str
 
+    @property
+    def sparse(self) -> bool:
+        """Whether zero weights change it."""
+        return self.source in ("accuracy", "proxy") or self.name == "nonzero_parameters"
+
 
 _ALL = (
     MetricInfo("latency_us", False, "time", "the whole run"),
@@ -39,6 +44,9 @@ _ALL = (
     MetricInfo("bram18", False, "resource", "FPGA block RAMs of 18 kbit"),
     MetricInfo("uram", False, "resource", "FPGA UltraRAMs"),
     MetricInfo("parameters", False, "model", "the model's parameters"),
+    MetricInfo(
+        "nonzero_parameters", False, "model", "the model's parameters without those that sparsity zeroes"
+    ),
     MetricInfo("accuracy", True, "accuracy", "share of digits classified right with the target's arithmetic"),
     MetricInfo("proxy_top1", True, "proxy", "proxy: share of outputs whose largest entry is that of float32"),
     MetricInfo("proxy_cosine", True, "proxy", "proxy: cosine between the target's outputs and float32's"),
