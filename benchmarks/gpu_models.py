@@ -4,10 +4,11 @@
 
 NeuSight: float32, eager PyTorch ("fused": torch.compile, here graph launches). Its decoders compute logits
 for every position, our presets for the last one only: the missing product is added. Its GPT-3 and OPT sizes
-are not presets; their dimensions stand below. FasterTransformer: stream launches, epilogues not fused; its
-effective mode (EFF-FT) removes the padding of sequences of equal length. Attention is fused in float16 up to
-384 tokens on Turing and newer; elsewhere the effective mode pads again for it (docs/bert_guide.md,
-BaseAttentionLayer.h, Bert.cc, bert_example.py of NVIDIA/FasterTransformer, Apache-2.0).
+are not presets; their dimensions stand below. FasterTransformer: stream launches, epilogues not fused,
+products tuned before the run (its bert_gemm). Its effective mode (EFF-FT) removes the padding of sequences of
+equal length. Attention is fused in float16 up to 384 tokens on Turing and newer; elsewhere the effective mode
+pads again for it (docs/bert_guide.md, BaseAttentionLayer.h, Bert.cc and bert_example.py of
+NVIDIA/FasterTransformer, Apache-2.0).
 """
 
 from __future__ import annotations
@@ -144,7 +145,7 @@ def ft_settings(preset: str, precision: str, seq: int, fill: float = 1.0) -> dic
     """FasterTransformer's kernels as mapping options; `fill` below 1: padding removed."""
     fused = precision == "float16" and seq <= 384 and not preset.startswith(NO_FUSED_ATTENTION)
     chosen: dict[str, str | float | bool] = {"launch": "stream", "fusion": False, "precision": precision}
-    chosen["attention"] = "flash2" if fused else "unfused"
+    chosen |= {"attention": "flash2" if fused else "unfused", "tuned_products": True}
     if fill < 1.0:
         chosen |= {"fill": fill, "lengths": "equal", "packing": "batch" if fused else "products"}
     return chosen

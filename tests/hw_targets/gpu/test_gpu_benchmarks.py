@@ -40,3 +40,11 @@ def test_the_measurement_harness_runs_on_cpu_tensors(
     assert "torch" in lines[0]
     assert len(lines) == 2 + 3 + 1 + 2
     assert "matmul" in capsys.readouterr().out
+
+
+def test_a_device_never_fitted_is_predicted_within_a_fifth_from_its_data_sheet() -> None:
+    unseen = load("gpu_unseen_device")
+    gemms = {(t.target, t.fitted): t.error for t in unseen.transfers() if t.op_class == "gemm half"}
+    assert len(gemms) == len(unseen.PAIRS)
+    assert gemms["h200-sxm", "h100-sxm"] < 0.12
+    assert gemms["a100-sxm4-80gb", "h100-sxm"] < 0.20

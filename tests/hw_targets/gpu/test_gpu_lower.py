@@ -174,3 +174,46 @@ def test_energy_is_finite_for_empty_work() -> None:
     program = lower(Graph("empty", (), (x,), (x,)), T4)
     assert program.tasks == 0
     assert np.isfinite(program.energy_pj).all()
+
+
+def attention_layer(batch: int = 8, seq: int = 512, heads: int = 4, dim: int = 64) -> Graph:
+    """One attention over `batch` sequences."""
+    q, k, v = (value(n, batch, heads, seq, dim, role=Role.INPUT) for n in "qkv")
+    out = value("o", batch, heads, seq, dim)
+    return Graph("attention", (Node("n0", "Attention", (q, k, v), (out,), {}),), (q, k, v), (out,))
+
+
+def time_us(**settings: str | float | bool) -> float:
+    program = lower(attention_layer(), with_overrides(T4, settings))
+    program.verify()
+    return run_static(program).total_ps * 1e-6
+
+
+def test_packing_counts_the_tokens_that_each_part_computes() -> None:
+    padded = time_us(attention="unfused")
+    equal = time_us(attention="unfused", fill=0.5, lengths="equal")
+    uniform = time_us(attention="unfused", fill=0.5)
+    assert equal < uniform < padded  # mean squared length: 1/4, 1/3, 1
+    assert equal == pytest.approx(padded / 4, rel=0.35)
+    assert time_us(attention="unfused", fill=0.5, packing="products") == pytest.approx(padded)
+
+
+def test_packing_in_every_layer_adds_its_kernels_and_waits_for_the_count() -> None:
+    once = {"launch": "stream", "attention": "flash2", "fill": 0.5}
+    batch = kinds(attention_layer(), with_overrides(T4, once))
+    layer = kinds(attention_layer(), with_overrides(T4, {**once, "packing": "layer"}))
+    assert len(layer) == len(batch) + 4  # count and gather, each launched
+    assert time_us(**once) < time_us(**once, packing="layer")
+
+
+def test_grouped_products_lie_between_fused_and_unfused_attention() -> None:
+    found = [time_us(attention=a, lengths="equal", fill=0.5) for a in ("flash2", "grouped", "unfused")]
+    assert found == sorted(found)
+    assert kinds(attention_layer(), with_overrides(T4, {"attention": "grouped"})).count("gemm") == 2
+
+
+def test_tuned_products_are_never_slower_than_the_heuristics_choice() -> None:
+    slow = with_overrides(T4, {"precision": "float32"})
+    graph = with_precision(mlp(width=768, rows=96), precision_of(slow))
+    tuned = with_overrides(slow, {"tuned_products": True})
+    assert run_static(lower(graph, tuned)).total_ps < run_static(lower(graph, slow)).total_ps

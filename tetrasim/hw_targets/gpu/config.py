@@ -135,6 +135,7 @@ class GpuConfig(Config):
     launch: Launch = Launch.GRAPH
     attention: AttentionSchedule = AttentionSchedule.AUTO
     fusion: bool = True  # element-wise chains and GEMM epilogues in one kernel (not in eager mode)
+    tuned_products: bool = False  # tiles timed beforehand, the fastest taken; False: the library's heuristic
     fill: float = Field(default=1.0, gt=0, le=1)  # mean over padded sequence length; below 1: padding removed
     packing: Packing = Packing.BATCH
     lengths: Lengths = Lengths.UNIFORM
