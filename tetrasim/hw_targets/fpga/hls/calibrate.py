@@ -20,6 +20,7 @@ from tetrasim.hw_targets.fpga.hls.plan import Fixed, Floats, Layer, Plan, Types
 
 SCORE_INTEGER_LIMIT = 12
 DEVIATION_BITS = 22
+EXACT_BITS = 24  # integers of a quantised file that this many bits hold are stored as they are
 NORM_INPUT_BITS = 3  # a normalisation divides by the deviation: rows that hardly vary amplify their rounding
 
 
@@ -61,18 +62,23 @@ def calibrate(plan: Plan, feeds: Mapping[str, Floats], widths: Widths) -> Plan:
             result = Fixed(largest.bit_length() + 2, largest.bit_length() + 2)
         known = Types(result)
         sources = [types[i].result for i in layer.inputs]
-        types[layer.name] = _constants(
-            layer, known, bits, widths.guard, sources, [values[i] for i in layer.inputs]
-        )
+        xs, stored = [values[i] for i in layer.inputs], layer.name in plan.stored
+        made = _constants(layer, known, bits, widths.guard, sources, xs, stored=stored)
+        types[layer.name] = replace(made, result=plan.given.get(layer.name, made.result))
     return replace(plan, types=types)
 
 
-def _constants(layer: Layer, known: Types, bits: int, guard: int, of: list[Fixed], xs: list[Floats]) -> Types:
+def _constants(
+    layer: Layer, known: Types, bits: int, guard: int, of: list[Fixed], xs: list[Floats], *, stored: bool
+) -> Types:
     """Types of weights, accumulators and inner values."""
     match layer:
         case p.Dense():
-            weight = _type(layer.weight, bits, 0)
-            bias = _below(_type(layer.bias, bits, 0), of[0].fraction + weight.fraction)
+            if stored:
+                weight, bias = _stored_types(layer, bits, of[0].fraction)
+            else:
+                weight = _type(layer.weight, bits, 0)
+                bias = _below(_type(layer.bias, bits, 0), of[0].fraction + weight.fraction)
             reach = float(np.abs(weight.quantise(layer.weight)).sum(0).max()) * 2.0 ** (of[0].integer - 1)
             whole = integer_bits(reach + float(np.abs(layer.bias).max()), 1)
             fraction = of[0].fraction + weight.fraction
@@ -95,6 +101,36 @@ def _constants(layer: Layer, known: Types, bits: int, guard: int, of: list[Fixed
             return replace(known, inner=deviation, score=unit, weight=weight, bias=bias)
         case _:
             return known
+
+
+def _stored_types(layer: p.Dense, bits: int, fraction: int) -> tuple[Fixed, Fixed]:
+    """Exact weight and bias types for inputs with `fraction` fractional bits; `bits` wide where none is."""
+    weight = exact_type(layer.weight) or _type(layer.weight, bits, 0)
+    bias = exact_type(layer.bias)
+    if bias is None:
+        return weight, _below(_type(layer.bias, bits, 0), fraction + weight.fraction)
+    more = max(
+        bias.fraction - fraction - weight.fraction, 0
+    )  # zeros below the weights, so that the bias fits
+    return Fixed(weight.bits + more, weight.integer), bias
+
+
+def exact_type(x: Floats) -> Fixed | None:
+    """The narrowest signed type that holds every number exactly, None beyond `EXACT_BITS` bits."""
+    used = np.abs(x[x != 0])
+    if not used.size:
+        return None
+    mantissa, exponent = np.frexp(used)
+    digits = np.round(mantissa * 2.0**EXACT_BITS)
+    if (digits != mantissa * 2.0**EXACT_BITS).any():
+        return None
+    raw = digits.astype(np.int64)
+    trailing = np.log2(raw & -raw).astype(np.int64)
+    fraction = int((EXACT_BITS - exponent - trailing).max())
+    lowest = (mantissa == 0.5) & (x[x != 0] < 0)  # -2**n takes one bit less than 2**n
+    integer = int((exponent + 1 - lowest).max())
+    bits = max(integer + fraction, 2)
+    return Fixed(bits, bits - fraction) if bits <= EXACT_BITS else None
 
 
 def _below(wanted: Fixed, fraction: int) -> Fixed:

@@ -16,7 +16,8 @@ import numpy as np
 from tetrasim.errors import UserError
 from tetrasim.hw_targets.fpga.hls import plan as p
 from tetrasim.hw_targets.fpga.hls.names import Namer
-from tetrasim.hw_targets.fpga.hls.plan import Floats, Ints, Layer, Plan, Shape
+from tetrasim.hw_targets.fpga.hls.plan import Fixed, Floats, Ints, Layer, Plan, Shape
+from tetrasim.hw_targets.fpga.hls.quantised import fold, weight_refusal
 from tetrasim.sim.ir.graph import Graph, Kind, Node, Value
 
 TABLE_ENTRIES = 2048
@@ -53,7 +54,10 @@ def convert(graph: Graph, entries: int = TABLE_ENTRIES) -> Plan:
             hint="nothing was written; `tetrasim run … --on fpga/…` still simulates the model on the overlay",
         )
     outputs = tuple(maker.streams[v].layer for v in graph.outputs)
-    return Plan(graph.name, _used(maker.layers, outputs), outputs, {})
+    layers = _used(maker.layers, outputs)
+    given = {x.name: maker.given[x.name] for x in layers if x.name in maker.given}
+    stored = frozenset(x.name for x in layers if x.head.node in maker.stored)
+    return fold(Plan(graph.name, layers, outputs, {}, given, stored))
 
 
 def _used(layers: list[Layer], outputs: tuple[str, ...]) -> tuple[Layer, ...]:
@@ -76,6 +80,8 @@ class Converter:
         self.streams: dict[Value, Stream] = {}
         self.refused: list[tuple[Node, str]] = []
         self.broken: set[Value] = set()
+        self.given: dict[str, Fixed] = {}  # by layer: the type that a quantised file prescribes
+        self.stored: set[str] = set()  # nodes whose weights the file holds as integers
 
     def add_input(self, value: Value) -> None:
         """A graph input; raises UserError for a batch."""
@@ -122,6 +128,11 @@ class Converter:
             raise RefusalError(
                 f"weight '{value.name}' has no numbers: the model was exported without weights"
             )
+        if value.type.quant is not None:
+            why = weight_refusal(value.type)
+            if why:
+                raise RefusalError(f"'{value.name}': {why}")
+            self.stored.add(node.name)
         return np.asarray(value.data.load(), np.float64)
 
     def shape(self, node: Node, output: int = 0) -> Shape:

@@ -25,7 +25,7 @@ SCALE_BITS = 16
 
 
 def run_real(plan: Plan, feeds: Mapping[str, Floats]) -> dict[str, Floats]:
-    """Every layer's value in float64, batch first and flat: [N, size]."""
+    """Every layer's value in float64, batch first and flat: [N, size]; rounded only where the model is."""
     known: dict[str, Floats] = {}
     for layer in plan.layers:
         if isinstance(layer, p.Input):
@@ -33,6 +33,8 @@ def run_real(plan: Plan, feeds: Mapping[str, Floats]) -> dict[str, Floats]:
             known[layer.name] = x.reshape(len(x), -1)
         else:
             known[layer.name] = _real(layer, [known[i] for i in layer.inputs])
+        if layer.name in plan.given:
+            known[layer.name] = plan.given[layer.name].quantise(known[layer.name])
     return known
 
 

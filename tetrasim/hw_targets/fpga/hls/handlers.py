@@ -11,6 +11,7 @@ import numpy as np
 from tetrasim.hw_targets.fpga.hls import plan as p
 from tetrasim.hw_targets.fpga.hls.convert import Converter, RefusalError, Stream
 from tetrasim.hw_targets.fpga.hls.plan import Floats, Shape
+from tetrasim.hw_targets.fpga.hls.quantised import given_type
 from tetrasim.hw_targets.fpga.hls.windows import window_index
 from tetrasim.sim.ir.graph import Node
 from tetrasim.sim.ops.opdef import float_attr, int_attr, ints_attr
@@ -338,6 +339,37 @@ def _concat(c: Converter, node: Node) -> None:
         c.streams[node.outputs[0]] = Stream(picked.name, shape)
 
 
+def _round_to_grid(c: Converter, node: Node) -> None:
+    """A value that the file stores as integers: a copy in exactly that type."""
+    stored = node.outputs[0].type
+    if node.op == "QuantizeLinear":
+        readers = {c.graph.nodes[i].op for i in c.graph.consumers.get(node.outputs[0], ())}
+        if node.outputs[0] in c.graph.outputs or readers - {"DequantizeLinear"}:
+            raise RefusalError("its integers themselves are read: only their dequantised values can be")
+        scales, zeros = (c.constant(node, i) for i in (1, 2))
+        if scales is None or scales.size != 1:
+            raise RefusalError("its scale must be one constant per tensor")
+        scale, zero = float(scales.reshape(-1)[0]), 0.0 if zeros is None else float(zeros.reshape(-1)[0])
+    else:
+        scale, zero = float_attr(node.attrs, "scale", 1.0), int_attr(node.attrs, "zero_point", 0)
+    made = given_type(stored.kind, stored.bits, scale, zero)
+    if isinstance(made, str):
+        raise RefusalError(made)
+    x, shape = c.stream(node, 0), c.shape(node)
+    c.emit(node, p.Select(c.head(node, (x.layer,), shape), np.arange(prod(shape), dtype=np.int64)))
+    c.given[c.layers[-1].name] = made
+
+
+def _dequantise(c: Converter, node: Node) -> None:
+    """The reader of a QuantizeLinear with the same scale: the numbers are already there."""
+    x, scales, zeros = c.stream(node, 0), c.constant(node, 1), c.constant(node, 2)
+    there = c.given.get(x.layer)
+    scale = None if scales is None or scales.size != 1 else float(scales.reshape(-1)[0])
+    if there is None or scale != 2.0**-there.fraction or (zeros is not None and zeros.any()):
+        raise RefusalError("its scale and zero point are not those of a QuantizeLinear before it")
+    c.streams[node.outputs[0]] = Stream(x.layer, c.shape(node))
+
+
 MOVING = frozenset(
     {"Transpose", "Slice", "Split", "Expand", "Tile", "Pad", "Gather", "DepthToSpace", "SpaceToDepth"}
 )
@@ -349,6 +381,8 @@ HANDLERS: dict[str, Callable[[Converter, Node], None]] = {
     **dict.fromkeys(("ReduceMean", "ReduceSum", "ReduceMax"), _reduce),
     **dict.fromkeys(("GlobalAveragePool", "GlobalMaxPool"), _global_pool),
     **dict.fromkeys(("AveragePool", "MaxPool"), _pool),
+    **dict.fromkeys(("QuantizeDequantize", "QuantizeLinear"), _round_to_grid),
+    "DequantizeLinear": _dequantise,
     "MatMul": _matmul,
     "Gemm": _gemm,
     "Relu": _relu,

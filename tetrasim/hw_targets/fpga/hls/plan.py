@@ -10,7 +10,7 @@ project (`emit.py`). Every primitive has exactly one definition here, one in `em
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import prod
 
 import numpy as np
@@ -23,11 +23,13 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True, slots=True)
 class Fixed:
-    """ap_fixed<bits, integer>, or ap_ufixed; AP_RND and AP_SAT everywhere."""
+    """ap_fixed<bits, integer>, or ap_ufixed; saturating. Rounds half up, or half to even (`even`), which is
+    what ONNX does where a file stores integers."""
 
     bits: int
     integer: int
     signed: bool = True
+    even: bool = False
 
     @property
     def fraction(self) -> int:
@@ -36,24 +38,33 @@ class Fixed:
     @property
     def cpp(self) -> str:
         """The C++ type."""
-        return f"ap_{'' if self.signed else 'u'}fixed<{self.bits},{self.integer},AP_RND,AP_SAT>"
+        mode = "AP_RND_CONV" if self.even else "AP_RND"
+        return f"ap_{'' if self.signed else 'u'}fixed<{self.bits},{self.integer},{mode},AP_SAT>"
 
     @property
     def hls4ml(self) -> str:
         """The type as hls4ml's configuration writes it."""
-        return f"{'' if self.signed else 'u'}fixed<{self.bits},{self.integer},RND,SAT>"
+        mode = "RND_CONV" if self.even else "RND"
+        return f"{'' if self.signed else 'u'}fixed<{self.bits},{self.integer},{mode},SAT>"
 
     def raw(self, x: Floats) -> Ints:
-        """`x` as integers in units of the last place: rounded half up, saturated."""
-        q = np.floor(np.asarray(x, np.float64) * 2.0**self.fraction + 0.5)
+        """`x` as integers in units of the last place: rounded, saturated."""
+        units = np.asarray(x, np.float64) * 2.0**self.fraction
+        q = np.rint(units) if self.even else np.floor(units + 0.5)
         low = -(2 ** (self.bits - 1)) if self.signed else 0
         high = 2 ** (self.bits - 1) - 1 if self.signed else 2**self.bits - 1
         return np.clip(q, low, high).astype(np.int64)
 
     def from_raw(self, value: Ints, fraction: int) -> Ints:
-        """Raw integers with `fraction` fractional bits, rounded half up into this type's raw integers."""
+        """Raw integers with `fraction` fractional bits, rounded into this type's raw integers."""
         drop = fraction - self.fraction
-        q = (value + (1 << (drop - 1))) >> drop if drop > 0 else value << -drop
+        if drop > 0:
+            half: Ints | int = 1 << (drop - 1)
+            if self.even:  # a tie goes up only from an odd integer
+                half = half - 1 + ((value >> drop) & 1)
+            q = (value + half) >> drop
+        else:
+            q = value << -drop
         low = -(1 << (self.bits - 1)) if self.signed else 0
         high = (1 << (self.bits - 1)) - 1 if self.signed else (1 << self.bits) - 1
         return np.asarray(np.clip(q, low, high), np.int64)
@@ -247,12 +258,16 @@ class Types:
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """All layers in order; `types` by layer name (empty before calibration); `outputs` in graph order."""
+    """All layers in order; `types` by layer name (empty before calibration); `outputs` in graph order;
+    `given` are the result types that a quantised file prescribes, `stored` the layers whose weights are its
+    integers."""
 
     name: str
     layers: tuple[Layer, ...]
     outputs: tuple[str, ...]
     types: Mapping[str, Types]
+    given: Mapping[str, Fixed] = field(default_factory=dict)
+    stored: frozenset[str] = frozenset()
 
     def layer(self, name: str) -> Layer:
         """The layer called `name`."""

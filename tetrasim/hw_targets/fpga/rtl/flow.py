@@ -110,6 +110,12 @@ def write_rtl(
 
 def refuse_uncovered(plan: Plan) -> None:
     """Raises UserError that lists every layer distributed arithmetic cannot make."""
+    if plan.given:
+        raise UserError(
+            "a quantised file rounds half to even, which distributed arithmetic does not",
+            where=plan.name,
+            hint="without --flow the hls4ml project takes its types as given",
+        )
     bad = [
         x for x in plan.layers if not isinstance(x, COVERED) or (isinstance(x, p.Binary) and x.kind == "mul")
     ]
