@@ -23,9 +23,10 @@ from tetrasim.errors import UserError
 from tetrasim.hw_targets.fpga.hls import plan as p
 from tetrasim.hw_targets.fpga.hls.calibrate import EXACT_BITS, Widths, calibrate, exact_type
 from tetrasim.hw_targets.fpga.hls.convert import convert
+from tetrasim.hw_targets.fpga.hls.emulate import run_fixed
 from tetrasim.hw_targets.fpga.hls.options import HlsOptions
 from tetrasim.hw_targets.fpga.hls.plan import Fixed
-from tetrasim.hw_targets.fpga.hls.project import generate
+from tetrasim.hw_targets.fpga.hls.project import generate, reference_outputs, sample_inputs
 from tetrasim.hw_targets.fpga.rtl.flow import write_rtl
 
 needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="g++ is not installed")
@@ -110,6 +111,28 @@ def test_other_scales_and_zero_points_are_refused_by_name(
         "  hint: nothing was written; `tetrasim run … --on fpga/…` still simulates the model on the overlay\n"
     )
     assert not (tmp_path / "out").exists()
+
+
+def test_scales_too_far_apart_to_store_exactly_are_refused(tmp_path: Path) -> None:
+    w = Writer()
+    w.op("MatMul", ["x", w.weight("w", (4, 2), [1.0, 2.0**-24])], "y")
+    with pytest.raises(UserError, match=r"y \(MatMul\): 'w': its scales lie too far apart"):
+        convert(load_graph(str(w.save(tmp_path / "m.onnx", (1, 4), 2)))[0])
+
+
+def test_a_value_on_two_grids_keeps_a_type_of_its_own(tmp_path: Path) -> None:
+    w = Writer()
+    coarse, fine = w.grid("x", "coarse", 0.25), w.grid("x", "fine", 2.0**-5)
+    w.op("Sub", [fine, coarse], "y")
+    graph, file = load_graph(str(w.save(tmp_path / "m.onnx", (1, 4), 4)))
+    plan, options = convert(graph), HlsOptions(samples=500, calibration=500)
+    feeds = sample_inputs(graph, plan, options)
+    reference, _ = reference_outputs(graph, feeds, file)
+    plan = calibrate(plan, feeds, Widths(16))
+    assert sorted(t.result.bits for t in plan.types.values()) == [8, 8, 16, 16]
+    wrong = np.abs(run_fixed(plan, feeds)[plan.outputs[0]] - reference)
+    assert wrong.max() <= 0.25  # the input is rounded to 16 bits first: a tie may fall on the other side
+    assert (wrong == 0).mean() > 0.98
 
 
 def test_integers_that_leave_the_model_are_refused(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 
 from tetrasim.errors import UserError
 from tetrasim.hw_targets.fpga.hls import plan as p
+from tetrasim.hw_targets.fpga.hls.calibrate import EXACT_BITS, exact_type
 from tetrasim.hw_targets.fpga.hls.names import Namer
 from tetrasim.hw_targets.fpga.hls.plan import Fixed, Floats, Ints, Layer, Plan, Shape
 from tetrasim.hw_targets.fpga.hls.quantised import fold, weight_refusal
@@ -128,12 +129,15 @@ class Converter:
             raise RefusalError(
                 f"weight '{value.name}' has no numbers: the model was exported without weights"
             )
+        numbers = np.asarray(value.data.load(), np.float64)
         if value.type.quant is not None:
             why = weight_refusal(value.type)
+            if why is None and numbers.any() and exact_type(numbers) is None:
+                why = f"its scales lie too far apart to store it exactly in {EXACT_BITS} bits"
             if why:
                 raise RefusalError(f"'{value.name}': {why}")
             self.stored.add(node.name)
-        return np.asarray(value.data.load(), np.float64)
+        return numbers
 
     def shape(self, node: Node, output: int = 0) -> Shape:
         """The output shape without the batch axis."""
