@@ -217,3 +217,19 @@ def test_tuned_products_are_never_slower_than_the_heuristics_choice() -> None:
     graph = with_precision(mlp(width=768, rows=96), precision_of(slow))
     tuned = with_overrides(slow, {"tuned_products": True})
     assert run_static(lower(graph, tuned)).total_ps < run_static(lower(graph, slow)).total_ps
+
+
+def dram_and_l2_bytes(graph: Graph, **settings: str | int) -> int:
+    program = lower(graph, with_overrides(T4, settings))
+    program.verify()
+    return int(program.level_bytes.sum(axis=0).max())
+
+
+def test_paged_attention_reads_whole_pages_and_their_table() -> None:
+    batch, heads, dim = 8, 4, 64
+    for seq, pages in ((512, 2), (300, 2)):
+        graph = attention_layer(batch, seq, heads, dim)
+        plain = dram_and_l2_bytes(graph, attention="auto")
+        found = dram_and_l2_bytes(graph, attention="paged", page_tokens=256)
+        unused = 2 * batch * heads * (256 * pages - seq) * dim * 2
+        assert found - plain == unused + 4 * batch * heads * pages

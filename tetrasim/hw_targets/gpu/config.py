@@ -31,6 +31,7 @@ class AttentionSchedule(StrEnum):
     FLASH2 = "flash2"
     FLASH_DECODING = "flash-decoding"
     LEAN = "lean"
+    PAGED = "paged"  # as AUTO, keys and values in pages of `page_tokens` behind a page table
     GROUPED = "grouped"  # two products over the true lengths, softmax in the first one's epilogue (CUTLASS)
     UNFUSED = "unfused"
 
@@ -134,6 +135,7 @@ class GpuConfig(Config):
     precision: Number = Number.FLOAT16
     launch: Launch = Launch.GRAPH
     attention: AttentionSchedule = AttentionSchedule.AUTO
+    page_tokens: PositiveInt = 16  # of paged attention (vLLM's default block size)
     fusion: bool = True  # element-wise chains and GEMM epilogues in one kernel (not in eager mode)
     tuned_products: bool = False  # tiles timed beforehand, the fastest taken; False: the library's heuristic
     fill: float = Field(default=1.0, gt=0, le=1)  # mean over padded sequence length; below 1: padding removed

@@ -47,6 +47,7 @@ SCHEDULES = {
     AttentionSchedule.FLASH2: (att.FLASH2,),
     AttentionSchedule.FLASH_DECODING: (att.FLASH_DECODING,),
     AttentionSchedule.LEAN: (att.LEAN,),
+    AttentionSchedule.PAGED: (att.FLASH2, att.FLASH_DECODING),
     AttentionSchedule.GROUPED: (att.FLASH2, att.FLASH_DECODING),
     AttentionSchedule.UNFUSED: (att.FLASH2, att.FLASH_DECODING),
 }

@@ -14,6 +14,7 @@ cutlass_attention.cu, Apache-2.0). Packed layer by layer, every layer counts and
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from tetrasim.hw_targets.gpu.config import AttentionSchedule, GpuConfig, Launch, Packing
 from tetrasim.sim.ir.graph import Kind
@@ -44,6 +45,8 @@ def kernels_of_work(work: Work, config: GpuConfig) -> Iterator[Work]:
         yield from _attention(work, work.attention, eager)
     elif work.attention is not None and config.attention is AttentionSchedule.GROUPED:
         yield from _grouped(work, work.attention)
+    elif work.attention is not None and config.attention is AttentionSchedule.PAGED:
+        yield paged(work, work.attention, config.page_tokens)
     elif eager and _is_composed_gelu(work):
         x = work.writes[0]
         for kind, reads in _COMPOSED_GELU:
@@ -90,6 +93,18 @@ def _packing(work: Work, a: AttentionShape) -> Iterator[Work]:
     rows = Vector(1, a.batch, (("add", a.batch),), reduces=True)
     yield Work("PaddingOffsets", WorkKind.VECTOR, (counts,), (counts,), vector=rows)
     yield Work("Pack", WorkKind.MOVE, (query,), (query,))
+
+
+def paged(work: Work, a: AttentionShape, page_tokens: int) -> Work:
+    """Attention over a paged cache: whole pages are read, the last one of a sequence in part for nothing, and
+    one 32-bit page number per page, sequence and key head. The kernel gathers; products stay as they are."""
+    query, key, value, *rest = work.reads
+    pages = -(-a.kv_len // page_tokens)
+    tokens = pages * page_tokens
+    keys = replace(key, elements=a.batch * a.kv_heads * tokens * a.head_dim, touched_elements=-1)
+    values = replace(value, elements=a.batch * a.kv_heads * tokens * a.v_head_dim, touched_elements=-1)
+    table = Operand(a.batch * a.kv_heads * pages, 32, Kind.INT)
+    return replace(work, op="PagedAttention", reads=(query, keys, values, *rest, table))
 
 
 def _grouped(work: Work, a: AttentionShape) -> Iterator[Work]:
