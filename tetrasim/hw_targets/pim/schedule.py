@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tetrasim.hw_targets.common.dram.program import Op, encode, loops_of
+from tetrasim.hw_targets.common.dram.program import Instruction, Op, encode, loops_of
 from tetrasim.hw_targets.pim.cosim import Costs, Schedule, Steps, Totals, serve
 from tetrasim.hw_targets.pim.machine import COMPONENTS, LEVELS, PARTS, PimMachine
 from tetrasim.hw_targets.pim.steps import Step
@@ -82,14 +82,24 @@ def _wiring(
     )
 
 
+@lru_cache(maxsize=1 << 12)
+def _encoded(instructions: tuple[Instruction, ...], names: tuple[str, ...]) -> tuple[NDArray[np.int64], int]:
+    """A step's program and its number of loops: the same wherever only clocks or powers differ. Never
+    written by those who get it."""
+    program = encode(instructions, names.index)
+    return program, loops_of(program)
+
+
 def compile_steps(steps: Sequence[Step], on: PimMachine) -> Steps:
     """Arrays of distinct steps."""
     rows: list[NDArray[np.int64]] = []
     first, last, at, loops = [], [], 0, 0
     for step in steps:
-        program = encode(step.instructions, on.channel.index)
-        program[program[:, 0] == Op.END, 1] += loops
-        loops += loops_of(program)
+        program, inside = _encoded(step.instructions, on.channel.names)
+        if inside:  # loops are numbered over all steps
+            program = program.copy()
+            program[program[:, 0] == Op.END, 1] += loops
+            loops += inside
         rows.append(program)
         first.append(at)
         at += len(program)
