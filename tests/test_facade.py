@@ -39,9 +39,7 @@ def test_simulate_compare_and_save(model: str, tmp_path: Path) -> None:
 
 
 def test_one_target_may_be_named_alone(model: str) -> None:
-    alone = tetrasim.simulate(
-        model, "gpu/t4", dims={"rows": 4}, settings={"gpu/t4:launch": "eager"}
-    )
+    alone = tetrasim.simulate(model, "gpu/t4", dims={"rows": 4}, settings={"gpu/t4:launch": "eager"})
     usual = tetrasim.simulate(model, "gpu/t4", dims={"rows": 4})
     assert alone.results[0].latency.value > usual.results[0].latency.value
 
