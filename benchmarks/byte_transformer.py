@@ -21,8 +21,8 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parent))
 from gpu_models import ft_settings, simulate_ms, table
 
-from tetrasim.pricing import OpRow, price_rows
-from tetrasim.run_phases import set_up
+from tetrasim.flow.pricing import OpRow, price_rows
+from tetrasim.flow.run_phases import set_up
 
 PRESET = "a100-pcie-40gb"
 OURS = "ByteTransformer"

@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime as ort
 
+from tetrasim.flow.loading import check_workload, find_model, load_model
 from tetrasim.hw_targets.common.presets import load_preset, with_overrides
 from tetrasim.hw_targets.cpu import validate
 from tetrasim.hw_targets.cpu.calibration.calibrate import calibrate
@@ -41,7 +42,6 @@ from tetrasim.hw_targets.cpu.validation.cases import (
     model_cases,
     op_cases,
 )
-from tetrasim.loading import check_workload, find_model, load_model
 from tetrasim.sim.workload import Workload
 
 

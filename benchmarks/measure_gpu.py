@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tetrasim.pricing import OpRow, price_rows
-from tetrasim.run_phases import Setup, set_up
+from tetrasim.flow.pricing import OpRow, price_rows
+from tetrasim.flow.run_phases import Setup, set_up
 
 if TYPE_CHECKING:
     import torch

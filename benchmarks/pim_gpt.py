@@ -19,11 +19,11 @@ from pathlib import Path
 import numpy as np
 
 from tetrasim import facade
+from tetrasim.flow.run_phases import lowered_phases, set_up
 from tetrasim.hw_targets.common.presets import with_overrides
 from tetrasim.hw_targets.pim.config import PimConfig
 from tetrasim.hw_targets.pim.generate import run_family
 from tetrasim.hw_targets.pim.machine import LEVELS, machine
-from tetrasim.run_phases import lowered_phases, set_up
 from tetrasim.sim.ir.family import GraphFamily
 from tetrasim.sim.result import Result
 

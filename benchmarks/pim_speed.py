@@ -17,6 +17,7 @@ from typing import TypeVar
 import numpy as np
 
 from tetrasim.facade import load_for
+from tetrasim.flow.run_phases import lowered_phases, set_up
 from tetrasim.hw_targets.common.dram.program import Command, Loop, Row, Wait, encode
 from tetrasim.hw_targets.common.dram.replay import aim_channel
 from tetrasim.hw_targets.common.dram.requests import lcg
@@ -25,7 +26,6 @@ from tetrasim.hw_targets.common.dram.yaml_device import find_tables
 from tetrasim.hw_targets.common.presets import with_overrides
 from tetrasim.hw_targets.pim.config import PimConfig
 from tetrasim.hw_targets.pim.generate import simulate_runs
-from tetrasim.run_phases import lowered_phases, set_up
 
 T = TypeVar("T")
 # Measured once on the public AiM simulator (C++, ramulator 2.0): one active channel, and 32 in lockstep.

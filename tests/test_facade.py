@@ -61,7 +61,7 @@ def test_mistakes_are_user_errors(model: str) -> None:
 
 def test_a_verb_stays_callable_after_its_module_was_imported() -> None:
     code = (
-        "import tetrasim.export.cache, tetrasim.simulate, tetrasim, inspect;"
+        "import tetrasim.export.cache, tetrasim.flow.simulate, tetrasim, inspect;"
         "assert callable(tetrasim.export) and callable(tetrasim.simulate);"
         "from tetrasim.export.cache import cache_root;"
         "import tetrasim.errors as e\n"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from tetrasim.flow.result_tables import build_result
+from tetrasim.flow.run_phases import LoadedModel, ModelPhase, Setup, capacity_of, lowered_phases, run_phases
 from tetrasim.hw_targets.common.target import Capacity, Config, MemoryUse, Peaks, Prices, ResourceUse, Target
-from tetrasim.result_tables import build_result
-from tetrasim.run_phases import LoadedModel, ModelPhase, Setup, capacity_of, lowered_phases, run_phases
 from tetrasim.sim.engine.program import Block, Machine, Program, Resource, Task, assemble
 from tetrasim.sim.ir.family import GraphFamily, constant_family, family_from
 from tetrasim.sim.ir.graph import Array, Graph, Node, Role, Source, State, TensorType, Value

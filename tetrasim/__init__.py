@@ -43,7 +43,7 @@ def __getattr__(name: str) -> object:
 
 
 class _VerbModule(ModuleType):
-    """`tetrasim.export` and `tetrasim.simulate` are verbs and also modules: the module is callable."""
+    """`tetrasim.export` is a verb and also a package: the package is callable."""
 
     def __call__(self, *args: object, **options: object) -> object:
         name = self.__name__.rpartition(".")[2]

@@ -13,19 +13,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from tetrasim import __version__, cache
+from tetrasim import __version__
 from tetrasim.errors import UserError
-from tetrasim.loading import find_model, load_model
+from tetrasim.flow import cache
+from tetrasim.flow.loading import find_model, load_model
+from tetrasim.flow.request import Overrides, check_targets, command_line, overrides_for, workload_for
+from tetrasim.flow.session import Session
 from tetrasim.reports.document import Document, document
 from tetrasim.reports.lock import Lock, LockedTarget
-from tetrasim.request import Overrides, check_targets, command_line, overrides_for, workload_for
-from tetrasim.session import Session
 
 if TYPE_CHECKING:
     from tetrasim.export.manifest import ExportedModel
+    from tetrasim.flow.run_phases import LoadedModel
     from tetrasim.hw_targets.fpga.hls.options import HlsOptions
     from tetrasim.hw_targets.fpga.hls.project import HlsReport
-    from tetrasim.run_phases import LoadedModel
     from tetrasim.sim.result import Result
     from tetrasim.sim.workload import Workload
 
@@ -169,7 +170,7 @@ def simulate(
     Raises:
         UserError: anything wrong with the input, with the next step.
     """
-    from tetrasim.run_phases import set_up
+    from tetrasim.flow.run_phases import set_up
 
     names = [on] if isinstance(on, str) else list(on)
     report = progress or (lambda _text, _fraction: None)

@@ -147,7 +147,7 @@ def test_doctor_finds_what_is_required(capsys: pytest.CaptureFixture[str]) -> No
 
 
 def test_shortcuts_reach_the_targets_that_have_them() -> None:
-    from tetrasim.request import shortcut_settings
+    from tetrasim.flow.request import shortcut_settings
 
     presets = ["gpu/t4", "cpu/xeon-6154", "pim/aim"]
     assert shortcut_settings(presets, {"launch": "eager"}) == {"gpu/t4:launch": "eager"}
@@ -159,7 +159,7 @@ def test_shortcuts_reach_the_targets_that_have_them() -> None:
 
 
 def test_matmul_rows_are_priced_as_the_op_in_a_model() -> None:
-    from tetrasim.pricing import OpRow, work_of_row
+    from tetrasim.flow.pricing import OpRow, work_of_row
     from tetrasim.sim.ops.single import matmul_work
     from tetrasim.sim.precision import BFLOAT16, FLOAT8, INT8
 

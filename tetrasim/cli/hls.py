@@ -97,7 +97,7 @@ def hls(
 
 def load_graph(model: str, dims: list[str] | None = None) -> tuple[Graph, Path | None]:
     """The forward graph of the model and its ONNX file."""
-    from tetrasim.loading import bind, find_model, load_model
+    from tetrasim.flow.loading import bind, find_model, load_model
     from tetrasim.sim.workload import Workload
 
     files = find_model(model)

@@ -55,7 +55,7 @@ def _targets() -> list[Row]:
 
 
 def _ops() -> list[Row]:
-    from tetrasim.pricing import op_names
+    from tetrasim.flow.pricing import op_names
     from tetrasim.sim.ops.registry import supported_ops
 
     graph_ops: list[Row] = [{"op": name, "use": "ONNX graphs"} for name in supported_ops()]

@@ -14,8 +14,8 @@ from tetrasim.cli import _arguments, _options
 from tetrasim.errors import UserError
 
 if TYPE_CHECKING:
-    from tetrasim.pricing import OpRow
-    from tetrasim.run_phases import Setup
+    from tetrasim.flow.pricing import OpRow
+    from tetrasim.flow.run_phases import Setup
 
 app = _options.new_app()
 _Dim = Annotated[int | None, typer.Option(show_default=False)]
@@ -66,7 +66,7 @@ def op(
     matmul needs --m --n --k; attention --batch --q-len --heads --kv-heads --head-dim --kv-len; vector ops
     --rows --cols. A GPU op is priced as inside a replayed CUDA graph unless --launch says otherwise.
     """
-    from tetrasim import pricing
+    from tetrasim.flow import pricing
 
     setup = _setup(on or [], launch, _arguments.settings(setting or ()))
     if csv is not None:
@@ -88,7 +88,7 @@ def op(
 
 
 def _row(name: str, dtype: str, given: dict[str, int | None], causal: bool) -> OpRow:
-    from tetrasim.pricing import ATTENTION_DIMS, OpRow, dims_of
+    from tetrasim.flow.pricing import ATTENTION_DIMS, OpRow, dims_of
 
     op = "matmul" if name.lower() == "gemm" else name.lower()
     wanted = dims_of(op)
@@ -113,7 +113,7 @@ def _row(name: str, dtype: str, given: dict[str, int | None], causal: bool) -> O
 
 
 def _setup(on: list[str], launch: str | None, settings: dict[str, str | int | float | bool]) -> Setup:
-    from tetrasim.run_phases import set_up
+    from tetrasim.flow.run_phases import set_up
 
     if len(on) != 1:
         raise UserError(
@@ -127,7 +127,7 @@ def _setup(on: list[str], launch: str | None, settings: dict[str, str | int | fl
 
 
 def _price_table(file: Path, out: Path | None, setup: Setup, *, json: bool, force: bool) -> None:
-    from tetrasim import pricing
+    from tetrasim.flow import pricing
     from tetrasim.reports.folder import check_file_free, write_file
 
     if out is not None:
@@ -147,7 +147,7 @@ def _price_table(file: Path, out: Path | None, setup: Setup, *, json: bool, forc
 
 
 def _price_one(row: OpRow, setup: Setup, json: bool) -> None:
-    from tetrasim import pricing
+    from tetrasim.flow import pricing
     from tetrasim.units import si, si_bytes
 
     work = pricing.work_of_row(row)

@@ -59,9 +59,9 @@ def run(
     The report goes to out/MODEL-… unless -o names a folder; an existing folder is only replaced with --force.
     """
     from tetrasim import facade
-    from tetrasim.pricing import precision_name
+    from tetrasim.flow.pricing import precision_name
+    from tetrasim.flow.request import shortcut_settings
     from tetrasim.reports.folder import check_free
-    from tetrasim.request import shortcut_settings
 
     if output is not None:
         check_free(output, force)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from tetrasim.errors import UserError
-from tetrasim.run_phases import LoadedModel, Setup, precise_family
+from tetrasim.flow.run_phases import LoadedModel, Setup, precise_family
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -104,7 +104,7 @@ def proxy_metrics(model: LoadedModel, dense: LoadedModel, setup: Setup) -> dict[
     Raises:
         UserError: the weights are absent or the model is too large to emulate here.
     """
-    from tetrasim.numerics import seeded_feeds, why_not
+    from tetrasim.flow.numerics import seeded_feeds, why_not
     from tetrasim.sim.ir.interpreter import interpret
 
     phase = model.phases[0]
@@ -119,7 +119,7 @@ def proxy_metrics(model: LoadedModel, dense: LoadedModel, setup: Setup) -> dict[
 
 @lru_cache(maxsize=8)
 def _exact_output(model: LoadedModel) -> NDArray[np.float64]:
-    from tetrasim.numerics import seeded_feeds
+    from tetrasim.flow.numerics import seeded_feeds
     from tetrasim.sim.ir.interpreter import interpret
 
     graph = model.phases[0].family.base

@@ -13,7 +13,7 @@ from tetrasim.dse.candidate import Candidate
 from tetrasim.dse.evaluate import load, resource_metrics
 from tetrasim.dse.metrics import METRICS
 from tetrasim.dse.space import StudySpec
-from tetrasim.run_phases import capacity_of, lowered_phases
+from tetrasim.flow.run_phases import capacity_of, lowered_phases
 from tetrasim.sim.ops.registry import work_of
 
 # Peaks are data-sheet numbers, rounded to whole cycles and prefixes: a bound must not hang on that.

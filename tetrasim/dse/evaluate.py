@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from tetrasim.dse.candidate import Candidate
 from tetrasim.errors import CapacityError, UserError
-from tetrasim.run_phases import LoadedModel, PhaseRun, capacity_of, lowered_phases, run_phases
+from tetrasim.flow.run_phases import LoadedModel, PhaseRun, capacity_of, lowered_phases, run_phases
 from tetrasim.sim.workload import Workload
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def load(candidate: Candidate) -> LoadedModel:
 
 @lru_cache(maxsize=128)
 def _load(folder: Path, workload: Workload) -> LoadedModel:
-    from tetrasim.loading import check_workload, find_model, load_model
+    from tetrasim.flow.loading import check_workload, find_model, load_model
 
     files = find_model(folder)
     model = load_model(files, check_workload(files, workload))

@@ -10,11 +10,11 @@ import pytest
 
 from tetrasim.errors import CapacityError, UserError
 from tetrasim.facade import load_for
+from tetrasim.flow.run_phases import lowered_phases, set_up
 from tetrasim.hw_targets.common.presets import with_overrides
 from tetrasim.hw_targets.pim.config import PimConfig
 from tetrasim.hw_targets.pim.target import TARGET
 from tetrasim.hw_targets.registry import find_preset
-from tetrasim.run_phases import lowered_phases, set_up
 from tetrasim.sim.engine.static import run_static
 from tetrasim.sim.ir.family import GraphFamily
 from tetrasim.sim.ir.graph import Kind, Role

@@ -6,8 +6,8 @@ import pytest
 from toy_target import lower, toy_model, toy_setup
 
 from tetrasim.errors import UserError
-from tetrasim.result_tables import build_result, inverted, summed
-from tetrasim.run_phases import Setup, capacity_of, lowered_phases, run_phases, set_up
+from tetrasim.flow.result_tables import build_result, inverted, summed
+from tetrasim.flow.run_phases import Setup, capacity_of, lowered_phases, run_phases, set_up
 from tetrasim.sim.engine.static import run_static
 from tetrasim.sim.metric import Basis, Metric
 from tetrasim.sim.result import Result

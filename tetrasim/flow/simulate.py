@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from tetrasim.result_tables import build_result
-from tetrasim.run_phases import LoadedModel, ModelPhase, capacity_of, lowered_phases, run_phases, set_up
+from tetrasim.flow.result_tables import build_result
+from tetrasim.flow.run_phases import LoadedModel, ModelPhase, capacity_of, lowered_phases, run_phases, set_up
 
 if TYPE_CHECKING:
     from tetrasim.hw_targets.common.presets import Scalar

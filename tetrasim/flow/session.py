@@ -7,15 +7,15 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from tetrasim import cache
 from tetrasim.errors import UserError
-from tetrasim.loading import ModelFiles, beyond_context, load_model
-from tetrasim.request import Overrides, command_line
+from tetrasim.flow import cache
+from tetrasim.flow.loading import ModelFiles, beyond_context, load_model
+from tetrasim.flow.request import Overrides, command_line
 from tetrasim.sim.workload import Workload
 
 if TYPE_CHECKING:
+    from tetrasim.flow.run_phases import LoadedModel, Setup
     from tetrasim.reports.perfetto import TracedRun
-    from tetrasim.run_phases import LoadedModel, Setup
 
 
 class Session:
@@ -52,7 +52,7 @@ class Session:
         """
         if self._cached(setup) is not None:
             return
-        from tetrasim.run_phases import capacity_of, lowered_phases
+        from tetrasim.flow.run_phases import capacity_of, lowered_phases
 
         with _named(setup):
             capacity_of(lowered_phases(self._model_graphs(), setup, self._workload), setup)
@@ -71,7 +71,7 @@ class Session:
         return self._loaded
 
     def _key(self, setup: Setup) -> str:
-        from tetrasim.provenance import code_sha256
+        from tetrasim.flow.provenance import code_sha256
 
         allowed = f"allow unmodelled {self._files.allow_unmodelled}"
         described = (setup.preset, setup.title, *setup.marks, f"numerics {self._numerics}", allowed)
@@ -79,8 +79,8 @@ class Session:
         return cache.key_of(self._files.sha256, "\0".join(described), config, self._workload, code_sha256())
 
     def _simulate(self, setup: Setup, overrides: Overrides) -> cache.Entry:
+        from tetrasim.flow.simulate import simulate as simulate_on_target
         from tetrasim.reports.perfetto import to_pftrace
-        from tetrasim.simulate import simulate as simulate_on_target
 
         model = self._model_graphs()
         with _named(setup):
@@ -105,8 +105,8 @@ def _named(setup: Setup) -> Iterator[None]:
 
 def traced_runs(model: LoadedModel, setup: Setup, workload: Workload) -> list[TracedRun]:
     """One run per phase for the trace: the only one of a prefill, the last one of a generation."""
+    from tetrasim.flow.run_phases import lowered_phases
     from tetrasim.reports.perfetto import TracedRun
-    from tetrasim.run_phases import lowered_phases
     from tetrasim.sim.engine.runs import simulate_one
 
     runs = []

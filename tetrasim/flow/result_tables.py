@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from tetrasim.numerics import check_numerics
-from tetrasim.provenance import provenance
-from tetrasim.run_phases import LoadedModel, PhaseRun, Setup, peak_list
+from tetrasim.flow.numerics import check_numerics
+from tetrasim.flow.provenance import provenance
+from tetrasim.flow.run_phases import LoadedModel, PhaseRun, Setup, peak_list
 from tetrasim.sim.analysis.coverage import coverage
 from tetrasim.sim.analysis.ops import op_results, roofline
 from tetrasim.sim.analysis.phases import phase_result

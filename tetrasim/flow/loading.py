@@ -17,7 +17,7 @@ from tetrasim.sim.workload import Workload
 
 if TYPE_CHECKING:
     from tetrasim.export.manifest import ExportedModel, Manifest
-    from tetrasim.run_phases import LoadedModel, ModelPhase
+    from tetrasim.flow.run_phases import LoadedModel, ModelPhase
     from tetrasim.sim.ir.graph import Graph
 
 DEFAULT_PROMPT = 32  # decoders
@@ -129,7 +129,7 @@ def load_model(files: ModelFiles, workload: Workload) -> LoadedModel:
         UserError: a file that cannot be read, an unbound dim.
         UnsupportedOpError: an op without semantics or cost.
     """
-    from tetrasim.run_phases import LoadedModel
+    from tetrasim.flow.run_phases import LoadedModel
 
     phases = tuple(
         phase for name, path in files.phases if (phase := _phase(files, name, path, workload)) is not None
@@ -139,7 +139,7 @@ def load_model(files: ModelFiles, workload: Workload) -> LoadedModel:
 
 
 def _phase(files: ModelFiles, name: str, path: Path, workload: Workload) -> ModelPhase | None:
-    from tetrasim.run_phases import ModelPhase
+    from tetrasim.flow.run_phases import ModelPhase
     from tetrasim.sim.ir.family import constant_family
     from tetrasim.sim.ir.importer import import_family, import_onnx
 

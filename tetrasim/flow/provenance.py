@@ -14,7 +14,16 @@ from tetrasim.sim.result import Provenance
 
 PACKAGES = ("numpy", "numba", "onnx", "onnxruntime")
 # What a simulated number depends on; reports and the command line do not change it.
-_CODE = ("sim", "hw_targets", "simulate.py", "run_phases.py", "result_tables.py", "numerics.py", "units.py")
+_CODE = (
+    "sim",
+    "hw_targets",
+    "flow/simulate.py",
+    "flow/run_phases.py",
+    "flow/result_tables.py",
+    "flow/numerics.py",
+    "units.py",
+)
+_SUFFIXES = (".py", ".yaml", ".csv", ".json", ".v", ".h")
 
 
 def sha256(data: bytes | str) -> str:
@@ -25,11 +34,15 @@ def sha256(data: bytes | str) -> str:
 @cache
 def code_sha256() -> str:
     """Digest of the sources and presets that simulated numbers depend on, in path order."""
-    root = Path(__file__).parent
+    root = Path(__file__).parents[1]
     files: list[Path] = []
     for part in _CODE:
         path = root / part
-        files += [path] if path.is_file() else [f for f in path.rglob("*") if f.suffix in (".py", ".yaml")]
+        files += (
+            [path]
+            if path.is_file()
+            else [f for f in path.rglob("*") if f.suffix in _SUFFIXES]
+        )
     digest = hashlib.sha256()
     for file in sorted(files, key=lambda f: f.relative_to(root).as_posix()):
         digest.update(file.relative_to(root).as_posix().encode() + b"\0" + file.read_bytes() + b"\0")
