@@ -38,11 +38,7 @@ def code_sha256() -> str:
     files: list[Path] = []
     for part in _CODE:
         path = root / part
-        files += (
-            [path]
-            if path.is_file()
-            else [f for f in path.rglob("*") if f.suffix in _SUFFIXES]
-        )
+        files += [path] if path.is_file() else [f for f in path.rglob("*") if f.suffix in _SUFFIXES]
     digest = hashlib.sha256()
     for file in sorted(files, key=lambda f: f.relative_to(root).as_posix()):
         digest.update(file.relative_to(root).as_posix().encode() + b"\0" + file.read_bytes() + b"\0")
