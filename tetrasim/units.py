@@ -25,7 +25,7 @@ def cycles_to_ps(cycles: int, clock_hz: int) -> int:
 def cycles_to_ps_array(cycles: NDArray[np.int64], clock_hz: int) -> NDArray[np.int64]:
     """`cycles_to_ps` of every element, exact: equal to the integer formula for any clock.
 
-    The fraction 10^12 / clock is reduced, and whole periods are split off, so that no product exceeds 63
+    The fraction 10^12 / clock is reduced, and whole periods are split off, so that no product exceeds 64
     bits; the rare clock for which that cannot be done goes through Python's integers.
 
     Raises:
@@ -45,8 +45,9 @@ def cycles_to_ps_array(cycles: NDArray[np.int64], clock_hz: int) -> NDArray[np.i
     small: NDArray[np.int64]
     if den * num < 2**63:
         small = (rest * num + den // 2) // den
-    elif den * den < 2**63:
-        small = rest * high + (rest * low + den // 2) // den
+    elif den < 2**32:
+        products = rest.astype(np.uint64) * np.uint64(low) + np.uint64(den // 2)
+        small = rest * high + (products // np.uint64(den)).astype(np.int64)
     else:
         small = np.array([cycles_to_ps(int(c), clock_hz) for c in rest.flat], np.int64).reshape(rest.shape)
     return np.add(whole * num, small)

@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from toy_programs import MACHINE, programs
 
-from tetrasim.sim.engine.program import Block, Program, Task, assemble
+from tetrasim.sim.engine.program import Block, Machine, Program, Resource, Task, assemble
+from tetrasim.sim.engine.runs import total_runs
 from tetrasim.sim.engine.static import critical_path, durations_ps, run_static
 from tetrasim.sim.engine.timeline import Cause
 from tetrasim.units import cycles_to_ps, cycles_to_ps_array
@@ -75,3 +76,19 @@ def test_durations_round_once_per_task() -> None:
     program = assemble(MACHINE, [Block((Task("mac", "odd", 7, (("work", 7),)),))], [()])
     busy, latency = durations_ps(program)
     assert busy.tolist() == latency.tolist() == [cycles_to_ps(7, 1_377_777_777)]
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 10**9), st.integers(0, 10**9)), min_size=1, max_size=8),
+    st.one_of(st.integers(10**5, 10**11), st.sampled_from([10**9, 1_377_777_777, 2**32 - 5, 2**33 + 1])),
+)
+def test_rows_of_durations_are_the_integer_formula(parts: list[tuple[int, int]], clock_hz: int) -> None:
+    """Of every clock: the kernel takes those below 2**32 Hz, or that reduce below it, and says so."""
+    machine = Machine("toy", (Resource("unit", clock_hz),), ("a", "b"), (), ())
+    tasks = [Task("t", "unit", a + b, (("a", a), ("b", b)), latency_cycles=a + b + 1) for a, b in parts]
+    totals = total_runs(iter([assemble(machine, [Block((t,)) for t in tasks], [()] * len(tasks))]), 1, 8)
+    ends = [(cycles_to_ps(a, clock_hz), cycles_to_ps(a + b, clock_hz)) for a, b in parts]
+    assert totals.node_busy_ps[: len(parts)].tolist() == [end for _, end in ends]
+    assert totals.node_part_ps[: len(parts), :2].tolist() == [[a, b - a] for a, b in ends]
+    tasks_end = sum(end for _, end in ends[:-1]) + cycles_to_ps(sum(parts[-1]) + 1, clock_hz)
+    assert totals.total_ps[0] >= tasks_end

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -164,6 +165,30 @@ class Machine:
     static_power_w: tuple[tuple[str, float], ...] = ()
 
 
+@dataclass(frozen=True, eq=False)
+class Order:
+    """The block of every node and what the node waits for. Wirings are kept per object: make one per
+    structure and keep it."""
+
+    places: tuple[int, ...]  # [N] index of the node's block
+    predecessors: tuple[tuple[int, ...], ...]  # [N]
+    nodes: tuple[int, ...] | None = None  # [N] graph node that the tasks belong to; None: the position
+
+
+@dataclass(frozen=True, eq=False)
+class Columns:
+    """The distinct blocks of a program, block after block: U tasks of B blocks."""
+
+    lengths: tuple[int, ...]  # [B] tasks of each block
+    shape: tuple[tuple[str, str, tuple[int, ...]], ...]  # [U] kind, resource, waits within the block
+    busy_cycles: NDArray[np.int64]  # [U]
+    latency_cycles: NDArray[np.int64]  # [U]
+    part_cycles: NDArray[np.int64]  # [U, P]
+    level_bytes: NDArray[np.int64]  # [U, L]
+    energy_pj: NDArray[np.float64]  # [U, C]
+    macs: NDArray[np.int64]  # [U]
+
+
 def assemble(machine: Machine, blocks: Sequence[Block], predecessors: Sequence[Sequence[int]]) -> Program:
     """Join one block per node along the graph's edges into a verified program.
 
@@ -173,22 +198,37 @@ def assemble(machine: Machine, blocks: Sequence[Block], predecessors: Sequence[S
     """
     ids = list(map(id, blocks))  # `blocks` keeps the objects, and so their ids, alive
     by_id = dict(zip(ids, blocks, strict=True))
-    unique = list(by_id.values())
     place = {key: i for i, key in enumerate(by_id)}
-    places = list(map(place.__getitem__, ids))
-    order = np.array(places, dtype=np.int64)
-    tasks = [task for block in unique for task in block.tasks]
-    lengths = np.array([len(block.tasks) for block in unique], dtype=np.int64)
-    shapes = [_shape_of(block) for block in unique]
-    names = tuple(r.name for r in machine.resources)
-    wiring = _wiring(names, tuple([shapes[p] for p in places]), tuple(map(tuple, predecessors)))
-    counts = lengths[order]
-    firsts = (np.cumsum(lengths) - lengths)[order]
-    take = np.repeat(firsts - (np.cumsum(counts) - counts), counts) + np.arange(counts.sum())
+    order = _order(tuple(map(place.__getitem__, ids)), tuple(map(tuple, predecessors)))
+    return join(machine, columns_of(machine, list(by_id.values())), order)
+
+
+def columns_of(machine: Machine, blocks: Sequence[Block]) -> Columns:
+    """The tasks of `blocks` as columns."""
+    tasks = [task for block in blocks for task in block.tasks]
     table = np.array(
         [(t.busy_cycles, t.busy_cycles if t.latency_cycles < 0 else t.latency_cycles, t.macs) for t in tasks],
         dtype=np.int64,
-    ).reshape(len(tasks), 3)[take]
+    ).reshape(len(tasks), 3)
+    busy, latency, macs = table.T.copy()
+    return Columns(
+        tuple([len(block.tasks) for block in blocks]),
+        tuple([(t.kind, t.resource, t.after) for t in tasks]),
+        busy,
+        latency,
+        _spread([t.parts for t in tasks], machine.part_names).astype(np.int64),
+        _spread([t.level_bytes for t in tasks], machine.level_names).astype(np.int64),
+        _spread([t.energy_pj for t in tasks], machine.component_names),
+        macs,
+    )
+
+
+def join(machine: Machine, columns: Columns, order: Order) -> Program:
+    """`assemble` of blocks that are columns already: the price of a search over parameters, whose graph and
+    shape of blocks stay the same."""
+    names = tuple([r.name for r in machine.resources])
+    wiring = _wiring(names, columns.lengths, columns.shape, order)
+    take = wiring.take
     program = Program(
         target=machine.target,
         resources=machine.resources,
@@ -199,18 +239,32 @@ def assemble(machine: Machine, blocks: Sequence[Block], predecessors: Sequence[S
         kind=wiring.kind,
         resource=wiring.resource,
         node=wiring.node,
-        busy_cycles=table[:, 0].copy(),
-        latency_cycles=table[:, 1].copy(),
+        busy_cycles=columns.busy_cycles[take],
+        latency_cycles=columns.latency_cycles[take],
         dep_start=wiring.dep_start,
         dep_index=wiring.dep_index,
-        part_cycles=_spread([t.parts for t in tasks], machine.part_names).astype(np.int64)[take],
-        level_bytes=_spread([t.level_bytes for t in tasks], machine.level_names).astype(np.int64)[take],
-        energy_pj=_spread([t.energy_pj for t in tasks], machine.component_names)[take],
-        macs=table[:, 2].copy(),
+        part_cycles=columns.part_cycles.take(take, 0),
+        level_bytes=columns.level_bytes.take(take, 0),
+        energy_pj=columns.energy_pj.take(take, 0),
+        macs=columns.macs[take],
         static_power_w=machine.static_power_w,
     )
-    program.verify()
+    # Every task is a copy of a unit and the wiring is right by construction: all of `verify` on few rows.
+    if not _sound(columns):
+        program.verify()
     return program
+
+
+def _sound(columns: Columns) -> bool:
+    """What `Program.verify` says of durations and energies."""
+    busy, part, energy = columns.busy_cycles, columns.part_cycles, columns.energy_pj
+    return bool(
+        (part.sum(axis=1) == busy).all()
+        and (columns.latency_cycles >= busy).all()
+        and part.min(initial=0) >= 0  # and so are the sums
+        and energy.min(initial=0.0) >= 0.0  # NaN is not
+        and energy.max(initial=0.0) < np.inf
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -223,46 +277,42 @@ class _Wiring:
     node: NDArray[np.int32]
     dep_start: NDArray[np.int64]
     dep_index: NDArray[np.int32]
+    take: NDArray[np.int64]  # [T] unit of every task
 
 
-@dataclass(frozen=True, eq=False)
-class _Shape:
-    """Kind, resource and waits of a block's tasks; one object per content, so that comparing is cheap."""
-
-    tasks: tuple[tuple[str, str, tuple[int, ...]], ...]
+@lru_cache(maxsize=128)
+def _order(places: tuple[int, ...], predecessors: tuple[tuple[int, ...], ...]) -> Order:
+    return Order(places, predecessors)
 
 
-_SHAPES: dict[tuple[tuple[str, str, tuple[int, ...]], ...], _Shape] = {}
-
-
-def _shape_of(block: Block) -> _Shape:
-    key = tuple([(t.kind, t.resource, t.after) for t in block.tasks])
-    found = _SHAPES.get(key)
-    return _SHAPES.setdefault(key, _Shape(key)) if found is None else found
-
-
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=256)
 def _wiring(
-    resource_names: tuple[str, ...], shapes: tuple[_Shape, ...], predecessors: tuple[tuple[int, ...], ...]
+    resource_names: tuple[str, ...],
+    lengths: tuple[int, ...],
+    shape: tuple[tuple[str, str, tuple[int, ...]], ...],
+    order: Order,
 ) -> _Wiring:
     resource_ids = {name: i for i, name in enumerate(resource_names)}
+    firsts = [0, *accumulate(lengths)]
     kinds: dict[str, int] = {}
-    rows: list[tuple[int, int, int]] = []
+    rows: list[tuple[int, int, int, int]] = []
     deps: list[int] = []
     dep_start = [0]
     outputs: list[tuple[int, ...]] = []
-    for i, shape in enumerate(shapes):
-        inputs = tuple(sorted({t for p in predecessors[i] for t in outputs[p]}))
+    nodes = range(len(order.places)) if order.nodes is None else order.nodes
+    for place, node, before in zip(order.places, nodes, order.predecessors, strict=True):
+        inputs = tuple(sorted({t for p in before for t in outputs[p]}))
         base, waited = len(rows), set[int]()
-        for j, (kind, resource, back) in enumerate(shape.tasks):
+        for j in range(lengths[place]):
+            kind, resource, back = shape[firsts[place] + j]
             after = tuple(base + j - b for b in back)
             waited.update(after)
             deps.extend(after or inputs)
             dep_start.append(len(deps))
-            rows.append((kinds.setdefault(kind, len(kinds)), resource_ids[resource], i))
+            rows.append((kinds.setdefault(kind, len(kinds)), resource_ids[resource], node, firsts[place] + j))
         here = tuple(t for t in range(base, len(rows)) if t not in waited)
-        outputs.append(here if shape.tasks else inputs)
-    table = np.array(rows, dtype=np.int32).reshape(len(rows), 3)
+        outputs.append(here if lengths[place] else inputs)
+    table = np.array(rows, dtype=np.int32).reshape(len(rows), 4)
     return _Wiring(
         kind_names=tuple(kinds),
         kind=table[:, 0].copy(),
@@ -270,6 +320,7 @@ def _wiring(
         node=table[:, 2].copy(),
         dep_start=np.array(dep_start, dtype=np.int64),
         dep_index=np.array(deps, dtype=np.int32),
+        take=table[:, 3].astype(np.int64),
     )
 
 

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
 from tetrasim.sim.energy.static import add_static_energy
 from tetrasim.sim.engine.jit import jit
 from tetrasim.sim.engine.program import PIPELINE_PART, RELEASE_PART, Program, ProgramError
-from tetrasim.sim.engine.static import run_static, serve_rows, to_ps
+from tetrasim.sim.engine.static import clock_table, fill_ps, run_static, serve_rows, to_ps
 from tetrasim.sim.engine.timeline import RunTotals, Timeline
 
 if TYPE_CHECKING:
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 __all__ = ["add_static_energy", "simulate_one", "simulate_runs", "total_runs"]
 
+_Number = TypeVar("_Number", np.int64, np.float64)
+_Index = TypeVar("_Index", np.int32, np.int64)
 MAX_STACKED = 1 << 22  # elements of the largest stacked column: 32 MB
 
 
@@ -113,22 +115,25 @@ def _same_structure(a: Program, b: Program) -> bool:
         raise ProgramError("the runs of one phase use different machines")
     return a is b or (
         a.static_power_w == b.static_power_w
-        and np.array_equal(a.resource, b.resource)
-        and np.array_equal(a.node, b.node)
-        and np.array_equal(a.dep_start, b.dep_start)
-        and np.array_equal(a.dep_index, b.dep_index)
+        and _same(a.resource, b.resource)
+        and _same(a.node, b.node)
+        and _same(a.dep_start, b.dep_start)
+        and _same(a.dep_index, b.dep_index)
     )
+
+
+def _same(a: NDArray[_Index], b: NDArray[_Index]) -> bool:
+    return a is b or np.array_equal(a, b)
 
 
 def _serve_stack(stack: Sequence[Program], totals: RunTotals, outside: NDArray[np.int64], row: int) -> int:
     """Serve programs of one structure into rows `row`, `row + 1`, … of the totals; returns the next row."""
     first, rows, tasks = stack[0], len(stack), stack[0].tasks
-    # Rounding the running sum of the parts, not each part, makes a task's parts sum to its busy time.
-    edges = np.cumsum(np.stack([p.part_cycles.T for p in stack], axis=1), axis=0)  # [P, rows, T]
-    parts_ps = np.diff(to_ps(first, edges), axis=0, prepend=0)
-    busy_ps = to_ps(first, np.stack([p.busy_cycles for p in stack]))
-    latency_ps = to_ps(first, np.stack([p.latency_cycles for p in stack]))
-    release = np.stack([np.zeros(tasks, np.int64) if p.release_ps is None else p.release_ps for p in stack])
+    busy_ps, latency_ps, parts_ps = _times(stack)
+    release = np.zeros((rows, tasks), np.int64)
+    for r, program in enumerate(stack):
+        if program.release_ps is not None:
+            release[r] = program.release_ps
     start = np.empty((rows, tasks), np.int64)
     cause = np.empty((rows, tasks), np.int8)
     cause_task = np.empty((rows, tasks), np.int32)
@@ -142,7 +147,7 @@ def _serve_stack(stack: Sequence[Program], totals: RunTotals, outside: NDArray[n
     )  # fmt: skip
     _add_tasks(
         first.node, first.resource, busy_ps, parts_ps,
-        np.stack([p.energy_pj for p in stack]), np.stack([p.level_bytes for p in stack]),
+        _stacked([p.energy_pj for p in stack]), _stacked([p.level_bytes for p in stack]),
         totals.energy_pj[here], totals.level_bytes[here], totals.busy_ps[here],
         totals.node_busy_ps, totals.node_energy_pj, totals.node_bytes, totals.node_part_ps,
     )  # fmt: skip
@@ -153,6 +158,31 @@ def _serve_stack(stack: Sequence[Program], totals: RunTotals, outside: NDArray[n
         first.static_power_w, totals.component_names, totals.total_ps[here], totals.energy_pj[here]
     )
     return row + rows
+
+
+def _stacked(columns: Sequence[NDArray[_Number]]) -> NDArray[_Number]:
+    return columns[0][None] if len(columns) == 1 else np.stack(columns)
+
+
+def _times(stack: Sequence[Program]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Busy times and latencies [R, T] and parts [P, R, T] in picoseconds."""
+    first, rows, tasks = stack[0], len(stack), stack[0].tasks
+    busy_ps, latency_ps = np.empty((rows, tasks), np.int64), np.empty((rows, tasks), np.int64)
+    parts_ps = np.empty((len(first.part_names), rows, tasks), np.int64)
+    clocks = clock_table(first)
+    if clocks is not None and all(
+        fill_ps(
+            r, clocks, p.resource, p.busy_cycles, p.latency_cycles, p.part_cycles,
+            busy_ps, latency_ps, parts_ps,
+        )
+        for r, p in enumerate(stack)
+    ):  # fmt: skip
+        return busy_ps, latency_ps, parts_ps
+    # Clocks of uncommon digits and times beyond the range, which is an error with a text there.
+    edges = np.cumsum(np.stack([p.part_cycles.T for p in stack], axis=1), axis=0)
+    busy_ps = to_ps(first, np.stack([p.busy_cycles for p in stack]))
+    latency_ps = to_ps(first, np.stack([p.latency_cycles for p in stack]))
+    return busy_ps, latency_ps, np.diff(to_ps(first, edges), axis=0, prepend=0)
 
 
 @jit

@@ -11,13 +11,14 @@ A tie keeps the first of release, dependencies (in their order), resource.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tetrasim.sim.engine.jit import jit
 from tetrasim.sim.engine.timeline import CriticalPath, Timeline
-from tetrasim.units import cycles_to_ps_array
+from tetrasim.units import PS_PER_S, cycles_to_ps_array
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -111,6 +112,63 @@ def to_ps(program: Program, cycles: NDArray[np.int64]) -> NDArray[np.int64]:
             return cycles_to_ps_array(cycles, clock_hz)
         out[..., mine] = cycles_to_ps_array(cycles[..., mine], clock_hz)
     return out
+
+
+CLOCK_COLUMNS = 4  # period as num / den picoseconds, and num as high * den + low
+
+
+def clock_table(program: Program) -> NDArray[np.int64] | None:
+    """What `fill_ps` needs of every resource's clock; None when a clock is beyond its 64 bits."""
+    rows = []
+    for resource in program.resources:
+        common = math.gcd(PS_PER_S, resource.clock_hz)
+        num, den = PS_PER_S // common, resource.clock_hz // common
+        if den >= 2**32:
+            return None
+        rows.append((num, den, *divmod(num, den)))
+    return np.array(rows, dtype=np.int64).reshape(-1, CLOCK_COLUMNS)
+
+
+@jit
+def _ps(cycles: int, num: int, den: int, high: int, low: int) -> int:
+    """`cycles_to_ps`, by the route of `cycles_to_ps_array`; -1 beyond its range."""
+    whole = cycles // den
+    if whole >= 2**62 // num:
+        return -1
+    rest = cycles - whole * den
+    product = np.uint64(rest) * np.uint64(low) + np.uint64(den // 2)
+    return int(whole * num + rest * high + np.int64(product // np.uint64(den)))
+
+
+@jit
+def fill_ps(
+    r: int,
+    clocks: NDArray[np.int64],
+    resource: NDArray[np.int32],
+    busy_cycles: NDArray[np.int64],
+    latency_cycles: NDArray[np.int64],
+    part_cycles: NDArray[np.int64],
+    busy_ps: NDArray[np.int64],
+    latency_ps: NDArray[np.int64],
+    parts_ps: NDArray[np.int64],
+) -> bool:
+    """Durations of one program into row r of [R, T], its parts into [P, R, T]; False: out of range.
+
+    Rounding the running sum of the parts, not each part, makes a task's parts sum to its busy time.
+    """
+    for i in range(len(resource)):
+        num, den, high, low = clocks[resource[i]]
+        latency_ps[r, i] = _ps(latency_cycles[i], num, den, high, low)
+        busy_ps[r, i] = _ps(busy_cycles[i], num, den, high, low)
+        if latency_ps[r, i] < 0 or busy_ps[r, i] < 0:
+            return False
+        sum_cycles, before = 0, 0
+        for p in range(part_cycles.shape[1]):
+            sum_cycles += part_cycles[i, p]
+            edge = _ps(sum_cycles, num, den, high, low)
+            parts_ps[p, r, i] = edge - before
+            before = edge
+    return True
 
 
 def run_static(program: Program) -> Timeline:
