@@ -1,6 +1,7 @@
 """Random SIGKILLs of a study's workers and of its driver: no completed trial may be lost or counted twice.
 
     python benchmarks/dse_kill.py --kills 10 --trials 100
+    python benchmarks/dse_kill.py --kills 10 --trials 100 --storage sqlite    # in place of the journal
 
 A study runs with two workers while this script kills one of its processes now and then and starts the driver
 again when that was it. Before every kill it notes which trials are recorded as completed. At the end all
@@ -51,7 +52,7 @@ def children(parent: int) -> list[int]:
     return found
 
 
-def completed(folder: Path) -> dict[int, tuple[float, ...]]:
+def completed(folder: Path, url: str) -> dict[int, tuple[float, ...]]:
     """Completed trials as recorded now: number -> objective values."""
     from optuna.trial import TrialState
 
@@ -62,7 +63,7 @@ def completed(folder: Path) -> dict[int, tuple[float, ...]]:
     if not file.is_file():
         return {}
     spec = make_spec(json.loads(file.read_text())["spec"])
-    trials = open_study(spec, storage_of(folder)).get_trials(deepcopy=False)
+    trials = open_study(spec, storage_of(folder, url)).get_trials(deepcopy=False)
     return {t.number: tuple(t.values) for t in trials if t.state == TrialState.COMPLETE}
 
 
@@ -88,10 +89,10 @@ def fresh_cache(place: Path) -> Path:
 class Study:
     """The driver process, restarted when it dies."""
 
-    def __init__(self, spec: Path, folder: Path, cache: Path) -> None:
+    def __init__(self, spec: Path, folder: Path, cache: Path, url: str) -> None:
         self.cache = cache
         self.command = [sys.executable, "-m", "tetrasim", "dse", "run", str(spec), "-o", str(folder)]
-        self.command += ["--workers", "2", "--quiet", "--json"]
+        self.command += ["--workers", "2", "--quiet", "--json", *(("--storage", url) if url else ())]
         self.starts = 0
         self.start()
 
@@ -119,13 +120,15 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=100)
     parser.add_argument("--generate", type=int, default=128, help="tokens per trial: how long one takes")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--storage", choices=("journal", "sqlite"), default="journal")
     options = parser.parse_args()
     rng = random.Random(options.seed)
     with tempfile.TemporaryDirectory() as place:
         spec, folder = Path(place) / "study.yaml", Path(place) / "study"
+        url = f"sqlite:///{place}/study.db" if options.storage == "sqlite" else ""
         spec.write_text(STUDY % {"trials": options.trials, "generate": options.generate})
         started = time.monotonic()
-        study, noted = Study(spec, folder, fresh_cache(Path(place))), {}
+        study, noted = Study(spec, folder, fresh_cache(Path(place)), url), {}
         killed = {"worker": 0, "driver": 0}
         while sum(killed.values()) < options.kills and study.process.poll() is None:
             # Wait until the study has moved since the last kill, so that every kill interrupts work.
@@ -133,16 +136,16 @@ def main() -> None:
             deadline = time.monotonic() + 60
             wanted = before + rng.randint(0, max(1, options.trials // (options.kills + 1)))
             while time.monotonic() < deadline and study.process.poll() is None:
-                noted |= completed(folder)
+                noted |= completed(folder, url)
                 if len(noted) >= wanted:
                     break
                 time.sleep(0.1)
             time.sleep(rng.uniform(0.0, 0.5))
-            noted |= completed(folder)
+            noted |= completed(folder, url)
             if study.process.poll() is None and len(noted) < options.trials:
                 killed[study.kill_one(rng)] += 1
         code = study.process.wait()
-        final = completed(folder)
+        final = completed(folder, url)
         other = {t.number: (t.note or "running") for t in unfinished(folder)}
         lost = [n for n, values in noted.items() if final.get(n) != values]
         distinct = len(set(final.values()))
@@ -153,9 +156,9 @@ def main() -> None:
         print(f"not completed: {other}")
     verdict = "ok" if ok else "FAILED"
     print(
-        f"RESULT dse_kill {verdict} trials={len(final)} distinct={distinct} lost={len(lost)} "
-        f"kills_worker={killed['worker']} kills_driver={killed['driver']} driver_starts={study.starts} "
-        f"seconds={took:.0f}"
+        f"RESULT dse_kill {verdict} storage={options.storage} trials={len(final)} distinct={distinct} "
+        f"lost={len(lost)} kills_worker={killed['worker']} kills_driver={killed['driver']} "
+        f"driver_starts={study.starts} seconds={took:.0f}"
     )
     raise SystemExit(0 if ok else 1)
 

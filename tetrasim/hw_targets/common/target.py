@@ -8,7 +8,7 @@ Everything else (engines, totals, results, reports) is common. Adding a target i
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Generic, TypeVar
 
@@ -44,6 +44,22 @@ class Config(BaseModel):
 
 
 ConfigT = TypeVar("ConfigT", bound=Config)
+
+
+@dataclass(frozen=True, slots=True)
+class Aspect(Generic[ConfigT]):
+    """A configuration as a key of caches whose results depend on `seen` alone: equal where that is equal, so
+    that a search over the other fields finds what they do not change."""
+
+    seen: tuple[object, ...]
+    config: ConfigT = field(compare=False)
+
+
+def aspect_without(config: ConfigT, unseen: frozenset[str], *seen: object) -> Aspect[ConfigT]:
+    """All fields of `config` but `unseen`, and `seen`."""
+    values = config.__dict__
+    kept = [values[name] for name in type(config).model_fields if name not in unseen]
+    return Aspect((*kept, *seen), config)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,19 +6,23 @@ named after an architecture (`ada`) serve devices of that family that were never
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from functools import cache
+from dataclasses import dataclass, fields, replace
+from functools import cache, cached_property
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
+import numpy as np
 import yaml
 
 from tetrasim.errors import UserError, nearest
 from tetrasim.hw_targets.gpu.attention import KERNELS, AttentionFit
 from tetrasim.hw_targets.gpu.device import FORMATS
-from tetrasim.hw_targets.gpu.gemm import GemmFit
+from tetrasim.hw_targets.gpu.gemm import ALWAYS_BEST, GemmFit
 from tetrasim.hw_targets.gpu.power import PowerFit
 from tetrasim.hw_targets.gpu.vector import VectorFit
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 FILE = Path(__file__).with_name("calibration.yaml")
 
@@ -33,6 +37,35 @@ class Calibration:
     attention: tuple[AttentionFit, ...]
     vector: VectorFit
     power: PowerFit
+
+    @cached_property
+    def products(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """GEMM fits as rows: of the library's choices, and of the best tile always."""
+        best = [replace(f, choice=ALWAYS_BEST) for f in self.gemm]
+        return np.array([f.row() for f in self.gemm]), np.array([f.row() for f in best])
+
+    @cached_property
+    def product_reach(self) -> NDArray[np.float64]:
+        """[format, 2] L2 share and onset of products."""
+        return np.array([(f.l2_share, f.l2_onset) for f in self.gemm])
+
+    @cached_property
+    def attentions(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Attention fits as rows: timed alone, and in a model, where a cache append is a node of its own and
+        schedules are prepared once per run."""
+        start = self.vector.start_us
+        inside = [replace(k, start_us=start, batch_us=0.0, append_passes=0.0) for k in self.attention]
+        return np.array([k.row() for k in self.attention]), np.array([k.row() for k in inside])
+
+    @cached_property
+    def attention_reach(self) -> NDArray[np.float64]:
+        """[kernel, 2] L2 share and onset of attention."""
+        return np.array([(k.l2_share, k.l2_onset) for k in self.attention])
+
+    @cached_property
+    def streams(self) -> NDArray[np.float64]:
+        """The vector fit as a row."""
+        return np.array(self.vector.row())
 
 
 @cache

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tetrasim.hw_targets.common.target import Aspect, aspect_without
 from tetrasim.hw_targets.gpu import attention as att
 from tetrasim.hw_targets.gpu import gemm, vector
 from tetrasim.hw_targets.gpu.calibration import Calibration, calibration
@@ -85,22 +87,23 @@ def kernel_costs(
     """
     alone = resident_bytes is None
     device, fit = device_of(config), calibration(config.calibration)
+    table = _new_table(works, alone, config) if alone else _table(tuple(works), unpriced(config))
     raw = np.zeros((len(works), 5))  # time, fixed, ideal, compute, memory
     energy = np.zeros((len(works), len(COMPONENTS)))
-    operands = operands_of(works, alone)
     dram = np.zeros(len(works))
-    label = [w.kind.value for w in works]
-    for kinds, price_kind in _PRICERS:
-        at = np.array([i for i, w in enumerate(works) if w.kind in kinds], dtype=np.int64)
+    label = list(table.kinds)
+    for at, operands, price_rows in (
+        (table.gemm_at, table.gemm_operands, partial(_gemms, table.gemms)),
+        (table.attention_at, table.attention_operands, partial(_attentions, table.attentions)),
+        (table.stream_at, table.stream_operands, partial(_streams, table.streams)),
+    ):
         if len(at):
-            chosen = [works[i] for i in at]
-            mine = Operands(operands.near[at], operands.far[at], operands.written[at])
-            out, dram[at], energy[at, 0], energy[at, 1] = price_kind(
-                chosen, mine, config, device, fit, resident_bytes
+            out, dram[at], energy[at, 0], energy[at, 1] = price_rows(
+                operands, config, device, fit, resident_bytes
             )
             raw[at] = out[:, :5]
-            if WorkKind.ATTENTION in kinds:
-                for i, row in zip(at, out, strict=True):
+            if at is table.attention_at:
+                for i, row in zip(at.tolist(), out.tolist(), strict=True):
                     label[i] = _schedule_label(row, device.sm_count)
     energy[:, 2] = dram * fit.power.dram_pj_per_byte
     times = None if alone else np.array(counts or [1] * len(works), dtype=np.float64)
@@ -110,11 +113,77 @@ def kernel_costs(
     limit_pj = device.headroom_w * time * 1e6  # the limiter keeps the board at its limit
     energy *= np.minimum(limit_pj / np.maximum(energy.sum(axis=1), 1e-9), 1.0)[:, None]
     part = _parts(raw, time)
-    return Costs(part.sum(axis=1), part, np.stack([operands.total, dram], axis=1), energy, tuple(label))
+    return Costs(part.sum(axis=1), part, np.stack([table.operands.total, dram], axis=1), energy, tuple(label))
 
 
-def _schedule_label(row: NDArray[np.float64], sm_count: int) -> str:
-    schedule, splits, blocks = att.SCHEDULE_NAMES[int(row[5])], int(row[6]), float(row[7])
+@dataclass(frozen=True, eq=False)
+class _Attentions:
+    """Attention kernels as rows, and the flops that each needs."""
+
+    rows: att.AttentionRows
+    flops: NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class _Table:
+    """The works of a call as columns: what no speed, size or power of the device changes."""
+
+    kinds: tuple[str, ...]
+    operands: Operands
+    gemm_at: NDArray[np.int64]
+    gemm_operands: Operands
+    gemms: gemm.GemmRows
+    attention_at: NDArray[np.int64]
+    attention_operands: Operands
+    attentions: _Attentions
+    stream_at: NDArray[np.int64]
+    stream_operands: Operands
+    streams: vector.VectorRows
+
+
+_UNPRICED = frozenset(
+    {"calibration", "validated", "sm_count", "clock_hz", "compute", "sm", "l2", "dram", "host", "power"}
+)
+
+
+def unpriced(config: GpuConfig) -> Aspect[GpuConfig]:
+    """How the device is used and which units it has, not how fast or large they are."""
+    units = config.compute
+    return aspect_without(config, _UNPRICED, units.fp8_flops_per_s > 0, units.int8_ops_per_s > 0)
+
+
+@lru_cache(maxsize=512)
+def _table(works: tuple[Work, ...], used: Aspect[GpuConfig]) -> _Table:
+    return _new_table(works, alone=False, config=used.config)
+
+
+def _new_table(works: Sequence[Work], alone: bool, config: GpuConfig) -> _Table:
+    operands = operands_of(works, alone)
+
+    def chosen(*kinds: WorkKind) -> tuple[list[Work], NDArray[np.int64], Operands]:
+        at = np.array([i for i, w in enumerate(works) if w.kind in kinds], dtype=np.int64)
+        return [works[i] for i in at], at, operands.at(at)
+
+    products, gemm_at, of_gemms = chosen(WorkKind.GEMM)
+    fused, attention_at, of_attentions = chosen(WorkKind.ATTENTION)
+    streams, stream_at, of_streams = chosen(WorkKind.VECTOR, WorkKind.GATHER, WorkKind.MOVE)
+    return _Table(
+        tuple(w.kind.value for w in works),
+        operands,
+        gemm_at,
+        of_gemms,
+        _gemm_rows(products, config),
+        attention_at,
+        of_attentions,
+        _attention_rows(fused, config),
+        stream_at,
+        of_streams,
+        _stream_rows(streams, of_streams),
+    )
+
+
+def _schedule_label(row: list[float], sm_count: int) -> str:
+    schedule, splits, blocks = att.SCHEDULE_NAMES[int(row[5])], int(row[6]), row[7]
     busy = blocks / (math.ceil(blocks / sm_count) * sm_count)
     return f"attention {schedule}, {splits} splits, {busy:.0%} of SMs"
 
@@ -134,29 +203,28 @@ def _parts(raw: NDArray[np.float64], stretched: NDArray[np.float64]) -> NDArray[
     return part
 
 
+def _gemm_rows(works: Sequence[Work], config: GpuConfig) -> gemm.GemmRows:
+    gemms = [w.gemm for w in works if w.gemm is not None]
+    return gemm.GemmRows(
+        np.array([(g.batch, g.m, g.n, g.k) for g in gemms], dtype=np.int64).reshape(-1, 4),
+        np.array([_operand_bits(w.reads) for w in works], dtype=np.int64).reshape(-1, 2),
+        np.array([gemm_format(w.reads, config) for w in works], dtype=np.int64),
+        np.array([g.weight_is_b and g.batch == 1 for g in gemms], dtype=np.bool_),
+    )
+
+
 def _gemms(
-    works: Sequence[Work],
+    rows: gemm.GemmRows,
     operands: Operands,
     config: GpuConfig,
     device: Device,
     fit: Calibration,
     resident_bytes: int | None,
 ) -> _Priced:
-    gemms = [w.gemm for w in works if w.gemm is not None]
-    rows = gemm.GemmRows(
-        np.array([(g.batch, g.m, g.n, g.k) for g in gemms], dtype=np.int64),
-        np.array([_operand_bits(w.reads) for w in works], dtype=np.int64),
-        np.array([gemm_format(w.reads, config) for w in works], dtype=np.int64),
-        np.array([g.weight_is_b and g.batch == 1 for g in gemms]),
-    )
-    for used in np.unique(rows.format):
-        peak_of(int(used), config)
-    share, onset = np.array([(f.l2_share, f.l2_onset) for f in fit.gemm])[rows.format].T
+    _check_units(rows.format, config, device)
+    share, onset = fit.product_reach[rows.format].T
     traffic = dram_traffic(operands, device.l2_bytes, share, onset, resident_bytes)
-    kernels = fit.gemm
-    if config.tuned_products:
-        kernels = tuple(replace(f, choice=gemm.ALWAYS_BEST) for f in kernels)
-    out = gemm.time_gemms(rows, traffic, device, np.array([f.row() for f in kernels]))
+    out = gemm.time_gemms(rows, traffic, device, fit.products[config.tuned_products])
     flops = gemm.executed_flops(rows, out)
     simt = rows.format == FLOAT32
     width = np.where(rows.format >= FLOAT8, _EIGHT_BIT_ENERGY, 1.0)
@@ -169,78 +237,67 @@ def _gemms(
     )
 
 
+def _check_units(formats: NDArray[np.int64], config: GpuConfig, device: Device) -> None:
+    if (device.peaks[formats] <= 0).any():
+        for used in np.unique(formats):
+            peak_of(int(used), config)
+
+
+def _attention_rows(works: Sequence[Work], config: GpuConfig) -> _Attentions:
+    shapes = [w.attention for w in works if w.attention is not None]
+    columns = [
+        (a.batch, a.q_len, a.heads, a.kv_heads, a.head_dim, a.v_head_dim, a.kv_len, a.causal, a.window)
+        for a in shapes
+    ]
+    rows = att.AttentionRows(
+        np.array(columns, dtype=np.int64).reshape(-1, len(att.SHAPE)),
+        np.array([w.reads[1].bits for w in works], dtype=np.int64),
+        np.array([gemm_format(w.reads, config) for w in works], dtype=np.int64),
+    )
+    return _Attentions(rows, np.array([2.0 * w.macs for w in works]))
+
+
 def _attentions(
-    works: Sequence[Work],
+    attentions: _Attentions,
     operands: Operands,
     config: GpuConfig,
     device: Device,
     fit: Calibration,
     resident_bytes: int | None,
 ) -> _Priced:
-    shapes = [w.attention for w in works if w.attention is not None]
-    rows = att.AttentionRows(
-        np.array(
-            [
-                (
-                    a.batch,
-                    a.q_len,
-                    a.heads,
-                    a.kv_heads,
-                    a.head_dim,
-                    a.v_head_dim,
-                    a.kv_len,
-                    a.causal,
-                    a.window,
-                )
-                for a in shapes
-            ],
-            dtype=np.int64,
-        ),
-        np.array([w.reads[1].bits for w in works], dtype=np.int64),
-        np.array([gemm_format(w.reads, config) for w in works], dtype=np.int64),
-    )
-    for used in np.unique(rows.format):
-        peak_of(int(used), config)
-    kernels = fit.attention
-    if resident_bytes is not None:  # a cache append is its own node; schedules are prepared once per run
-        start = fit.vector.start_us
-        kernels = tuple(replace(k, start_us=start, batch_us=0.0, append_passes=0.0) for k in kernels)
-    share, onset = np.array([(k.l2_share, k.l2_onset) for k in kernels])[rows.kernel].T
+    rows = attentions.rows
+    _check_units(rows.format, config, device)
+    share, onset = fit.attention_reach[rows.kernel].T
     traffic = dram_traffic(operands, device.l2_bytes, share, onset, resident_bytes)
     dram = traffic.read + traffic.written
-    table = np.array([k.row() for k in kernels])
+    table = fit.attentions[resident_bytes is not None]
     out = att.time_attentions(rows, dram, SCHEDULES[config.attention], device, table)
-    flops = np.array([2.0 * w.macs for w in works])
-    return out, dram, flops * fit.power.tensor_pj_per_flop, 0.0
+    return out, dram, attentions.flops * fit.power.tensor_pj_per_flop, 0.0
+
+
+def _stream_rows(works: Sequence[Work], operands: Operands) -> vector.VectorRows:
+    vectors = [w.vector for w in works]
+    return vector.VectorRows(
+        operands.total,
+        np.array([0.0 if v is None else sum(vector.SLOTS[kind] * n for kind, n in v.ops) for v in vectors]),
+        np.array([float(v.rows) if v is not None and v.reduces else 0.0 for v in vectors]),
+    )
 
 
 def _streams(
-    works: Sequence[Work],
+    rows: vector.VectorRows,
     operands: Operands,
     _config: GpuConfig,
     device: Device,
     fit: Calibration,
     resident_bytes: int | None,
 ) -> _Priced:
-    vectors = [w.vector for w in works]
-    rows = vector.VectorRows(
-        operands.total,
-        np.array([0.0 if v is None else sum(vector.SLOTS[kind] * n for kind, n in v.ops) for v in vectors]),
-        np.array([float(v.rows) if v is not None and v.reduces else 0.0 for v in vectors]),
-    )
     traffic = dram_traffic(
         operands, device.l2_bytes, fit.vector.l2_share, fit.vector.l2_onset, resident_bytes
     )
     dram = traffic.read + traffic.written
-    out = vector.time_vectors(rows, dram, device, fit.vector)
+    out = vector.time_vectors(rows, dram, device, fit.streams)
     return out, dram, 0.0, rows.slots * fit.power.fp32_pj_per_flop
-
-
-_PRICERS = (
-    ((WorkKind.GEMM,), _gemms),
-    ((WorkKind.ATTENTION,), _attentions),
-    ((WorkKind.VECTOR, WorkKind.GATHER, WorkKind.MOVE), _streams),
-)
 
 
 def _operand_bits(reads: Sequence[Operand]) -> tuple[int, int]:

@@ -8,22 +8,27 @@ then launch bound, which the timeline shows as GPU tasks held by host tasks.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
+from dataclasses import dataclass
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tetrasim.hw_targets.common.target import Aspect
 from tetrasim.hw_targets.gpu.capacity import streamed_bytes
 from tetrasim.hw_targets.gpu.config import GpuConfig, Launch, Lengths, Packing
-from tetrasim.hw_targets.gpu.costs import COMPONENTS, LEVELS, PARTS, Costs, kernel_costs
+from tetrasim.hw_targets.gpu.costs import COMPONENTS, LEVELS, PARTS, Costs, kernel_costs, unpriced
 from tetrasim.hw_targets.gpu.expand import kernels_of_work, packs_per_layer
 from tetrasim.hw_targets.gpu.fuse import Kernels, kernels_of
 from tetrasim.hw_targets.gpu.packing import packed_works
 from tetrasim.hw_targets.gpu.price import launch_us
-from tetrasim.sim.engine.program import Block, Machine, Program, Resource, Task, assemble
+from tetrasim.sim.engine.program import Columns, Machine, Order, Program, Resource, join
 from tetrasim.sim.ir.graph import Graph
 from tetrasim.sim.ops.registry import work_of
 from tetrasim.sim.ops.work import Work
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 HOST_CLOCK_HZ = 1_000_000_000
 _HOST_PART, _LINK_PART = "host launch", "host link"
@@ -43,28 +48,108 @@ def machine(config: GpuConfig) -> Machine:
 
 def lower(graph: Graph, config: GpuConfig) -> Program:
     """One task per kernel on the stream, preceded by its launch on the host where the mode has one."""
+    split = _split(graph, unpriced(config))
+    resident = graph.weight_bytes + graph.state_bytes
+    costs = kernel_costs(split.works, config, resident, split.counts)
+    return join(machine(config), _columns(split, costs, graph, config), split.order)
+
+
+@dataclass(frozen=True, eq=False)
+class _Split:
+    """A graph as kernels and launches, whatever each takes: R distinct kernels, U distinct tasks in blocks.
+
+    Block 0 is empty; every distinct node has a block of its kernels and, but in graph mode, one of their
+    launches, each task after the one before it. In graph mode one block launches the whole run."""
+
+    works: tuple[Work, ...]  # [R]
+    counts: tuple[int, ...]  # [R] how often the graph runs each
+    lengths: tuple[int, ...]  # tasks of each block
+    kernel: NDArray[np.int64]  # [U] that the task runs or launches
+    launches: NDArray[np.bool_]  # [U]
+    after: tuple[tuple[int, ...], ...]  # [U]
+    macs: NDArray[np.int64]  # [R]
+    weight_bytes: NDArray[np.float64]  # [R]
+    order: Order
+
+
+@lru_cache(maxsize=512)
+def _split(graph: Graph, used: Aspect[GpuConfig]) -> _Split:
+    config = used.config
     batch = (config.fill, config.packing, config.lengths)
     fused = _kernels(graph, *batch, config.fusion and config.launch is not Launch.EAGER)
-    resident = graph.weight_bytes + graph.state_bytes
     split = {w: tuple(kernels_of_work(w, config)) for w in dict.fromkeys(fused.work) if w is not None}
-    sequences = [() if w is None else split[w] for w in fused.work]
-    counted = Counter(w for s in sequences for w in s)
-    unique = {w: i for i, w in enumerate(counted)}
-    costs = kernel_costs(list(counted), config, resident, list(counted.values()))
-    link = _link_ps_per_weight_byte(graph, config)
-    idle = Block()
-    launched: dict[Work | None, Block] = {None: idle}  # equal work shares its blocks: assembled once
-    run: dict[Work | None, Block] = {None: idle}
-    for work, parts in split.items():
-        launches = () if config.launch is Launch.GRAPH else _launches(parts, config, first=False)
-        launched[work] = Block(launches) if launches else idle
-        run[work] = Block(tuple(_task(w, unique[w], costs, config, link, n > 0) for n, w in enumerate(parts)))
-    blocks = [block for work in fused.work for block in (launched[work], run[work])]
-    start = next((i for i, sequence in enumerate(sequences) if sequence), None)
-    if config.launch is Launch.GRAPH and start is not None:
-        blocks[2 * start] = Block(_launches(sequences[start], config, first=True))
-    program = assemble(machine(config), blocks, _wiring(graph, packs_per_layer(config)))
-    return replace(program, node=(program.node // 2).astype(np.int32))
+    counted = Counter(k for w in fused.work if w is not None for k in split[w])
+    index = {k: i for i, k in enumerate(counted)}
+    blocks: list[tuple[bool, tuple[Work, ...]]] = [(True, ())]
+    launched: dict[Work | None, int] = {None: 0}
+    run: dict[Work | None, int] = {None: 0}
+    for work, kernels in split.items():
+        launched[work] = 0 if config.launch is Launch.GRAPH else len(blocks)
+        if launched[work]:
+            blocks.append((True, kernels))
+        run[work] = len(blocks)
+        blocks.append((False, kernels))
+    places = [place for work in fused.work for place in (launched[work], run[work])]
+    first = next(((i, split[w]) for i, w in enumerate(fused.work) if w is not None and split[w]), None)
+    if config.launch is Launch.GRAPH and first is not None:
+        places[2 * first[0]] = len(blocks)
+        blocks.append((True, first[1][:1]))
+    tasks = [(launches, k) for launches, kernels in blocks for k in kernels]
+    return _Split(
+        tuple(counted),
+        tuple(counted.values()),
+        tuple(len(kernels) for _, kernels in blocks),
+        np.array([index[k] for _, k in tasks], dtype=np.int64),
+        np.array([launches for launches, _ in tasks], dtype=np.bool_),
+        tuple(((1,) if n else ()) for _, kernels in blocks for n in range(len(kernels))),
+        np.array([k.macs for k in counted], dtype=np.int64),
+        np.array([k.weight_bytes for k in counted], dtype=np.float64),
+        Order(
+            tuple(places), _wiring(graph, packs_per_layer(config)), tuple(i // 2 for i in range(len(places)))
+        ),
+    )
+
+
+def _columns(split: _Split, costs: Costs, graph: Graph, config: GpuConfig) -> Columns:
+    """The distinct tasks priced; weights that live in host memory are streamed while their kernel runs and
+    stretch it."""
+    ends = np.round(np.cumsum(costs.part_us, axis=1) * 1e-6 * config.clock_hz).astype(np.int64)  # [R, PARTS]
+    link_ps = _link_ps_per_weight_byte(graph, config)
+    link = np.round(split.weight_bytes * link_ps * 1e-12 * config.clock_hz).astype(np.int64)
+    exposed = np.maximum(link - ends[:, -1], 0)
+    part = np.concatenate([np.zeros_like(ends[:, :1]), np.diff(ends, prepend=0), exposed[:, None]], axis=1)
+    part = part[split.kernel]
+    part[split.launches] = 0
+    part[split.launches, 0] = _launch_cycles(split, config)
+    busy = part.sum(axis=1)
+    moved, energy = costs.level_bytes.round().astype(np.int64)[split.kernel], costs.energy_pj[split.kernel]
+    energy = np.concatenate([energy, np.zeros_like(energy[:, :1])], axis=1)  # idle power is the run's
+    moved[split.launches], energy[split.launches] = 0, 0.0
+    launch = "graph launch" if config.launch is Launch.GRAPH else "launch"
+    tasks = zip(split.launches.tolist(), split.kernel.tolist(), split.after, strict=True)
+    return Columns(
+        split.lengths,
+        tuple(
+            [
+                (launch, "host", after) if launches else (costs.label[k], "stream", after)
+                for launches, k, after in tasks
+            ]
+        ),
+        busy,
+        busy,
+        part,
+        moved,
+        energy,
+        np.where(split.launches, 0, split.macs[split.kernel]),
+    )
+
+
+def _launch_cycles(split: _Split, config: GpuConfig) -> list[int]:
+    """Host cycles of the launches: one per kernel, or one for the whole graph in graph mode."""
+    if config.launch is Launch.GRAPH:
+        return [round(config.host.stream_launch_s * HOST_CLOCK_HZ)] * int(split.launches.sum())
+    launched = [split.works[k] for k in split.kernel[split.launches].tolist()]
+    return [round(launch_us(k, config) * 1e-6 * HOST_CLOCK_HZ) for k in launched]
 
 
 @lru_cache(maxsize=512)
@@ -86,39 +171,6 @@ def _wiring(graph: Graph, host_waits: bool) -> tuple[tuple[int, ...], ...]:
         waits = host_waits and work_of(graph.nodes[i]).attention is not None
         out += [kernels if waits else (), (2 * i, *kernels)]
     return tuple(out)
-
-
-def _launches(kernels: tuple[Work, ...], config: GpuConfig, first: bool) -> tuple[Task, ...]:
-    """Host tasks for `kernels`: one per kernel, or one for the whole graph in graph mode."""
-    if not kernels or (config.launch is Launch.GRAPH and not first):
-        return ()
-    if config.launch is Launch.GRAPH:
-        cycles = [round(config.host.stream_launch_s * HOST_CLOCK_HZ)]
-    else:
-        cycles = [round(launch_us(k, config) * 1e-6 * HOST_CLOCK_HZ) for k in kernels]
-    name = "graph launch" if config.launch is Launch.GRAPH else "launch"
-    return tuple(
-        Task(name, "host", c, ((_HOST_PART, c),), after=(1,) if n else ()) for n, c in enumerate(cycles)
-    )
-
-
-def _task(work: Work, row: int, costs: Costs, config: GpuConfig, link_ps: float, chained: bool) -> Task:
-    """One kernel; weights that live in host memory are streamed while it runs and stretch it."""
-    ends = np.round(np.cumsum(costs.part_us[row]) * 1e-6 * config.clock_hz).astype(np.int64)
-    parts = np.diff(ends, prepend=0)
-    busy = int(ends[-1])
-    link_cycles = round(work.weight_bytes * link_ps * 1e-12 * config.clock_hz)
-    exposed = max(link_cycles - busy, 0)
-    return Task(
-        kind=costs.label[row],
-        resource="stream",
-        busy_cycles=busy + exposed,
-        parts=(*((n, int(c)) for n, c in zip(PARTS, parts, strict=True) if c), (_LINK_PART, exposed)),
-        after=(1,) if chained else (),
-        level_bytes=tuple((n, round(float(b))) for n, b in zip(LEVELS, costs.level_bytes[row], strict=True)),
-        energy_pj=tuple((n, float(e)) for n, e in zip(COMPONENTS, costs.energy_pj[row], strict=True) if e),
-        macs=work.macs,
-    )
 
 
 def _link_ps_per_weight_byte(graph: Graph, config: GpuConfig) -> float:

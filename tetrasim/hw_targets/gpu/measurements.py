@@ -176,7 +176,7 @@ def _kernels(
         traffic = dram_traffic(
             measured.operands, device.l2_bytes, fit.vector.l2_share, fit.vector.l2_onset, None
         )
-        out = vector.time_vectors(rows, traffic.read + traffic.written, device, fit.vector)
+        out = vector.time_vectors(rows, traffic.read + traffic.written, device, np.array(fit.vector.row()))
         dynamic = rows.slots * power.fp32_pj_per_flop
     return out[:, 0], dynamic + (traffic.read + traffic.written) * power.dram_pj_per_byte
 

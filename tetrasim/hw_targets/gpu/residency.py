@@ -10,6 +10,7 @@ back, its weights rotating over five copies, its activations in place.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -33,9 +34,13 @@ class Operands:
     far: NDArray[np.float64]  # [R]
     written: NDArray[np.float64]  # [R]
 
-    @property
+    @cached_property
     def total(self) -> NDArray[np.float64]:
         return self.near + self.far + self.written
+
+    def at(self, rows: NDArray[np.int64]) -> Operands:
+        """Those of some kernels."""
+        return Operands(self.near[rows], self.far[rows], self.written[rows])
 
 
 @dataclass(frozen=True, eq=False)

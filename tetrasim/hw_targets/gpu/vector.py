@@ -74,16 +74,16 @@ class VectorRows:
 
 
 def time_vectors(
-    rows: VectorRows, dram_bytes: NDArray[np.float64], device: Device, fit: VectorFit
+    rows: VectorRows, dram_bytes: NDArray[np.float64], device: Device, fit: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Time of each kernel at full clock: [R, len(OUT)]."""
+    """Time of each kernel at full clock: [R, len(OUT)]. `fit`: `VectorFit.row`."""
     out = np.zeros((len(rows.bytes), len(OUT)))
     price_vectors(
         dram_bytes,
         rows.bytes - dram_bytes,
         rows.slots,
         rows.reduced_rows,
-        np.array(fit.row()),
+        fit,
         device.sm_count,
         float(device.peaks[FLOAT32]) / 2,
         float(device.rates[1]),
