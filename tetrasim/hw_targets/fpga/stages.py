@@ -15,7 +15,8 @@ from math import ceil
 
 from tetrasim.hw_targets.fpga import resources as fabric
 from tetrasim.hw_targets.fpga.config import FpgaConfig
-from tetrasim.hw_targets.fpga.dense_model import estimate_dense
+from tetrasim.hw_targets.fpga.dense_model import estimate_dense, keeps_structure
+from tetrasim.hw_targets.fpga.dense_rows import DenseLayer
 from tetrasim.hw_targets.fpga.resources import Cost
 from tetrasim.hw_targets.fpga.reuse import divisor, nearest_reuse
 from tetrasim.hw_targets.fpga.timing import SOFTMAX_STAGES, TABLE_STAGES, dense_stages, tree_stages
@@ -70,17 +71,16 @@ def _gemm_stage(work: Work, gemm: Gemm, tokens: int, reuse: int, config: FpgaCon
         return Stage(factor, latency, tree + storage(stored, factor), products / factor, in_domain=False)
     if config.spatial.strategy == "distributed_arithmetic":
         lut = products * w_bits * DA_LUT_PER_PRODUCT_BIT
-        return Stage(1, dense_stages(gemm.k, 4, config.clock_ns) + 1, Cost(lut=lut, ff=lut * 0.3), products)
-    if config.spatial.strategy == "resource":
-        known = estimate_dense(gemm.k, gemm.n, max(a_bits, w_bits), factor)
-        if known.in_domain:
-            cost = Cost(known.lut, known.ff, known.dsp, known.bram18)
-            return Stage(known.interval, max(known.latency, 1), cost, products / factor)
+        return Stage(1, dense_stages(gemm.k, 2, config.clock_ns) + 1, Cost(lut=lut, ff=lut * 0.3), products)
+    known = estimate_dense(gemm.k, gemm.n, max(a_bits, w_bits), factor, config.spatial.strategy)
+    layer = DenseLayer(config.spatial.strategy, gemm.k, gemm.n, max(a_bits, w_bits), factor)
+    if known.in_domain or keeps_structure(layer):
+        cost = Cost(known.lut, known.ff, known.dsp, known.bram18)
+        return Stage(known.interval, max(known.latency, 1), cost, products / factor, known.in_domain)
     if factor == 1:
         cost = fabric.constant_products(products, a_bits, w_bits)
     else:
         cost = fabric.shared_products(products, factor, gemm.k, gemm.n, a_bits, w_bits)
-    # inside the rows only the Resource strategy is fitted: everything else is a law
     return Stage(factor, latency, cost, products / factor, in_domain=False)
 
 

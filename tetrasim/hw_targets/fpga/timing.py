@@ -1,8 +1,8 @@
 """Pipeline depths before synthesis.
 
 `dense_stages` chains a multiplier and an adder tree through the clock period as a high-level synthesis
-scheduler does: with 2.5 ns for a product (0.5 ns up to 4 bits), 0.6 ns per adder level and 27 % clock
-uncertainty (Vivado HLS' 12.5 % plus routing margin) it gives the states of all 36 reuse-1 csynth rows but two
+scheduler does: with 2.5 ns for a product (0.5 ns up to 2 bits), 0.6 ns per adder level and 27 % clock
+uncertainty (Vivado HLS' 12.5 % plus routing margin) it gives the states of all 36 reuse-1 csynth rows but one
 (tests/validation). Look-up and reciprocal stages follow hls4ml's own csynth baselines (sigmoid 3, softmax 5).
 """
 
@@ -23,7 +23,7 @@ def levels(n: int) -> int:
 
 def dense_stages(n_in: int, bits: int, clock_ns: float, reuse: int = 1) -> int:
     """Cycles from input to output of a dot product of length `n_in`: pipeline states plus the reuse loop."""
-    multiply = NARROW_MULTIPLY_NS if bits <= 4 else MULTIPLY_NS
+    multiply = NARROW_MULTIPLY_NS if bits <= 2 else MULTIPLY_NS
     states = ceil((multiply + ADD_LEVEL_NS * levels(n_in)) / (USABLE_PERIOD * clock_ns))
     return max(states, 1) + reuse - 1
 
