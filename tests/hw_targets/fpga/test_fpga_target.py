@@ -16,9 +16,10 @@ from small_graphs import encoder, lowered
 from tetrasim.errors import CapacityError
 from tetrasim.hw_targets.common.presets import with_overrides
 from tetrasim.hw_targets.fpga.config import FpgaConfig
+from tetrasim.hw_targets.fpga.demands import PARTS, unpriced
 from tetrasim.hw_targets.fpga.lower import decide, simulate_design, simulate_spatial
 from tetrasim.hw_targets.fpga.numerics import quantise_fixed
-from tetrasim.hw_targets.fpga.overlay import block_of, lower_overlay
+from tetrasim.hw_targets.fpga.overlay import lower_overlay, priced, tasks_of
 from tetrasim.hw_targets.fpga.target import TARGET
 from tetrasim.hw_targets.registry import find_preset, preset_names
 from tetrasim.sim.engine.static import run_static
@@ -107,23 +108,20 @@ def test_overlay_gemm_is_the_longer_of_streaming_and_computing() -> None:
     c = config("fpga/u280")
     weight = Operand(768 * 3072, 16, Kind.FLOAT, Role.WEIGHT)
     rows = (1, 64)
-    tasks = [
-        block_of(
-            Work(
-                "MatMul",
-                WorkKind.GEMM,
-                (Operand(768 * m, 16), weight),
-                (Operand(3072 * m, 16),),
-                gemm=Gemm(1, m, 3072, 768),
-            ),
-            c,
-        ).tasks[0]
+    works = [
+        Work(
+            "MatMul",
+            WorkKind.GEMM,
+            (Operand(768 * m, 16), weight),
+            (Operand(3072 * m, 16),),
+            gemm=Gemm(1, m, 3072, 768),
+        )
         for m in rows
     ]
+    tasks = priced(tasks_of(works, unpriced(c)), c)
     stream = -(-768 * 3072 * 2 * 200e6 // (460e9 * 0.89))
-    assert tasks[0].busy_cycles == stream + 16
-    assert tasks[1].busy_cycles == 64 * 12 * 192 + 16
-    assert dict(tasks[1].parts)["MAC array"] == 64 * 768 * 3072 // 1024
+    assert tasks.busy_cycles.tolist() == [stream + 16, 64 * 12 * 192 + 16]
+    assert tasks.part_cycles[1, PARTS.index("MAC array")] == 64 * 768 * 3072 // 1024
 
 
 def test_attention_groups_cover_all_heads_and_bytes() -> None:
@@ -137,9 +135,9 @@ def test_attention_groups_cover_all_heads_and_bytes() -> None:
         (Operand(768, 16),),
         attention=shape,
     )
-    tasks = block_of(work, c).tasks
-    assert sum(t.macs for t in tasks) == shape.macs
-    assert sum(dict(t.level_bytes).get("off-chip memory", 0) for t in tasks) == 2 * cache.nbytes
+    tasks = priced(tasks_of([work], unpriced(c)), c)
+    assert tasks.macs.sum() == shape.macs
+    assert tasks.level_bytes[:, 1].sum() == 2 * cache.nbytes
 
 
 def test_more_bandwidth_is_never_slower() -> None:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import ceil
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tetrasim.errors import CapacityError
 from tetrasim.hw_targets.common.target import Capacity, MemoryUse, Peaks, Prices, ResourceUse, Target
 from tetrasim.hw_targets.fpga.config import FpgaConfig
+from tetrasim.hw_targets.fpga.demands import PARTS, unpriced
 from tetrasim.hw_targets.fpga.lower import decide, lower, simulate_spatial
 from tetrasim.hw_targets.fpga.numerics import FpgaArithmetic, arithmetic
-from tetrasim.hw_targets.fpga.overlay import OFF_CHIP, ON_CHIP, block_of
+from tetrasim.hw_targets.fpga.overlay import OFF_CHIP, ON_CHIP, priced, tasks_of
 from tetrasim.hw_targets.fpga.resources import Cost
 from tetrasim.hw_targets.fpga.spatial import Design
 from tetrasim.hw_targets.fpga.view import mapping_text
@@ -20,6 +22,9 @@ from tetrasim.sim.ir.graph import Graph
 from tetrasim.sim.metric import ErrorRange
 from tetrasim.sim.ops.work import Work
 from tetrasim.sim.precision import Precision
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 def precision(config: FpgaConfig) -> Precision:
@@ -141,20 +146,21 @@ def peaks(config: FpgaConfig) -> Peaks:
 
 def price(works: Sequence[Work], config: FpgaConfig) -> Prices:
     """Single ops on the overlay engine, cold pipeline."""
-    latency, energy, bound = np.zeros(len(works)), np.zeros(len(works)), []
-    for i, work in enumerate(works):
-        cycles, picojoules = 0, 0.0
-        parts: dict[str, int] = {}
-        for task in block_of(work, config).tasks:
-            cycles += max(task.latency_cycles, task.busy_cycles)
-            picojoules += sum(pj for _, pj in task.energy_pj)
-            for name, spent in task.parts:
-                parts[name] = parts.get(name, 0) + spent
-        seconds = cycles / config.overlay.clock_hz
-        latency[i] = seconds * 1e6
-        energy[i] = picojoules * 1e-6 + config.power.static_w * seconds * 1e6
-        bound.append(max(parts, key=lambda n: parts[n]) if parts else "nothing to do")
-    return Prices(latency, energy, tuple(bound))
+    tasks = tasks_of(works, unpriced(config))
+    columns = priced(tasks, config)
+    owner = np.repeat(np.arange(len(works)), tasks.lengths)
+
+    def summed(column: NDArray[np.generic]) -> NDArray[np.float64]:
+        return np.bincount(owner, column, len(works)).astype(np.float64)
+
+    seconds = summed(columns.latency_cycles) / config.overlay.clock_hz
+    energy_uj = summed(columns.energy_pj.sum(axis=1)) * 1e-6 + config.power.static_w * seconds * 1e6
+    parts = np.stack([summed(part) for part in columns.part_cycles.T], axis=1)
+    bound = tuple(
+        PARTS[most] if n else "nothing to do"
+        for most, n in zip(parts.argmax(axis=1).tolist(), tasks.lengths, strict=True)
+    )
+    return Prices(seconds * 1e6, energy_uj, bound)
 
 
 def error_range(config: FpgaConfig, metric: str) -> ErrorRange | None:
