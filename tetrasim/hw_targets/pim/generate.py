@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tetrasim.hw_targets.common.target import Aspect
 from tetrasim.hw_targets.pim.config import PimConfig
 from tetrasim.hw_targets.pim.cosim import Totals
 from tetrasim.hw_targets.pim.items import Placement, item_of, placement_of
 from tetrasim.hw_targets.pim.machine import COMPONENTS, LEVELS, PARTS, machine
-from tetrasim.hw_targets.pim.price_steps import steps_of
+from tetrasim.hw_targets.pim.price_steps import planned, steps_of
 from tetrasim.hw_targets.pim.schedule import Plan, build_plan, run_plan
 from tetrasim.hw_targets.pim.steps import Step
 from tetrasim.sim.energy.static import add_static_energy
@@ -34,11 +35,16 @@ if TYPE_CHECKING:
 
 def run_family(family: GraphFamily, contexts: Sequence[int], config: PimConfig) -> tuple[Plan, Totals]:
     """Run the family's graphs one after the other on one system; sums in channel clocks, and what ran."""
-    base = family.base
+    plan = _plan(family, tuple(contexts), planned(config))
+    return plan, run_plan(plan, machine(config), len(family.base.nodes))
+
+
+@lru_cache(maxsize=16)
+def _plan(family: GraphFamily, contexts: tuple[int, ...], used: Aspect[PimConfig]) -> Plan:
+    """The steps of every run; the same whatever clocks, powers and refresh are."""
     placement, members, node_class = _classes(family)
-    steps = _class_steps(family, members, contexts, placement, config)
-    plan = build_plan(steps, base.predecessors, node_class, config.serial)
-    return plan, run_plan(plan, machine(config), len(base.nodes))
+    steps = _class_steps(family, members, contexts, placement, used.config)
+    return build_plan(steps, family.base.predecessors, node_class, used.config.serial)
 
 
 def simulate_runs(family: GraphFamily, contexts: Sequence[int], config: PimConfig) -> RunTotals:

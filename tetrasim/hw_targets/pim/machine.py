@@ -21,7 +21,8 @@ from tetrasim.hw_targets.common.dram.energy import activation_pj, burst_pj, refr
 from tetrasim.hw_targets.common.dram.program import Dialect as Commands
 from tetrasim.hw_targets.common.dram.tables import Tables, compile_device
 from tetrasim.hw_targets.common.dram.yaml_device import find_device
-from tetrasim.hw_targets.pim.config import Dialect, PimConfig, PowerLimit, check
+from tetrasim.hw_targets.common.target import Aspect
+from tetrasim.hw_targets.pim.config import Dialect, PimConfig, PowerLimit, Units, check
 from tetrasim.hw_targets.pim.mapping import Layout, layout_of
 from tetrasim.sim.engine.program import Resource
 
@@ -74,6 +75,48 @@ def machine(config: PimConfig) -> PimMachine:
         UserError: the device lacks a command of the dialect, or its clock is not usable.
     """
     check(config)
+    device, channel = _channel(_programmed(config))
+    on = layout(config)
+    clock_hz = 10**12 // device.tck_ps
+    static = (
+        ("background", standby_w(device) * config.total_channels),
+        ("host", config.host.power_w),
+    )
+    energy_pj, nbytes = _command_costs(channel, config.units, on)
+    return PimMachine(
+        config,
+        device,
+        channel,
+        (Resource("host unit", clock_hz, "host"), Resource("PIM channels", clock_hz, "DRAM")),
+        energy_pj,
+        (device.energy.idd3n_ma - device.energy.idd2n_ma) * device.energy.vdd_v * device.tck_ps * 1e-3,
+        nbytes,
+        static,
+    )
+
+
+def _programmed(config: PimConfig) -> Aspect[PimConfig]:
+    """What the commands of a channel and their distances depend on."""
+    return Aspect(
+        (
+            config.device,
+            config.dialect,
+            config.refresh,
+            config.power_limit,
+            config.mac_spacing_cycles,
+            config.mode_switching,
+            config.compat,
+            config.reference_refreshes,
+            config.exact_slow,
+        ),
+        config,
+    )
+
+
+@lru_cache(maxsize=64)
+def _channel(used: Aspect[PimConfig]) -> tuple[Device, Channel]:
+    """The device and its compiled channel: the same for any number of channels, host and units."""
+    config = used.config
     spaced = config.power_limit is PowerLimit.SPACED and not config.compat
     spacing = config.mac_spacing_cycles if spaced else None
     device, tables = _compiled(config.device, config.mode_switching, spacing)
@@ -85,7 +128,6 @@ def machine(config: PimConfig) -> PimMachine:
             where=device.file,
             hint="use a period that divides 10**12, such as 500, 800, 1000 or 1250",
         )
-    on = layout(config)
     hbm = config.dialect is Dialect.HBM
     grouped = config.power_limit is PowerLimit.GROUPED and not config.compat
     never = config.refresh == "none" or (config.compat and not config.reference_refreshes)
@@ -103,22 +145,16 @@ def machine(config: PimConfig) -> PimMachine:
         postpone=8 * interval if config.refresh == "instruction" else 0,
     )
     parts = {name: PARTS[i] for name, i in _PART_OF.items() if name in tables.names}
-    channel = build_channel(tables, commands, parts, PARTS, _drains(device), exact_slow=config.exact_slow)
-    clock_hz = 10**12 // device.tck_ps
-    static = (
-        ("background", standby_w(device) * config.total_channels),
-        ("host", config.host.power_w),
-    )
-    return PimMachine(
-        config,
-        device,
-        channel,
-        (Resource("host unit", clock_hz, "host"), Resource("PIM channels", clock_hz, "DRAM")),
-        _energy(channel, config),
-        (device.energy.idd3n_ma - device.energy.idd2n_ma) * device.energy.vdd_v * device.tck_ps * 1e-3,
-        _bytes(channel, on),
-        static,
-    )
+    drains = _drains(device)
+    return device, build_channel(tables, commands, parts, PARTS, drains, exact_slow=config.exact_slow)
+
+
+@lru_cache(maxsize=256)
+def _command_costs(
+    channel: Channel, units: Units, on: Layout
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Energy and bytes of every command; shared, never written."""
+    return _energy(channel, units), _bytes(channel, on)
 
 
 @lru_cache(maxsize=64)
@@ -152,10 +188,10 @@ def _drains(device: Device) -> dict[str, int]:
     return {c.name: known[c.name] for c in names}
 
 
-def _energy(channel: Channel, config: PimConfig) -> NDArray[np.float64]:
+def _energy(channel: Channel, on: Units) -> NDArray[np.float64]:
     device = channel.device
     out = np.zeros((len(channel.names), len(COMPONENTS)))
-    units = config.units.per_channel
+    units = on.per_channel
     io = device.burst_bytes * 8 * device.energy.io_pj_per_bit
     read, write = burst_pj(device, write=False), burst_pj(device, write=True)
     for c, name in enumerate(channel.names):
@@ -163,7 +199,7 @@ def _energy(channel: Channel, config: PimConfig) -> NDArray[np.float64]:
             out[c, 0] = activation_pj(device) * _ACTIVATES.get(name, units)
         elif name in ("MAC16", "MACab"):
             out[c, 1] = read * device.energy.array_fraction * units
-            out[c, 2] = config.units.mac_power_w * int(channel.stride[c]) * device.tck_ps
+            out[c, 2] = on.mac_power_w * int(channel.stride[c]) * device.tck_ps
         elif name == "MOVab":
             out[c, 1] = write * device.energy.array_fraction * units
         elif name == "REFab":

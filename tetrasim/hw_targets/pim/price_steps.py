@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
+from tetrasim.hw_targets.common.target import Aspect, aspect_without
 from tetrasim.hw_targets.pim import mapping
 from tetrasim.hw_targets.pim.config import PimConfig
 from tetrasim.hw_targets.pim.host import cycles_of, move_cycles, softmax_ops, vector_cycles
@@ -14,10 +15,36 @@ from tetrasim.hw_targets.pim.steps import StateWrite, Step, ceil_div
 from tetrasim.sim.ir.graph import Role
 from tetrasim.sim.ops.work import AttentionShape, Work, WorkKind
 
+_UNPLANNED = frozenset(
+    {
+        "bytes_per_channel",
+        "host",
+        "refresh",
+        "power_limit",
+        "mac_spacing_cycles",
+        "mode_switching",
+        "compat",
+        "reference_refreshes",
+        "exact_slow",
+    }
+)
+_HOST_RATES = frozenset({"clock_hz", "power_w"})
 
-@lru_cache(maxsize=1 << 16)
+
+def planned(config: PimConfig) -> Aspect[PimConfig]:
+    """What the steps of a graph depend on: geometry, formats and the host's units; no clock and no power."""
+    host = [value for name, value in config.host.__dict__.items() if name not in _HOST_RATES]
+    return aspect_without(config, _UNPLANNED, *host)
+
+
 def steps_of(item: Item, config: PimConfig) -> tuple[Step, ...]:
     """The steps of one node, in order."""
+    return _steps_of(item, planned(config))
+
+
+@lru_cache(maxsize=1 << 16)
+def _steps_of(item: Item, used: Aspect[PimConfig]) -> tuple[Step, ...]:
+    config = used.config
     on = layout(config)
     work = item.work
     steps: list[Step] = []

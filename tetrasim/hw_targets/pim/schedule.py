@@ -90,12 +90,27 @@ def _encoded(instructions: tuple[Instruction, ...], names: tuple[str, ...]) -> t
     return program, loops_of(program)
 
 
-def compile_steps(steps: Sequence[Step], on: PimMachine) -> Steps:
-    """Arrays of distinct steps."""
+@dataclass(frozen=True, eq=False)
+class _Compiled:
+    """The distinct steps of a plan as arrays: what clocks and powers do not change. Shared, never written."""
+
+    program: NDArray[np.int64]
+    loops: int
+    first: NDArray[np.int64]
+    last: NDArray[np.int64]
+    host_cycles: tuple[int, ...]
+    work_channels: NDArray[np.int64]
+    max_channels: NDArray[np.int64]
+    sram: NDArray[np.int64]
+    macs: NDArray[np.int64]
+
+
+@lru_cache(maxsize=16)
+def _compiled(plan: Plan, names: tuple[str, ...]) -> _Compiled:
     rows: list[NDArray[np.int64]] = []
     first, last, at, loops = [], [], 0, 0
-    for step in steps:
-        program, inside = _encoded(step.instructions, on.channel.names)
+    for step in plan.steps:
+        program, inside = _encoded(step.instructions, names)
         if inside:  # loops are numbered over all steps
             program = program.copy()
             program[program[:, 0] == Op.END, 1] += loops
@@ -104,20 +119,35 @@ def compile_steps(steps: Sequence[Step], on: PimMachine) -> Steps:
         first.append(at)
         at += len(program)
         last.append(at)
-    channels = on.config.total_channels
 
     def ints(values: Sequence[int]) -> NDArray[np.int64]:
         return np.array(values, dtype=np.int64)
 
-    return Steps(
+    return _Compiled(
         np.concatenate(rows) if rows else np.zeros((0, 4), dtype=np.int64),
-        on.channel.steady(loops),
+        loops,
         ints(first),
         ints(last),
-        ints([on.host_clocks(s.host_cycles) for s in steps]),
-        np.array([channels * s.work_channels / max(s.max_channels, 1) for s in steps], dtype=np.float64),
-        ints([s.sram_bytes for s in steps]),
-        ints([s.macs for s in steps]),
+        tuple(s.host_cycles for s in plan.steps),
+        ints([s.work_channels for s in plan.steps]),
+        ints([max(s.max_channels, 1) for s in plan.steps]),
+        ints([s.sram_bytes for s in plan.steps]),
+        ints([s.macs for s in plan.steps]),
+    )
+
+
+def compile_steps(plan: Plan, on: PimMachine) -> Steps:
+    """Arrays of the distinct steps on a machine."""
+    known = _compiled(plan, on.channel.names)
+    return Steps(
+        known.program,
+        on.channel.steady(known.loops),
+        known.first,
+        known.last,
+        np.array([on.host_clocks(c) if c else 0 for c in known.host_cycles], dtype=np.int64),
+        on.config.total_channels * known.work_channels / known.max_channels,
+        known.sram,
+        known.macs,
     )
 
 
@@ -151,7 +181,7 @@ def run_plan(plan: Plan, on: PimMachine, nodes: int) -> Totals:
     costs = Costs(on.energy_pj, on.open_pj, COMPONENTS.index("background"), on.nbytes)
     running = on.channel.start()
     serve(
-        plan.schedule, compile_steps(plan.steps, on), costs, on.channel.drain, running.arena, running.saved,
+        plan.schedule, compile_steps(plan, on), costs, on.channel.drain, running.arena, running.saved,
         running.loops, running.place, out,
     )  # fmt: skip
     return out
