@@ -70,6 +70,52 @@ def test_fusion_can_be_switched_off() -> None:
     assert len(kinds(mlp(), with_overrides(T4, {"fusion": False}))) == 7
 
 
+def test_a_library_fuses_chains_but_no_epilogues() -> None:
+    assert kinds(mlp(), with_overrides(T4, {"fusion": "chains"})).count("vector") == 3
+    found = kinds(attention_layer(), with_overrides(T4, {"fusion": "chains", "attention": "flash2"}))
+    assert found[1] == "move"  # biases are added while heads are laid out
+
+
+def three_products(turned: bool) -> Graph:
+    """q, k and v of one input; `turned`: q is used before v is computed."""
+    x = value("x", 64, 128, role=Role.INPUT)
+    nodes = []
+    for name in "qkv":
+        weight, out = value(f"w{name}", 128, 128, role=Role.WEIGHT), value(name, 64, 128)
+        nodes.append(Node(name, "MatMul", (x, weight), (out,)))
+    last = value("out", 64, 128)
+    nodes.insert(2 if turned else 3, Node("use", "Relu", (nodes[0].outputs[0],), (last,)))
+    return Graph("qkv", tuple(nodes), (x,), (last, nodes[1].outputs[0], nodes[-1].outputs[0]))
+
+
+@pytest.mark.parametrize(("turned", "products"), [(False, 1), (True, 2)])
+def test_products_of_one_input_join_unless_one_is_read_before(turned: bool, products: int) -> None:
+    graph = three_products(turned)
+    joint = with_overrides(T4, {"joint_products": True, "fusion": "none"})
+    assert kinds(graph, joint).count("gemm") == products
+    separate = lower(graph, with_overrides(T4, {"fusion": "none"}))
+    assert lower(graph, joint).macs.sum() == separate.macs.sum()
+
+
+def test_below_boost_compute_slows_down_and_dram_does_not() -> None:
+    held = with_overrides(T4, {"running_clock_hz": T4.clock_hz // 2})
+    small = with_overrides(held, {"power.cap_w": 1000}), with_overrides(T4, {"power.cap_w": 1000})
+    for rows, slower in ((4096, 2.0), (1, 1.0)):
+        half, full = (run_static(lower(mlp(width=8192, rows=rows), c)).total_ps for c in small)
+        assert half / full == pytest.approx(slower, rel=0.12)
+    with pytest.raises(UserError, match="boost clock"):
+        with_overrides(T4, {"running_clock_hz": 2 * T4.clock_hz})
+
+
+def test_a_host_that_searches_for_tiles_is_slower_per_product() -> None:
+    host = {"launch": "stream", "host.stream_product_s": 1e-5, "host.search_s": 2e-5}
+    found = []
+    for tuned in (False, True):
+        program = lower(mlp(layers=50), with_overrides(T4, {**host, "tuned_products": tuned}))
+        found.append(program.busy_cycles[program.resource == 0].sum() * 1e-9)
+    assert found[0] - found[1] == pytest.approx(100 * 2e-5)
+
+
 def test_small_eager_models_are_launch_bound() -> None:
     eager = with_overrides(T4, {"launch": "eager"})
     program = lower(mlp(layers=4), eager)
@@ -195,20 +241,32 @@ def test_packing_counts_the_tokens_that_each_part_computes() -> None:
     uniform = time_us(attention="unfused", fill=0.5)
     assert equal < uniform < padded  # mean squared length: 1/4, 1/3, 1
     assert equal == pytest.approx(padded / 4, rel=0.35)
-    assert time_us(attention="unfused", fill=0.5, packing="products") == pytest.approx(padded)
+    products = time_us(attention="unfused", fill=0.5, packing="products")
+    assert padded < products < 1.1 * padded  # three kernels count, gather and spread the tokens
 
 
-def test_packing_in_every_layer_adds_its_kernels_and_waits_for_the_count() -> None:
-    once = {"launch": "stream", "attention": "flash2", "fill": 0.5}
-    batch = kinds(attention_layer(), with_overrides(T4, once))
-    layer = kinds(attention_layer(), with_overrides(T4, {**once, "packing": "layer"}))
-    assert len(layer) == len(batch) + 4  # count and gather, each launched
-    assert time_us(**once) < time_us(**once, packing="layer")
+def test_packing_once_and_in_every_layer_adds_its_kernels_and_waits() -> None:
+    q, k, v = (value(n, 8, 4, 512, 64, role=Role.INPUT) for n in "qkv")
+    y, z = value("y", 8, 4, 512, 64), value("z", 8, 4, 512, 64)
+    nodes = (Node("n0", "Attention", (q, k, v), (y,), {}), Node("n1", "Attention", (y, k, v), (z,), {}))
+    two = Graph("two", nodes, (q, k, v), (z,))
+    padded: dict[str, str | float] = {"launch": "stream", "attention": "flash2"}
+    counts = [
+        kinds(two, with_overrides(T4, {**padded, **packed})).count("launch")
+        for packed in ({}, {"fill": 0.5}, {"fill": 0.5, "packing": "layer"})
+    ]
+    assert counts == [2, 2 + 3, 2 + 4]  # once: count, gather, spread; per layer: count and gather
+    for packing, waits in (("batch", 1), ("layer", 2)):
+        slow, fast = (
+            run_static(lower(two, with_overrides(T4, {**padded, "fill": 0.5, "packing": packing, **sync})))
+            for sync in ({"host.sync_s": 1e-3}, {})
+        )
+        assert (slow.total_ps - fast.total_ps) * 1e-9 == pytest.approx(waits, rel=0.01)
 
 
-def test_grouped_products_lie_between_fused_and_unfused_attention() -> None:
-    found = [time_us(attention=a, lengths="equal", fill=0.5) for a in ("flash2", "grouped", "unfused")]
-    assert found == sorted(found)
+def test_grouped_products_lie_between_fused_and_padded_attention() -> None:
+    fused, grouped = (time_us(attention=a, lengths="equal", fill=0.5) for a in ("flash2", "grouped"))
+    assert fused < grouped < time_us(attention="unfused", fill=0.5, packing="products")
     assert kinds(attention_layer(), with_overrides(T4, {"attention": "grouped"})).count("gemm") == 2
 
 

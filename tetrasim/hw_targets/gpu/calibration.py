@@ -16,7 +16,7 @@ import yaml
 
 from tetrasim.errors import UserError, nearest
 from tetrasim.hw_targets.gpu.attention import KERNELS, AttentionFit
-from tetrasim.hw_targets.gpu.device import FORMATS
+from tetrasim.hw_targets.gpu.device import FORMATS, HALF
 from tetrasim.hw_targets.gpu.gemm import ALWAYS_BEST, GemmFit
 from tetrasim.hw_targets.gpu.power import PowerFit
 from tetrasim.hw_targets.gpu.vector import VectorFit
@@ -40,8 +40,19 @@ class Calibration:
 
     @cached_property
     def products(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """GEMM fits as rows: of the library's choices, and of the best tile always."""
-        best = [replace(f, choice=ALWAYS_BEST) for f in self.gemm]
+        """GEMM fits as rows: of the library's choices, and of the best tile always. Fits of float32 kernels
+        see the tiles and splits of a heuristic, and put what it chose badly into the cost of splitting k
+        (several end at their bounds); for the best tile, a split costs what it does in 16 bits."""
+        half = self.gemm[HALF]
+        best = [
+            replace(
+                f,
+                choice=ALWAYS_BEST,
+                split_us=min(f.split_us, half.split_us),
+                reduce_efficiency=max(f.reduce_efficiency, half.reduce_efficiency),
+            )
+            for f in self.gemm
+        ]
         return np.array([f.row() for f in self.gemm]), np.array([f.row() for f in best])
 
     @cached_property

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from pydantic import Field, PositiveFloat, PositiveInt, field_validator
+from pydantic import Field, PositiveFloat, PositiveInt, ValidationInfo, field_validator
 
 from tetrasim.hw_targets.common.target import Config
 from tetrasim.sim.precision import BFLOAT16, FLOAT8, FLOAT16, FLOAT32, INT4, INT8, Precision
@@ -34,6 +34,15 @@ class AttentionSchedule(StrEnum):
     PAGED = "paged"  # as AUTO, keys and values in pages of `page_tokens` behind a page table
     GROUPED = "grouped"  # two products over the true lengths, softmax in the first one's epilogue (CUTLASS)
     UNFUSED = "unfused"
+
+
+class Fusion(StrEnum):
+    """What shares a kernel. FULL: element-wise chains, also as epilogues of products. CHAINS: chains and
+    norms, but products write what they compute (a library around cuBLAS). NONE: a kernel per op."""
+
+    FULL = "full"
+    CHAINS = "chains"
+    NONE = "none"
 
 
 class Packing(StrEnum):
@@ -101,14 +110,20 @@ class HostConfig(Config):
     """The host side: the link that streams weights that do not fit, and what one launch costs per mode.
 
     `graph_gap_s` passes on the device between two kernels of a graph; the others occupy the host per kernel
-    (`eager_product_s`: a matrix product, whose library call costs more).
+    (`eager_product_s`, `stream_product_s`: a matrix product, whose library call costs more; the latter 0: as
+    any kernel). `search_s`: more per product of a stream whose tile the library looks up at every launch
+    (cuBLASLt without a stored algorithm; not with `tuned_products`). `sync_s`: from the end of a kernel until
+    a host that waited for its result goes on.
     """
 
     link_bytes_per_s: PositiveFloat
     graph_gap_s: PositiveFloat
     stream_launch_s: PositiveFloat
+    stream_product_s: float = Field(default=0.0, ge=0)
     eager_launch_s: PositiveFloat
     eager_product_s: PositiveFloat
+    search_s: float = Field(default=0.0, ge=0)
+    sync_s: float = Field(default=0.0, ge=0)
 
 
 class PowerConfig(Config):
@@ -136,12 +151,34 @@ class GpuConfig(Config):
     launch: Launch = Launch.GRAPH
     attention: AttentionSchedule = AttentionSchedule.AUTO
     page_tokens: PositiveInt = 16  # of paged attention (vLLM's default block size)
-    fusion: bool = True  # element-wise chains and GEMM epilogues in one kernel (not in eager mode)
+    fusion: Fusion = Fusion.FULL  # eager mode never fuses
+    joint_products: bool = False  # products of one input run as one (q, k and v)
     tuned_products: bool = False  # tiles timed beforehand, the fastest taken; False: the library's heuristic
     fill: float = Field(default=1.0, gt=0, le=1)  # mean over padded sequence length; below 1: padding removed
     packing: Packing = Packing.BATCH
     lengths: Lengths = Lengths.UNIFORM
+    running_clock_hz: int = Field(default=0, ge=0)  # SM clock the board is held at; 0: boost
     gpus: int = 1
+
+    @property
+    def slowdown(self) -> float:
+        """Boost clock over running clock: how much longer everything but DRAM takes."""
+        return self.clock_hz / self.running_clock_hz if self.running_clock_hz else 1.0
+
+    @field_validator("running_clock_hz")
+    @classmethod
+    def _below_boost(cls, clock_hz: int, info: ValidationInfo) -> int:
+        boost = info.data.get("clock_hz", clock_hz)
+        if clock_hz > boost:
+            raise ValueError(f"the boost clock is {boost} Hz: choose less, or 0 for boost")
+        return clock_hz
+
+    @field_validator("fusion", mode="before")
+    @classmethod
+    def _yes_or_no(cls, fusion: object) -> object:
+        if isinstance(fusion, bool):
+            return Fusion.FULL if fusion else Fusion.NONE
+        return fusion
 
     @field_validator("gpus")
     @classmethod

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,7 @@ import numpy as np
 from tetrasim.hw_targets.common.target import Aspect, aspect_without
 from tetrasim.hw_targets.gpu import attention as att
 from tetrasim.hw_targets.gpu import gemm, vector
+from tetrasim.hw_targets.gpu.attention_grouped import Grid, grids_of, time_grid
 from tetrasim.hw_targets.gpu.calibration import Calibration, calibration
 from tetrasim.hw_targets.gpu.config import AttentionSchedule, GpuConfig, Number
 from tetrasim.hw_targets.gpu.device import FLOAT8, FLOAT32, HALF, INT8, TFLOAT32, Device, device_of, peak_of
@@ -87,6 +88,8 @@ def kernel_costs(
     """
     alone = resident_bytes is None
     device, fit = device_of(config), calibration(config.calibration)
+    slow = config.slowdown  # below boost, all but DRAM runs slower: priced at boost beside a faster DRAM
+    device = replace(device, rates=device.rates * np.array([1.0, slow]))
     table = _new_table(works, alone, config) if alone else _table(tuple(works), unpriced(config))
     raw = np.zeros((len(works), 5))  # time, fixed, ideal, compute, memory
     energy = np.zeros((len(works), len(COMPONENTS)))
@@ -101,7 +104,7 @@ def kernel_costs(
             out, dram[at], energy[at, 0], energy[at, 1] = price_rows(
                 operands, config, device, fit, resident_bytes
             )
-            raw[at] = out[:, :5]
+            raw[at] = out[:, :5] * slow
             if at is table.attention_at:
                 for i, row in zip(at.tolist(), out.tolist(), strict=True):
                     label[i] = _schedule_label(row, device.sm_count)
@@ -125,6 +128,14 @@ class _Attentions:
 
 
 @dataclass(frozen=True, eq=False)
+class _Products:
+    """Product kernels as rows; those of grouped attention are priced by their own tiles and blocks."""
+
+    rows: gemm.GemmRows
+    grouped: tuple[tuple[int, Grid], ...]  # row and grid
+
+
+@dataclass(frozen=True, eq=False)
 class _Table:
     """The works of a call as columns: what no speed, size or power of the device changes."""
 
@@ -132,7 +143,7 @@ class _Table:
     operands: Operands
     gemm_at: NDArray[np.int64]
     gemm_operands: Operands
-    gemms: gemm.GemmRows
+    gemms: _Products
     attention_at: NDArray[np.int64]
     attention_operands: Operands
     attentions: _Attentions
@@ -142,7 +153,19 @@ class _Table:
 
 
 _UNPRICED = frozenset(
-    {"calibration", "validated", "sm_count", "clock_hz", "compute", "sm", "l2", "dram", "host", "power"}
+    {
+        "calibration",
+        "validated",
+        "sm_count",
+        "clock_hz",
+        "running_clock_hz",
+        "compute",
+        "sm",
+        "l2",
+        "dram",
+        "host",
+        "power",
+    }
 )
 
 
@@ -172,7 +195,7 @@ def _new_table(works: Sequence[Work], alone: bool, config: GpuConfig) -> _Table:
         operands,
         gemm_at,
         of_gemms,
-        _gemm_rows(products, config),
+        _Products(_gemm_rows(products, config), grids_of(products, config)),
         attention_at,
         of_attentions,
         _attention_rows(fused, config),
@@ -214,17 +237,20 @@ def _gemm_rows(works: Sequence[Work], config: GpuConfig) -> gemm.GemmRows:
 
 
 def _gemms(
-    rows: gemm.GemmRows,
+    products: _Products,
     operands: Operands,
     config: GpuConfig,
     device: Device,
     fit: Calibration,
     resident_bytes: int | None,
 ) -> _Priced:
+    rows = products.rows
     _check_units(rows.format, config, device)
     share, onset = fit.product_reach[rows.format].T
     traffic = dram_traffic(operands, device.l2_bytes, share, onset, resident_bytes)
     out = gemm.time_gemms(rows, traffic, device, fit.products[config.tuned_products])
+    for i, grid in products.grouped:
+        out[i] = time_grid(grid, traffic.row(i), device, fit)
     flops = gemm.executed_flops(rows, out)
     simt = rows.format == FLOAT32
     width = np.where(rows.format >= FLOAT8, _EIGHT_BIT_ENERGY, 1.0)

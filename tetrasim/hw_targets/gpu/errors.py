@@ -24,7 +24,18 @@ _CLASS = {
     Number.BFLOAT16: "half",
     Number.FLOAT8: "float8",
 }
-_DEVICE = ("architecture", "sm_count", "clock_hz", "compute", "sm", "l2", "dram", "power", "calibration")
+_DEVICE = (
+    "architecture",
+    "sm_count",
+    "clock_hz",
+    "running_clock_hz",
+    "compute",
+    "sm",
+    "l2",
+    "dram",
+    "power",
+    "calibration",
+)
 
 
 def error_range(config: GpuConfig, metric: str) -> ErrorRange | None:

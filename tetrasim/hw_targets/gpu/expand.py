@@ -16,7 +16,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from tetrasim.hw_targets.gpu.config import AttentionSchedule, GpuConfig, Launch, Packing
+from tetrasim.hw_targets.gpu.attention_grouped import SCORES, VALUES
+from tetrasim.hw_targets.gpu.config import AttentionSchedule, Fusion, GpuConfig, Launch, Packing
 from tetrasim.sim.ir.graph import Kind
 from tetrasim.sim.ops.work import AttentionShape, Gemm, Operand, Vector, Work, WorkKind
 
@@ -44,7 +45,7 @@ def kernels_of_work(work: Work, config: GpuConfig) -> Iterator[Work]:
     if work.attention is not None and (config.attention is AttentionSchedule.UNFUSED or auto_unfused):
         yield from _attention(work, work.attention, eager)
     elif work.attention is not None and config.attention is AttentionSchedule.GROUPED:
-        yield from _grouped(work, work.attention)
+        yield from _grouped(work, work.attention, 1 / config.fill)
     elif work.attention is not None and config.attention is AttentionSchedule.PAGED:
         yield paged(work, work.attention, config.page_tokens)
     elif eager and _is_composed_gelu(work):
@@ -52,6 +53,9 @@ def kernels_of_work(work: Work, config: GpuConfig) -> Iterator[Work]:
         for kind, reads in _COMPOSED_GELU:
             yield _elementwise(x, (x,) * reads, kind)
     else:
+        if work.attention is not None and config.fusion is Fusion.CHAINS and not eager:
+            query, key, value, *_ = work.reads  # biases are added before the kernel, as heads are laid out
+            yield Work("SplitHeads", WorkKind.MOVE, (query, key, value), (query, key, value))
         yield work
 
 
@@ -86,6 +90,15 @@ def packs_per_layer(config: GpuConfig) -> bool:
     return config.fill < 1.0 and config.packing is Packing.LAYER
 
 
+def packing_once(work: Work, fill: float) -> tuple[tuple[Work, ...], Work]:
+    """Before a packed run: count and gather the tokens; after it: spread them over the padded output.
+    `work`: its first attention."""
+    assert work.attention is not None
+    output = work.writes[0]
+    padded = replace(output, elements=round(output.elements / fill))
+    return tuple(_packing(work, work.attention)), Work("Restore", WorkKind.MOVE, (output,), (padded,))
+
+
 def _packing(work: Work, a: AttentionShape) -> Iterator[Work]:
     """Count tokens (a prefix sum over the sequences) and gather the layer's input, which is as wide as q."""
     query = work.reads[0]
@@ -107,22 +120,25 @@ def paged(work: Work, a: AttentionShape, page_tokens: int) -> Work:
     return replace(work, op="PagedAttention", reads=(query, keys, values, *rest, table))
 
 
-def _grouped(work: Work, a: AttentionShape) -> Iterator[Work]:
-    """Two products through memory; the softmax costs a reduction over the key tiles of each row."""
+def _grouped(work: Work, a: AttentionShape, padding: float) -> Iterator[Work]:
+    """Two products through memory; the softmax costs a reduction over the key tiles of each row. Heads are
+    split into a padded tensor (`padding`: padded over real tokens), the mask is read with the scores."""
     query, key, value, *_ = work.reads
     batch = a.batch * a.heads
     scores = Operand(batch * a.q_len * a.kv_len, query.bits, query.kind)
+    mask = Operand(a.batch * a.q_len * a.kv_len, query.bits, query.kind)
     tiles = -(-a.kv_len // _TILE)
     partial = Operand(2 * batch * a.q_len * tiles, 32, Kind.FLOAT)
     total = Operand(2 * batch * a.q_len, 32, Kind.FLOAT)
-    yield Work("SplitHeads", WorkKind.MOVE, (query, key, value), (query, key, value))
+    wide = tuple(replace(o, elements=round(o.elements * padding)) for o in (query, key, value))
+    yield Work("SplitHeads", WorkKind.MOVE, (query, key, value), wide)
     first = Gemm(batch, a.q_len, a.kv_len, a.head_dim, weight_is_b=False)
-    yield Work("MatMul", WorkKind.GEMM, (query, key), (scores, partial), first)
+    yield Work(SCORES, WorkKind.GEMM, (query, key, mask), (scores, partial), first, attention=a)
     reduced = (("max", partial.elements), ("add", partial.elements), ("exp", partial.elements))
     rows = Vector(batch * a.q_len, tiles, reduced, reduces=True)
     yield Work("SoftmaxReduction", WorkKind.VECTOR, (partial,), (total,), vector=rows)
     second = Gemm(batch, a.q_len, a.v_head_dim, a.kv_len, weight_is_b=False)
-    yield Work("MatMul", WorkKind.GEMM, (scores, value, total), work.writes, second)
+    yield Work(VALUES, WorkKind.GEMM, (scores, value, total), work.writes, second, attention=a)
 
 
 def _is_composed_gelu(work: Work) -> bool:

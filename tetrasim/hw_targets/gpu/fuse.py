@@ -6,7 +6,8 @@ other kernels read) are never kernels. Rules, on `Work` alone:
  - an element-wise VECTOR joins the kernel of its producer when nothing else reads that producer;
  - a reducing VECTOR joins an element-wise producer chain (residual add + norm), which may have other readers;
  - a MOVE that permutes or slices one tensor and only feeds other kernels costs nothing by itself.
-Eager mode fuses nothing, but still takes views for free.
+Eager mode fuses nothing, but still takes views for free. With `chains`, products keep to themselves.
+Products of one input with different weights may run as one whose columns lie side by side (`joint`).
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Sequence, Set
 from dataclasses import dataclass, replace
 
+from tetrasim.hw_targets.gpu.config import Fusion
 from tetrasim.sim.ir.graph import Graph, Role, Value
 from tetrasim.sim.ops.work import Operand, Vector, Work, WorkKind
 
@@ -27,7 +29,7 @@ class Kernels:
     work: tuple[Work | None, ...]
 
 
-def kernels_of(graph: Graph, works: Sequence[Work], fusion: bool) -> Kernels:
+def kernels_of(graph: Graph, works: Sequence[Work], fusion: Fusion, joint: bool = False) -> Kernels:
     """Group the nodes of `graph` (one work each) into kernels."""
     outputs = set(graph.outputs)
     group = list(range(len(works)))  # leader: the node at which the kernel runs
@@ -38,10 +40,14 @@ def kernels_of(graph: Graph, works: Sequence[Work], fusion: bool) -> Kernels:
         if _is_strided_view(works[i]) and not any(o in outputs for o in node.outputs):
             work[i], group[i] = None, -1
             continue
-        if not fusion or works[i].kind is not WorkKind.VECTOR:
+        if joint and (found := _joined(graph, works, work, group, i)) is not None:
+            work[i], first = found
+            work[first] = None
+            group = [i if g == first else g for g in group]
+        if fusion is Fusion.NONE or works[i].kind is not WorkKind.VECTOR:
             continue
         j = _single_producer(graph, i, work)
-        if j is None:
+        if j is None or (fusion is Fusion.CHAINS and works[j].kind is WorkKind.GEMM):
             continue
         shared = _is_shared(graph, j, i, outputs)
         fused = _fused(work[j], works[i], keep=shared)
@@ -53,6 +59,39 @@ def kernels_of(graph: Graph, works: Sequence[Work], fusion: bool) -> Kernels:
         if w.kind is WorkKind.VIEW:
             group[i] = -1
     return Kernels(tuple(group), tuple(work))
+
+
+def _joined(
+    graph: Graph, works: Sequence[Work], work: Sequence[Work | None], group: Sequence[int], i: int
+) -> tuple[Work, int] | None:
+    """Node i's product together with an earlier one of the same input that nothing has read yet, and that
+    one's position."""
+    mine = works[i].gemm
+    if mine is None or not mine.weight_is_b:
+        return None
+    source = graph.nodes[i].inputs[0]
+    assert source is not None
+    for j in reversed(graph.consumers.get(source, ())):
+        before, theirs = work[j] if j < i else None, works[j].gemm
+        if before is None or before.gemm is None or theirs is None or not theirs.weight_is_b:
+            continue
+        same = (before.gemm.batch, before.gemm.m, before.gemm.k) == (mine.batch, mine.m, mine.k)
+        readers = (_first_reader(graph, works, n) for n, leader in enumerate(group[:i]) if leader == j)
+        if same and graph.nodes[j].inputs[0] is source and min(readers) > i:
+            wide = replace(mine, n=before.gemm.n + mine.n)
+            reads = (*before.reads, *works[i].reads[1:])
+            return replace(before, reads=reads, writes=(*before.writes, *works[i].writes), gemm=wide), j
+    return None
+
+
+def _first_reader(graph: Graph, works: Sequence[Work], j: int) -> int:
+    """The first kernel that reads what node j computes, through views."""
+    first = len(works)
+    for o in graph.nodes[j].outputs:
+        for c in graph.consumers.get(o, ()):
+            free = works[c].kind is WorkKind.VIEW or _is_strided_view(works[c])
+            first = min(first, _first_reader(graph, works, c) if free else c)
+    return first
 
 
 def _is_strided_view(work: Work) -> bool:

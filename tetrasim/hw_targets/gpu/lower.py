@@ -16,9 +16,9 @@ import numpy as np
 
 from tetrasim.hw_targets.common.target import Aspect
 from tetrasim.hw_targets.gpu.capacity import streamed_bytes
-from tetrasim.hw_targets.gpu.config import GpuConfig, Launch, Lengths, Packing
+from tetrasim.hw_targets.gpu.config import Fusion, GpuConfig, Launch, Lengths, Packing
 from tetrasim.hw_targets.gpu.costs import COMPONENTS, LEVELS, PARTS, Costs, kernel_costs, unpriced
-from tetrasim.hw_targets.gpu.expand import kernels_of_work, packs_per_layer
+from tetrasim.hw_targets.gpu.expand import kernels_of_work, packing_once, packs_per_layer
 from tetrasim.hw_targets.gpu.fuse import Kernels, kernels_of
 from tetrasim.hw_targets.gpu.packing import packed_works
 from tetrasim.hw_targets.gpu.price import launch_us
@@ -34,11 +34,19 @@ HOST_CLOCK_HZ = 1_000_000_000
 _HOST_PART, _LINK_PART = "host launch", "host link"
 
 
+def stream_clock_hz(config: GpuConfig) -> int:
+    """The SM clock that kernels run at."""
+    return config.running_clock_hz or config.clock_hz
+
+
 def machine(config: GpuConfig) -> Machine:
     """Resources and vocabulary of the program."""
     return Machine(
         target="gpu",
-        resources=(Resource("host", HOST_CLOCK_HZ, "host"), Resource("stream", config.clock_hz, "gpu")),
+        resources=(
+            Resource("host", HOST_CLOCK_HZ, "host"),
+            Resource("stream", stream_clock_hz(config), "gpu"),
+        ),
         part_names=(_HOST_PART, *PARTS, _LINK_PART),
         level_names=LEVELS,
         component_names=(*COMPONENTS, "idle"),
@@ -66,6 +74,7 @@ class _Split:
     lengths: tuple[int, ...]  # tasks of each block
     kernel: NDArray[np.int64]  # [U] that the task runs or launches
     launches: NDArray[np.bool_]  # [U]
+    waits: NDArray[np.bool_]  # [U] launches by a host that first waits for the device
     after: tuple[tuple[int, ...], ...]  # [U]
     macs: NDArray[np.int64]  # [R]
     weight_bytes: NDArray[np.float64]  # [R]
@@ -74,48 +83,68 @@ class _Split:
 
 @lru_cache(maxsize=512)
 def _split(graph: Graph, used: Aspect[GpuConfig]) -> _Split:
-    config = used.config
-    batch = (config.fill, config.packing, config.lengths)
-    fused = _kernels(graph, *batch, config.fusion and config.launch is not Launch.EAGER)
-    split = {w: tuple(kernels_of_work(w, config)) for w in dict.fromkeys(fused.work) if w is not None}
-    counted = Counter(k for w in fused.work if w is not None for k in split[w])
+    sequences, waiting = _sequences(graph, used.config)
+    in_graph = used.config.launch is Launch.GRAPH
+    counted = Counter(k for sequence in sequences for k in sequence)
     index = {k: i for i, k in enumerate(counted)}
-    blocks: list[tuple[bool, tuple[Work, ...]]] = [(True, ())]
-    launched: dict[Work | None, int] = {None: 0}
-    run: dict[Work | None, int] = {None: 0}
-    for work, kernels in split.items():
-        launched[work] = 0 if config.launch is Launch.GRAPH else len(blocks)
-        if launched[work]:
-            blocks.append((True, kernels))
-        run[work] = len(blocks)
-        blocks.append((False, kernels))
-    places = [place for work in fused.work for place in (launched[work], run[work])]
-    first = next(((i, split[w]) for i, w in enumerate(fused.work) if w is not None and split[w]), None)
-    if config.launch is Launch.GRAPH and first is not None:
-        places[2 * first[0]] = len(blocks)
-        blocks.append((True, first[1][:1]))
-    tasks = [(launches, k) for launches, kernels in blocks for k in kernels]
+    blocks: dict[tuple[bool, bool, tuple[Work, ...]], int] = {
+        (True, False, ()): 0
+    }  # launches, waits, kernels
+    places = []
+    for i, sequence in enumerate(sequences):
+        launched = (True, False, ()) if in_graph or not sequence else (True, i in waiting, sequence)
+        run = (False, False, sequence) if sequence else (True, False, ())
+        places += [blocks.setdefault(block, len(blocks)) for block in (launched, run)]
+    first = next((i for i, sequence in enumerate(sequences) if sequence), None)
+    if in_graph and first is not None:
+        places[2 * first] = blocks.setdefault((True, False, sequences[first][:1]), len(blocks))
+    tasks = [(launches, waits and n == 0, k) for launches, waits, ks in blocks for n, k in enumerate(ks)]
+    wiring = _wiring(graph, frozenset() if in_graph else waiting)
     return _Split(
         tuple(counted),
         tuple(counted.values()),
-        tuple(len(kernels) for _, kernels in blocks),
-        np.array([index[k] for _, k in tasks], dtype=np.int64),
-        np.array([launches for launches, _ in tasks], dtype=np.bool_),
-        tuple(((1,) if n else ()) for _, kernels in blocks for n in range(len(kernels))),
+        tuple(len(kernels) for _, _, kernels in blocks),
+        np.array([index[k] for _, _, k in tasks], dtype=np.int64),
+        np.array([launches for launches, _, _ in tasks], dtype=np.bool_),
+        np.array([waits for _, waits, _ in tasks], dtype=np.bool_),
+        tuple(((1,) if n else ()) for _, _, kernels in blocks for n in range(len(kernels))),
         np.array([k.macs for k in counted], dtype=np.int64),
         np.array([k.weight_bytes for k in counted], dtype=np.float64),
-        Order(
-            tuple(places), _wiring(graph, packs_per_layer(config)), tuple(i // 2 for i in range(len(places)))
-        ),
+        Order(tuple(places), wiring, tuple(i // 2 for i in range(len(places)))),
     )
+
+
+def _sequences(graph: Graph, config: GpuConfig) -> tuple[list[tuple[Work, ...]], frozenset[int]]:
+    """The kernels of every node, and the nodes before which the host waits for the number of packed tokens:
+    every attention, or the first one, which then runs the kernels that count and gather; those that spread
+    the tokens again follow the last kernel of the run."""
+    fusion = Fusion.NONE if config.launch is Launch.EAGER else config.fusion
+    fused = _kernels(graph, config.fill, config.packing, config.lengths, fusion, config.joint_products)
+    split = {w: tuple(kernels_of_work(w, config)) for w in dict.fromkeys(fused.work) if w is not None}
+    sequences = [() if w is None else split[w] for w in fused.work]
+    packed = [i for i, w in enumerate(fused.work) if config.fill < 1.0 and w is not None and _is_prefill(w)]
+    if packs_per_layer(config) or not packed:
+        return sequences, frozenset(packed)
+    at, last = packed[0], max(i for i, sequence in enumerate(sequences) if sequence)
+    first = fused.work[at]
+    assert first is not None
+    before, after = packing_once(first, config.fill)
+    sequences[at] = (*before, *sequences[at])
+    sequences[last] = (*sequences[last], after)
+    return sequences, frozenset(packed[:1])
+
+
+def _is_prefill(work: Work) -> bool:
+    return work.attention is not None and work.attention.q_len > 1
 
 
 def _columns(split: _Split, costs: Costs, graph: Graph, config: GpuConfig) -> Columns:
     """The distinct tasks priced; weights that live in host memory are streamed while their kernel runs and
     stretch it."""
-    ends = np.round(np.cumsum(costs.part_us, axis=1) * 1e-6 * config.clock_hz).astype(np.int64)  # [R, PARTS]
+    clock_hz = stream_clock_hz(config)
+    ends = np.round(np.cumsum(costs.part_us, axis=1) * 1e-6 * clock_hz).astype(np.int64)  # [R, PARTS]
     link_ps = _link_ps_per_weight_byte(graph, config)
-    link = np.round(split.weight_bytes * link_ps * 1e-12 * config.clock_hz).astype(np.int64)
+    link = np.round(split.weight_bytes * link_ps * 1e-12 * clock_hz).astype(np.int64)
     exposed = np.maximum(link - ends[:, -1], 0)
     part = np.concatenate([np.zeros_like(ends[:, :1]), np.diff(ends, prepend=0), exposed[:, None]], axis=1)
     part = part[split.kernel]
@@ -149,27 +178,30 @@ def _launch_cycles(split: _Split, config: GpuConfig) -> list[int]:
     if config.launch is Launch.GRAPH:
         return [round(config.host.stream_launch_s * HOST_CLOCK_HZ)] * int(split.launches.sum())
     launched = [split.works[k] for k in split.kernel[split.launches].tolist()]
-    return [round(launch_us(k, config) * 1e-6 * HOST_CLOCK_HZ) for k in launched]
+    waits_s = split.waits[split.launches] * config.host.sync_s  # a host that waited goes on a little later
+    seconds = (launch_us(k, config) * 1e-6 + w for k, w in zip(launched, waits_s.tolist(), strict=True))
+    return [round(s * HOST_CLOCK_HZ) for s in seconds]
 
 
 @lru_cache(maxsize=512)
-def _kernels(graph: Graph, fill: float, packing: Packing, lengths: Lengths, fusion: bool) -> Kernels:
+def _kernels(
+    graph: Graph, fill: float, packing: Packing, lengths: Lengths, fusion: Fusion, joint: bool
+) -> Kernels:
     """The kernels of a graph, whatever the device costs them."""
     works = packed_works([work_of(node) for node in graph.nodes], fill, packing, lengths)
-    found = kernels_of(graph, works, fusion)
+    found = kernels_of(graph, works, fusion, joint)
     same: dict[Work, Work] = {}  # one object per content: looking it up later compares identities
     return Kernels(found.kernel_of, tuple(w if w is None else same.setdefault(w, w) for w in found.work))
 
 
 @lru_cache(maxsize=512)
-def _wiring(graph: Graph, host_waits: bool) -> tuple[tuple[int, ...], ...]:
+def _wiring(graph: Graph, waiting: frozenset[int]) -> tuple[tuple[int, ...], ...]:
     """Predecessors of two blocks per node: its launches and its kernels. Launches wait for nothing, except
-    that a host that needs each layer's token count waits for the stream at its attention (`host_waits`)."""
+    those of a host that needs a token count (`waiting`): it waits for the stream."""
     out: list[tuple[int, ...]] = []
     for i, before in enumerate(graph.predecessors):
         kernels = tuple(2 * p + 1 for p in before)
-        waits = host_waits and work_of(graph.nodes[i]).attention is not None
-        out += [kernels if waits else (), (2 * i, *kernels)]
+        out += [kernels if i in waiting else (), (2 * i, *kernels)]
     return tuple(out)
 
 

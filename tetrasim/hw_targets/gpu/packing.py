@@ -2,9 +2,9 @@
 
 ByteTransformer and FasterTransformer's effective mode gather the tokens of all sequences into one packed
 matrix: products, norms and activations shrink by the fill (mean length over padded length), attention by the
-mean squared length. Lengths spread uniformly around the mean, up to the padded length (E[l^2] = f^2 +
-(1 - f)^2 / 3 in units of the padded length squared), or are all equal (f^2). Without a fused kernel for its
-length, FasterTransformer pads again for attention (`products`).
+mean squared length. Lengths spread uniformly around the mean, up to the padded length or down to nothing
+(E[l^2] = f^2 + min(f, 1 - f)^2 / 3 in units of the padded length squared), or are all equal (f^2). Without a
+fused kernel for its length, FasterTransformer pads again for attention (`products`).
 Sources: bytedance/ByteTransformer, NVIDIA/FasterTransformer (Bert.cc, BaseAttentionLayer.h; bert_example.py
 gives all sequences the mean length), Apache-2.0.
 """
@@ -30,9 +30,27 @@ def packed_works(
     prefill = any(w.attention is not None and w.attention.q_len > 1 for w in works)
     if fill >= 1.0 or not prefill:
         return list(works)
-    spread = 0.0 if lengths is Lengths.EQUAL else (1 - fill) ** 2 / 3
-    share = 1.0 if packing is Packing.PRODUCTS else math.sqrt(fill**2 + spread)
+    share = attention_share(fill, packing, lengths)
     return [_packed(work, fill, share) for work in works]
+
+
+def attention_share(fill: float, packing: Packing, lengths: Lengths) -> float:
+    """Root of the mean squared length that attention sees, over the padded length."""
+    if fill >= 1.0 or packing is Packing.PRODUCTS:
+        return 1.0
+    return math.sqrt(fill**2 + _half_width(fill, lengths) ** 2 / 3)
+
+
+def sequence_lengths(padded: int, batch: int, fill: float, lengths: Lengths) -> tuple[int, ...]:
+    """A batch of lengths with that mean and spread: evenly spaced, middles of equal shares."""
+    half = _half_width(fill, lengths)
+    steps = (2 * (i + 0.5) / batch - 1 for i in range(batch))
+    return tuple(max(1, round(padded * (fill + half * step))) for step in steps)
+
+
+def _half_width(fill: float, lengths: Lengths) -> float:
+    """Of the lengths' range around their mean, which ends at the padded length or at nothing."""
+    return 0.0 if lengths is Lengths.EQUAL else min(fill, 1 - fill)
 
 
 def _packed(work: Work, fill: float, share: float) -> Work:

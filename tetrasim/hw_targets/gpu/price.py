@@ -43,8 +43,12 @@ def price(works: Sequence[Work], config: GpuConfig) -> Prices:
 def launch_us(work: Work, config: GpuConfig) -> float:
     """Host time per kernel, us; none inside a graph."""
     host = config.host
+    product = work.kind is WorkKind.GEMM
     if config.launch is Launch.GRAPH:
         return 0.0
-    if config.launch is Launch.STREAM:
-        return host.stream_launch_s * 1e6
-    return 1e6 * (host.eager_product_s if work.kind is WorkKind.GEMM else host.eager_launch_s)
+    if config.launch is Launch.EAGER:
+        return 1e6 * (host.eager_product_s if product else host.eager_launch_s)
+    if not product:
+        return 1e6 * host.stream_launch_s
+    search_s = 0.0 if config.tuned_products else host.search_s
+    return 1e6 * ((host.stream_product_s or host.stream_launch_s) + search_s)

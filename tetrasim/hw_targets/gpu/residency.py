@@ -52,6 +52,11 @@ class Traffic:
     near_miss: NDArray[np.float64]
     far_miss: NDArray[np.float64]
 
+    def row(self, i: int) -> Traffic:
+        """One kernel's."""
+        one = slice(i, i + 1)
+        return Traffic(self.read[one], self.written[one], self.near_miss[one], self.far_miss[one])
+
 
 def operands_of(works: Sequence[Work], alone: bool) -> Operands:
     """Bytes by reuse; `alone`: each op is timed by itself, not inside a model."""

@@ -24,12 +24,13 @@ _FORMAT_OF = {
 
 
 def peaks(config: GpuConfig) -> Peaks:
-    """Data-sheet ceilings at the precision in use."""
+    """Data-sheet ceilings at the precision and clock in use."""
+    slow = config.slowdown
     return Peaks(
-        macs_per_s=peak_of(FORMATS.index(_FORMAT_OF[config.precision]), config) / 2,
-        vector_ops_per_s=config.compute.fp32_flops_per_s,
+        macs_per_s=peak_of(FORMATS.index(_FORMAT_OF[config.precision]), config) / 2 / slow,
+        vector_ops_per_s=config.compute.fp32_flops_per_s / slow,
         bytes_per_s=(
-            ("L2", config.l2.bandwidth_bytes_per_s),
+            ("L2", config.l2.bandwidth_bytes_per_s / slow),
             ("DRAM", config.dram.bandwidth_bytes_per_s),
         ),
     )
