@@ -10,8 +10,10 @@ query visits a part of the points in order of projected distance (query), and k 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from functools import lru_cache
 
+from tetrasim.hw_targets.common.target import Aspect
 from tetrasim.hw_targets.cpu.config import CpuConfig
 from tetrasim.sim.ir.graph import Kind, Role
 from tetrasim.sim.ops.work import AttentionShape, Gemm, Operand, Vector, Work, WorkKind
@@ -19,9 +21,36 @@ from tetrasim.sim.ops.work import AttentionShape, Gemm, Operand, Vector, Work, W
 PROJECTIONS = 8  # random directions of the index (assumed: the repository's settings are not published here)
 
 
-@lru_cache(maxsize=1 << 14)
-def attention_works(work: Work, config: CpuConfig) -> tuple[Work, ...]:
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """One of the ops; `inputs[i]`: the operand of the attention that its operand i is, -1 for its own."""
+
+    work: Work
+    inputs: tuple[int, ...]
+    nbytes: int  # of the tensors that it touches, each once
+
+
+def attention_pieces(work: Work, config: CpuConfig) -> tuple[Piece, ...]:
     """The ops that compute one attention node, in order."""
+    seen = (config.attention, config.iceformer_top_k, config.iceformer_intrinsic_dim)
+    return _pieces(work, Aspect(seen, config))
+
+
+@lru_cache(maxsize=1 << 14)
+def _pieces(work: Work, used: Aspect[CpuConfig]) -> tuple[Piece, ...]:
+    index = {id(o): i for i, o in enumerate(work.reads)}
+    return tuple(
+        Piece(
+            piece,
+            tuple(index.get(id(o), -1) for o in piece.reads),
+            sum(o.elements * o.bits // 8 for o in (*piece.reads, *piece.writes)),
+        )
+        for piece in attention_works(work, used.config)
+    )
+
+
+def attention_works(work: Work, config: CpuConfig) -> tuple[Work, ...]:
+    """The works of `attention_pieces`."""
     shape = work.attention
     assert shape is not None
     if config.attention == "iceformer" and shape.q_len > 1 and shape.kv_len > config.iceformer_top_k:

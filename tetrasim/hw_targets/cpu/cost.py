@@ -7,11 +7,11 @@ on, so that a decomposition of a run sums to its total.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 
-from tetrasim.hw_targets.cpu.attention import attention_works
+from tetrasim.hw_targets.cpu.attention import attention_pieces
 from tetrasim.hw_targets.cpu.gemm import gemm_cycles, reread_bytes
 from tetrasim.hw_targets.cpu.machine import DRAM, LEVELS, Machine
 from tetrasim.hw_targets.cpu.placement import Placement
@@ -92,7 +92,8 @@ def _what(role: Role) -> str:
     return "weights" if role is Role.WEIGHT else "state" if role is Role.STATE else "activations"
 
 
-def streams_of(reads: Sequence[Operand], writes: Sequence[Operand], placement: Placement) -> Streams:
+@lru_cache(maxsize=1 << 14)
+def streams_of(reads: tuple[Operand, ...], writes: tuple[Operand, ...], placement: Placement) -> Streams:
     """Traffic by level."""
     amounts = [(placement.read(i), _what(o.role), o.nbytes) for i, o in enumerate(reads)]
     amounts += [(placement.writes, _what(o.role), o.nbytes) for o in writes]
@@ -155,6 +156,7 @@ def _overlapped(arithmetic: Seconds, traffic: Seconds, overlap: float) -> Second
     return (*longer, *((name, s * (1 - overlap)) for name, s in shorter))
 
 
+@lru_cache(maxsize=1 << 14)
 def _mac_format(work: Work) -> tuple[int, bool]:
     """Bits of the multiplier and whether it is bfloat: the wider of the two operands, or int8 weights alone
     (activations are quantised on the way in)."""
@@ -191,14 +193,12 @@ def _rows(work: Work, machine: Machine, placement: Placement) -> Cost:
 
 def _attention(work: Work, machine: Machine, placement: Placement) -> Cost:
     """The ops that compute it, one after the other; the bytes and energy of all of them."""
-    pieces = attention_works(work, machine.config)
-    inputs = {id(o): placement.read(i) for i, o in enumerate(work.reads)}
     costs = []
-    for piece in pieces:
+    for piece in attention_pieces(work, machine.config):
         # What is re-read from one tensor lies where the tensor fits, however often it is touched.
-        own = machine.level_for(sum(o.elements * o.bits // 8 for o in (*piece.reads, *piece.writes)))
-        levels = tuple(inputs.get(id(o), own) for o in piece.reads)
-        costs.append(cost_of(piece, machine, Placement(levels, own)))
+        own = machine.level_for(piece.nbytes)
+        levels = tuple([own if i < 0 else placement.read(i) for i in piece.inputs])
+        costs.append(cost_of(piece.work, machine, Placement(levels, own)))
     seconds, levels_total, energy = (
         _summed(getattr(c, name) for c in costs) for name in ("seconds", "level_bytes", "energy_pj")
     )

@@ -14,7 +14,7 @@ from tetrasim.hw_targets.cpu.config import CpuConfig
 from tetrasim.hw_targets.cpu.cost import COMPONENTS, PARTS, Cost, cost_of
 from tetrasim.hw_targets.cpu.machine import LEVELS, Machine, machine_of
 from tetrasim.hw_targets.cpu.placement import Placement, placements
-from tetrasim.sim.engine.program import Block, Program, Resource, Task, assemble
+from tetrasim.sim.engine.program import Block, Order, Program, Resource, Task, columns_of, join
 from tetrasim.sim.engine.program import Machine as Vocabulary
 from tetrasim.sim.ir.graph import Graph
 from tetrasim.sim.ops.registry import work_of
@@ -25,14 +25,22 @@ def lower(graph: Graph, config: CpuConfig) -> Program:
     """One task per node that does something; the first task also starts the run."""
     machine = machine_of(config)
     works = runtime_works(graph, config.runtime)
-    where = placements(graph, works, machine)
-    blocks = [_block(work, machine, at) for work, at in zip(works, where, strict=True)]
-    program = assemble(
-        _vocabulary(machine),
-        [_start(graph, machine), *blocks],
-        _wiring(graph),
-    )
-    return replace(program, node=program.node - 1)  # the start of the run belongs to no node: -1
+    distinct, order = _placed(graph, works, placements(graph, works, machine))
+    blocks = [_start(graph, machine), *(_block(work, machine, at) for work, at in distinct)]
+    vocabulary = _vocabulary(machine)
+    return join(vocabulary, columns_of(vocabulary, blocks), order)
+
+
+@lru_cache(maxsize=512)
+def _placed(
+    graph: Graph, works: tuple[Work, ...], where: tuple[Placement, ...]
+) -> tuple[tuple[tuple[Work, Placement], ...], Order]:
+    """The distinct works with their placements, and the order of their blocks: the start of the run, which
+    belongs to no node, comes first."""
+    pairs = tuple(zip(works, where, strict=True))
+    place = {pair: i for i, pair in enumerate(dict.fromkeys(pairs), start=1)}
+    places = (0, *(place[pair] for pair in pairs))
+    return tuple(place), Order(places, _wiring(graph), tuple(range(-1, len(works))))
 
 
 @lru_cache(maxsize=512)
