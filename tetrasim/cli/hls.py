@@ -37,7 +37,9 @@ def hls(
     reuse: Annotated[int, typer.Option(help="Reuse factor: how often a multiplier is used per row.")] = 1,
     strategy: Annotated[str, typer.Option(help="latency, resource or distributed_arithmetic.")] = "latency",
     backend: Annotated[str, typer.Option(help="Vitis or Vivado.")] = "Vitis",
-    io_type: Annotated[str, typer.Option(help="io_parallel.")] = "io_parallel",
+    io: Annotated[
+        str, typer.Option(help="stream: rows through FIFOs; parallel: whole arrays between loops.")
+    ] = "stream",
     bits: Annotated[int, typer.Option(help="Width of values and weights; 0 searches for the smallest.")] = 16,
     budget: Annotated[float, typer.Option(help="With --bits 0: largest error over the output range.")] = 0.02,
     samples: Annotated[int, typer.Option(help="Inputs for calibration and proof.")] = 200,
@@ -72,7 +74,7 @@ def hls(
         reuse=reuse,
         strategy=strategy,
         backend=backend,
-        io_type=io_type,
+        io=io,
         bits=bits,
         budget=budget,
         samples=samples,

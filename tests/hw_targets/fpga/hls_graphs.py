@@ -110,6 +110,31 @@ def mlp() -> Graph:
     return Graph("mlp", tuple(m.nodes), (given,), (y,))
 
 
+def heads_first() -> Graph:
+    """Attention in [head, position, element] order, whose rows are not those of its neighbours."""
+    m = Maker()
+    given = x = Value("x", TensorType((1, 6, 8)), Role.INPUT)
+    split, turned = (1, 6, 2, 4), (1, 2, 6, 4)
+    heads = []
+    for n in "qkv":
+        y = m.op("Reshape", [m.linear(x, 8, n)], split, f"{n}.heads", shape=split)
+        heads.append(m.op("Transpose", [y], turned, f"{n}.turn", perm=(0, 2, 1, 3)))
+    a = m.op("Attention", heads, turned, "attention")
+    a = m.op("Transpose", [a], split, "back", perm=(0, 2, 1, 3))
+    a = m.op("Reshape", [a], (1, 6, 8), "merge", shape=(1, 6, 8))
+    y = m.op("Add", [x, m.linear(a, 8, "out")], x.type.shape, "residual")
+    return Graph("heads_first", tuple(m.nodes), (given,), (y,))
+
+
+def many_readers() -> Graph:
+    """One product that eight others read."""
+    m = Maker()
+    x = Value("x", TensorType((1, 4)), Role.INPUT)
+    y = m.op("MatMul", [x, m.weight(4, 4)], (1, 4), "shared")
+    outputs = tuple(m.op("MatMul", [y, m.weight(4, 2)], (1, 2), f"reader{i}") for i in range(8))
+    return Graph("many_readers", tuple(m.nodes), (x,), outputs)
+
+
 def refused() -> Graph:
     """Several nodes without an HLS layer, some of which only follow from others."""
     m = Maker()

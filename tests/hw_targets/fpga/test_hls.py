@@ -24,7 +24,7 @@ from tetrasim.hw_targets.fpga.hls.check import compare
 from tetrasim.hw_targets.fpga.hls.convert import convert
 from tetrasim.hw_targets.fpga.hls.emulate import run_fixed, run_real
 from tetrasim.hw_targets.fpga.hls.names import Namer
-from tetrasim.hw_targets.fpga.hls.options import HlsOptions
+from tetrasim.hw_targets.fpga.hls.options import IO, HlsOptions
 from tetrasim.hw_targets.fpga.hls.plan import Fixed, Plan
 from tetrasim.hw_targets.fpga.hls.project import generate, reference_outputs, sample_inputs
 from tetrasim.hw_targets.fpga.hls.search import error_of, find_widths
@@ -44,8 +44,9 @@ def prepared(graph: Graph, samples: int = 200) -> tuple[Plan, dict[str, np.ndarr
 
 
 @needs_compiler
-def test_every_kernel_is_bit_exact_and_hostile_names_do_nothing(tmp_path: Path) -> None:
-    options = HlsOptions(samples=50, calibration=50, timeout_s=300)
+@pytest.mark.parametrize("io", IO)
+def test_every_kernel_is_bit_exact_and_hostile_names_do_nothing(tmp_path: Path, io: str) -> None:
+    options = HlsOptions(samples=50, calibration=50, timeout_s=300, io=io)
     report = generate(everything(), tmp_path / "build" / "all", options)
     assert report.numerics.bit_exact is True
     assert report.numerics.conversion_error < 1e-5
@@ -158,7 +159,7 @@ def test_names_are_unique_plain_identifiers(names: list[str]) -> None:
         (HlsOptions(strategy="fast"), "unknown --strategy 'fast'"),
         (HlsOptions(reuse=0), "--reuse 0 is out of range"),
         (HlsOptions(bits=40), "--bits 40 is out of range"),
-        (HlsOptions(io_type="io_stream"), "io_stream is not supported"),
+        (HlsOptions(io="serial"), "unknown --io 'serial'"),
         (HlsOptions(clock_ns=0), "--clock-ns 0 is out of range"),
         (HlsOptions(strategy="distributed_arithmetic", reuse=2), "needs --reuse 1"),
     ],
@@ -204,9 +205,7 @@ def test_fixed_values_are_multiples_of_their_last_place() -> None:
 
 
 def test_vendor_reports_are_read_beside_the_estimate(tmp_path: Path) -> None:
-    (tmp_path / "estimate.json").write_text(
-        json.dumps({"estimate": {"latency_cycles_staged": 110, "lut": 900}})
-    )
+    (tmp_path / "estimate.json").write_text(json.dumps({"estimate": {"latency_cycles": 110, "lut": 900}}))
     with pytest.raises(UserError, match="no synthesis report"):
         compare_build(tmp_path)
     report = tmp_path / "prj" / "solution1" / "syn" / "report"

@@ -52,20 +52,33 @@ def calibrate(plan: Plan, feeds: Mapping[str, Floats], widths: Widths) -> Plan:
     """`plan` with types from its values on `feeds` ([N, …] per input)."""
     values = run_real(plan, feeds)
     types: dict[str, Types] = {}
-    normalised = {name for x in plan.layers if isinstance(x, p.Norm) for name in x.inputs}
+    normalised = _normalised(plan)
     for layer in plan.layers:
         bits = widths.of(layer)
         extra = NORM_INPUT_BITS if layer.name in normalised else 0
         result = _type(values[layer.name], bits + extra, widths.guard)
+        if layer.name in plan.clipped:
+            result = Fixed(result.bits, max(result.integer - 1, 2 - result.bits), signed=False)
         if isinstance(layer, p.Input) and layer.integers:
             largest = int(values[layer.name].max(initial=1))
             result = Fixed(largest.bit_length() + 2, largest.bit_length() + 2)
+        if isinstance(layer, p.Select):
+            result = types[layer.inputs[0]].result  # a move rounds nothing
         known = Types(result)
         sources = [types[i].result for i in layer.inputs]
         xs, stored = [values[i] for i in layer.inputs], layer.name in plan.stored
         made = _constants(layer, known, bits, widths.guard, sources, xs, stored=stored)
         types[layer.name] = replace(made, result=plan.given.get(layer.name, made.result))
     return replace(plan, types=types)
+
+
+def _normalised(plan: Plan) -> set[str]:
+    """Layers whose result a normalisation reads, directly or moved."""
+    found: set[str] = set()
+    for layer in reversed(plan.layers):
+        if isinstance(layer, p.Norm) or (isinstance(layer, p.Select) and layer.name in found):
+            found.update(layer.inputs)
+    return found
 
 
 def _constants(

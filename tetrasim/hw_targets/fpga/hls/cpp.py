@@ -3,17 +3,51 @@ a name."""
 
 from __future__ import annotations
 
+from dataclasses import fields
 from math import ceil, log2
 
 import numpy as np
 
 from tetrasim.hw_targets.fpga.hls import emulate as e
 from tetrasim.hw_targets.fpga.hls import plan as p
-from tetrasim.hw_targets.fpga.hls.plan import Fixed, Floats, Ints, Layer, Plan
+from tetrasim.hw_targets.fpga.hls.plan import Fixed, Floats, Ints, Layer, Plan, Shape
+from tetrasim.hw_targets.fpga.hls.schedule import Move, join_schedule, move_schedule
 
 
 def extension(plan: Plan, layer: Layer, reuse: int) -> tuple[str, str] | None:
     """Kernel name and struct body of `layer`, None when hls4ml's own layer is used."""
+    made = _array_kernel(plan, layer, reuse)
+    if made is None or not plan.streamed:
+        return made
+    kernel, body = made
+    return f"{kernel}_stream", "\n".join([body, *_pace(plan, layer)])
+
+
+def _pace(plan: Plan, layer: Layer) -> list[str]:
+    """When a moving layer reads and writes its rows (`schedule.py`)."""
+    if not isinstance(layer, p.Select | p.Concat):
+        return []
+    first, *second = moves(plan, layer)
+    pace = {f.name: getattr(first, f.name) for f in fields(first)}
+    if second:
+        pace["read_b_every"] = second[0].read_every
+    return [_number(name, value) for name, value in pace.items()]
+
+
+def moves(plan: Plan, layer: p.Select | p.Concat) -> tuple[Move, ...]:
+    """The schedule of each input of a moving layer in a streamed plan."""
+    shapes = [plan.layer(i).shape for i in layer.inputs]
+    if isinstance(layer, p.Select):
+        return (move_schedule(layer.index, *_rows(shapes[0]), layer.shape[0]),)
+    return join_schedule(layer.index, (_rows(shapes[0]), _rows(shapes[1])), layer.shape[0])
+
+
+def _rows(shape: Shape) -> tuple[int, int]:
+    rows, width = shape
+    return rows, width
+
+
+def _array_kernel(plan: Plan, layer: Layer, reuse: int) -> tuple[str, str] | None:
     of = [plan.types[i].result for i in layer.inputs]
     sizes = [plan.layer(i).size for i in layer.inputs]
     t = plan.types[layer.name]
@@ -27,7 +61,7 @@ def extension(plan: Plan, layer: Layer, reuse: int) -> tuple[str, str] | None:
         case p.Binary():
             kernel = f"ts_{layer.kind}"
         case p.Affine():
-            kernel, lines = "ts_affine", [*lines, *_affine(layer, t, of[0])]
+            kernel, lines = "ts_affine", [*lines, *_affine(plan, layer, t, of[0])]
         case p.Lookup():
             kernel, lines = "ts_lookup", [*lines, *_lookup(layer, t.result)]
         case p.Softmax():
@@ -53,14 +87,19 @@ def extension(plan: Plan, layer: Layer, reuse: int) -> tuple[str, str] | None:
     return kernel, "\n".join(lines)
 
 
-def _affine(layer: p.Affine, t: p.Types, of: Fixed) -> list[str]:
+def _affine(plan: Plan, layer: p.Affine, t: p.Types, of: Fixed) -> list[str]:
     assert t.weight is not None
+    period = layer.size
+    if plan.streamed:
+        both = np.stack([layer.scale, layer.offset]).reshape(2, *layer.shape)
+        period = layer.shape[1] if (both == both[:, :1]).all() else layer.size
     fraction = of.fraction + t.weight.fraction
     offset = np.round(layer.offset * 2.0**fraction) / 2.0**fraction
     whole = of.integer + t.weight.integer + 2 + ceil(log2(float(np.abs(offset).max()) + 1))
     wide = Fixed(fraction + whole, whole)
-    scale = _table("scale", t.weight, layer.scale)
-    return [f"    typedef {wide.cpp} wide_t;", scale, _table("offset", wide, offset)]
+    scale = _table("scale", t.weight, layer.scale[:period])
+    wide_type = f"    typedef {wide.cpp} wide_t;"
+    return [_number("period", period), wide_type, scale, _table("offset", wide, offset[:period])]
 
 
 def _product(layer: p.Product, of: list[Fixed], sizes: list[int]) -> list[str]:

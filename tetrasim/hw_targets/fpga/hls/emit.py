@@ -18,10 +18,11 @@ import numpy as np
 from tetrasim.hw_targets.fpga.hls import plan as p
 from tetrasim.hw_targets.fpga.hls.cpp import extension
 from tetrasim.hw_targets.fpga.hls.options import HlsOptions
+from tetrasim.hw_targets.fpga.hls.pipeline import Pipeline, forks, reuse_of
 from tetrasim.hw_targets.fpga.hls.plan import Plan
-from tetrasim.hw_targets.fpga.reuse import nearest_reuse
 
-HEADER = Path(__file__).parent / "firmware" / "tetrasim_nnet.h"
+FIRMWARE = Path(__file__).parent / "firmware"
+HEADERS = ("tetrasim_nnet.h", "tetrasim_stream.h")
 PROJECT = "tetrasim_top"
 LayerDict = dict[str, Any]  # hls4ml's own interface: plain dictionaries
 
@@ -31,27 +32,34 @@ def layer_list(plan: Plan, options: HlsOptions) -> tuple[list[LayerDict], dict[s
     layers: list[LayerDict] = []
     settings: dict[str, LayerDict] = {}
     shapes: dict[str, tuple[int, ...]] = {}
+    wires = _Wires(plan)
     for layer in plan.layers:
         t = plan.types[layer.name]
-        common: LayerDict = {"name": layer.name, "inputs": list(layer.inputs), "outputs": [layer.name]}
+        common: LayerDict = {
+            "name": layer.name,
+            "inputs": [wires.take(i) for i in layer.inputs],
+            "outputs": wires.outputs(layer),
+        }
         precision: LayerDict = {"result": t.result.hls4ml}
-        shape = layer.shape
+        shape = _packed(layer.shape) if plan.streamed else layer.shape
         reuse = reuse_of(layer, options)
         if isinstance(layer, p.Input):
             new: LayerDict = {
                 "class_name": "InputLayer",
                 "name": layer.name,
-                "input_shape": list(layer.shape),
+                "input_shape": list(shape),
                 "data_format": "channels_last",
             }
         elif isinstance(layer, p.Dense):
             k, n = layer.weight.shape
             shape = (layer.rows, n)
             source = layer.inputs[0]
-            wanted = (k,) if layer.rows == 1 and options.strategy == "resource" else (layer.rows, k)
-            if shapes[source] != wanted and options.strategy != "latency":
-                source = _reshaped(layers, settings, layer, wanted, plan)
-            new = {**common, "inputs": [source], **_dense(layer, t, options)}
+            vector = layer.rows == 1 and (plan.streamed or options.strategy == "resource")
+            wanted = (k,) if vector else (layer.rows, k)
+            shape = (n,) if plan.streamed and vector else shape
+            if shapes[source] != wanted and options.strategy != "latency" and not plan.streamed:
+                common["inputs"] = [_reshaped(layers, settings, layer, wanted, plan)]
+            new = {**common, **_dense(layer, t, options, streamed=plan.streamed)}
             assert t.weight is not None
             assert t.bias is not None
             assert t.accum is not None
@@ -79,12 +87,34 @@ def layer_list(plan: Plan, options: HlsOptions) -> tuple[list[LayerDict], dict[s
     return layers, settings
 
 
-def _dense(layer: p.Dense, t: p.Types, options: HlsOptions) -> LayerDict:
+class _Wires:
+    """Names of streams: a forking layer has one per reader, taken in the order of the plan."""
+
+    def __init__(self, plan: Plan) -> None:
+        readers = plan.readers() if plan.streamed else {}
+        forking = [x.name for x in plan.layers if plan.streamed and forks(plan, x)]
+        self.copies = {n: [f"{n}_to_{i + 1}" for i in range(len(readers[n]))] for n in forking}
+        self.left = {name: iter(copies) for name, copies in self.copies.items()}
+
+    def take(self, name: str) -> str:
+        """The next stream of layer `name`."""
+        return next(self.left[name]) if name in self.left else name
+
+    def outputs(self, layer: p.Layer) -> list[str]:
+        return self.copies.get(layer.name, [layer.name])
+
+
+def _packed(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """A stream of one row is a vector for hls4ml."""
+    return shape[1:] if shape[0] == 1 else shape
+
+
+def _dense(layer: p.Dense, t: p.Types, options: HlsOptions, *, streamed: bool) -> LayerDict:
     assert t.weight is not None
     assert t.bias is not None
     k, n = layer.weight.shape
     weight, bias = t.weight.quantise(layer.weight), t.bias.quantise(layer.bias)
-    if options.strategy == "resource":
+    if streamed or options.strategy == "resource":
         return {"class_name": "Dense", "n_in": k, "n_out": n, "weight_data": weight, "bias_data": bias}
     shape = (layer.rows, n)
     return {
@@ -132,23 +162,17 @@ def _strategy(layer: p.Layer, options: HlsOptions) -> str:
     return options.strategy.capitalize()
 
 
-def reuse_of(layer: p.Layer, options: HlsOptions) -> int:
-    """The reuse factor of a layer: hls4ml's Resource kernel takes only some, and aborts on the others."""
-    if not isinstance(layer, p.Dense) or options.strategy != "resource":
-        return options.reuse
-    n_in, n_out = layer.weight.shape
-    return nearest_reuse(n_in, n_out, options.reuse, below_inputs=True)
-
-
-def model_graph(plan: Plan, options: HlsOptions, folder: Path) -> Any:
-    """The hls4ml model, written nowhere yet."""
+def model_graph(plan: Plan, options: HlsOptions, folder: Path, pipeline: Pipeline | None = None) -> Any:
+    """The hls4ml model, written nowhere yet; `pipeline` gives the streams of a streamed plan their depths."""
     from hls4ml.backends import get_backend
     from hls4ml.model.graph import ModelGraph
 
     _register(options.backend)
     backend = get_backend(options.backend)
     config = backend.create_initial_config(
-        part=options.part, clock_period=options.clock_ns, io_type=options.io_type
+        part=options.part,
+        clock_period=options.clock_ns,
+        io_type="io_stream" if plan.streamed else "io_parallel",
     )
     layers, settings = layer_list(plan, options)
     bits = max(t.result.bits for t in plan.types.values())
@@ -162,7 +186,25 @@ def model_graph(plan: Plan, options: HlsOptions, folder: Path) -> Any:
         },
         "LayerName": settings,
     }
-    return ModelGraph.from_layer_list(config, layers, [x.name for x in plan.inputs], list(plan.outputs))
+    inputs, outputs = [x.name for x in plan.inputs], list(plan.outputs)
+    model = ModelGraph.from_layer_list(config, layers, inputs, outputs)
+    if pipeline is not None:
+        _set_depths(model, pipeline)
+    return model
+
+
+def _set_depths(model: Any, pipeline: Pipeline) -> None:
+    """The simulated depth of every stream; a copy that no simulation knows would be our defect."""
+    depths = {(f.layer, f.copy): f.depth for f in pipeline.fifos}
+    outer = {v.name for v in (*model.get_input_variables(), *model.get_output_variables())}
+    for node in model.get_layers():
+        source = node.inputs[0] if node.class_name == "Clone" else node.name
+        several = len(node.outputs) > 1
+        for number, name in enumerate(node.outputs, 1):
+            variable = node.variables[name]
+            depth = depths[source, number if several else 0]
+            if variable.name not in outer:
+                variable.pragma = ("stream", depth)
 
 
 @cache
@@ -180,7 +222,10 @@ def _register(backend_name: str) -> None:
             """One of tetrasim's kernels: `ts_function` called with the struct `ts_body`."""
 
             def initialize(self) -> None:
-                self.add_output_variable(list(self.get_attr("ts_shape")))
+                shape = list(self.get_attr("ts_shape"))
+                for i, name in enumerate(self.outputs):
+                    variable = f"layer{{index}}_out{i + 1 if len(self.outputs) > 1 else ''}"
+                    self.add_output_variable(shape, out_name=name, var_name=variable)
 
         layer_class = TetrasimLayer
         register_layer("TetrasimLayer", layer_class)
@@ -198,16 +243,17 @@ def _register(backend_name: str) -> None:
         """The function call."""
 
         def __init__(self) -> None:
-            super().__init__(layer_class, include_header=["nnet_utils/tetrasim_nnet.h"])
+            super().__init__(layer_class, include_header=[f"nnet_utils/{h}" for h in HEADERS])
 
         def format(self, node: Any) -> str:
             ins = [node.get_input_variable(name) for name in node.inputs]
-            out = node.get_output_variable()
-            types = ", ".join([*(v.type.name for v in ins), out.type.name, f"config{node.index}"])
-            arrays = ", ".join([*(v.name for v in ins), out.name])
+            outs = [node.variables[name] for name in node.outputs]
+            types = ", ".join([*(v.type.name for v in ins), outs[0].type.name, f"config{node.index}"])
+            arrays = ", ".join(v.name for v in (*ins, *outs))
             return f"nnet::{node.get_attr('ts_function')}<{types}>({arrays});"
 
     backend = get_backend(backend_name)
     backend.register_template(Config)
     backend.register_template(Call)
-    backend.register_source(HEADER)
+    for header in HEADERS:
+        backend.register_source(FIRMWARE / header)

@@ -33,6 +33,8 @@ def run_real(plan: Plan, feeds: Mapping[str, Floats]) -> dict[str, Floats]:
             known[layer.name] = x.reshape(len(x), -1)
         else:
             known[layer.name] = _real(layer, [known[i] for i in layer.inputs])
+        if layer.name in plan.clipped:
+            known[layer.name] = np.maximum(known[layer.name], 0.0)
         if layer.name in plan.given:
             known[layer.name] = plan.given[layer.name].quantise(known[layer.name])
     return known

@@ -1,8 +1,8 @@
 """Cycles and fabric of a project before synthesis, from the same spatial model that `tetrasim run` simulates.
 
-The emitted project is a DATAFLOW of loops over arrays, so `staged` is its estimate; `streamed` is what the
-same
-layers reach when rows flow through FIFOs.
+A project with `--io stream` lets rows flow through FIFOs: `streamed`; with `--io parallel` it is a DATAFLOW
+of loops over arrays: `staged`. Both are estimated from the graph; a written streaming project carries the
+cycles of its own functions and FIFOs (`pipeline.py`) instead.
 """
 
 from __future__ import annotations
@@ -22,9 +22,13 @@ from tetrasim.sim.passes.precision import with_precision
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """Integers are cycles and blocks; `fits` is against the usable share of the device."""
+    """Integers are cycles and blocks; `fits` is against the usable share of the device. `latency_cycles` and
+    `interval_cycles` are those of the `form` that is emitted."""
 
     preset: str
+    form: str
+    latency_cycles: int
+    interval_cycles: int
     latency_cycles_staged: int
     interval_cycles_staged: int
     latency_cycles_streamed: int
@@ -42,7 +46,7 @@ class Estimate:
     @property
     def latency_us(self) -> float:
         """Latency of the emitted project."""
-        return self.latency_cycles_staged * self.clock_ns / 1000
+        return self.latency_cycles * self.clock_ns / 1000
 
 
 def preset_of(part: str) -> str:
@@ -78,8 +82,12 @@ def estimate(graph: Graph, options: HlsOptions, bits: int) -> Estimate | None:
     cost = staged.design.cost_with_fifos()
     scarce, share = limiting(cost, config)
     free = find_reuse(lowered, with_overrides(config, {"spatial.reuse": 0}))
+    emitted = streamed if options.io == "stream" else staged
     return Estimate(
         preset=name,
+        form="streamed" if options.io == "stream" else "staged",
+        latency_cycles=emitted.latency_cycles,
+        interval_cycles=emitted.interval_cycles,
         latency_cycles_staged=staged.latency_cycles,
         interval_cycles_staged=staged.interval_cycles,
         latency_cycles_streamed=streamed.latency_cycles,

@@ -9,20 +9,25 @@ from tetrasim.errors import UserError, nearest
 
 STRATEGIES = ("latency", "resource", "distributed_arithmetic")
 BACKENDS = ("Vitis", "Vivado")
-IO_TYPES = ("io_parallel", "io_stream")
+IO = ("stream", "parallel")
 _PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{3,60}")
 
 
 @dataclass(frozen=True, slots=True)
 class HlsOptions:
-    """`bits` 0: the smallest width that meets the error budget; `samples` inputs check the numerics."""
+    """`bits` 0: the smallest width that meets the error budget; `samples` inputs check the numerics.
+
+    `io` stream hands rows from layer to layer through FIFOs (hls4ml's io_stream), parallel whole arrays
+    (io_parallel). Stream is the default: a transformer's layers then overlap, which more than halves its
+    latency, and hardly an array but keys and values lies in registers.
+    """
 
     part: str = "xcvu13p-flga2577-2-e"
     clock_ns: float = 5.0
     reuse: int = 1
     strategy: str = "latency"
     backend: str = "Vitis"
-    io_type: str = "io_parallel"
+    io: str = "stream"
     bits: int = 16
     guard_bits: int = 1
     budget: float = 0.02  # largest error over the output range
@@ -37,7 +42,7 @@ class HlsOptions:
         for name, value, known in (
             ("--strategy", self.strategy, STRATEGIES),
             ("--backend", self.backend, BACKENDS),
-            ("--io-type", self.io_type, IO_TYPES),
+            ("--io", self.io, IO),
         ):
             if value not in known:
                 raise UserError(f"unknown {name} '{value}'", hint=nearest(value, known))
@@ -51,11 +56,6 @@ class HlsOptions:
             raise UserError(
                 f"--bits {self.bits} is out of range",
                 hint="4 to 20 (0 searches): wider products are not exact in the emulation",
-            )
-        if self.io_type == "io_stream":
-            raise UserError(
-                "io_stream is not supported by the attention, softmax and normalisation layers",
-                hint="use --io-type io_parallel",
             )
         if self.strategy == "distributed_arithmetic" and self.reuse != 1:
             raise UserError("distributed arithmetic needs --reuse 1", hint="hls4ml unrolls it completely")

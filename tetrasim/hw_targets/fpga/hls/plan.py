@@ -238,6 +238,21 @@ class Reduce(Layer):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Grid(Layer):
+    """The integers of a quantised file, zero point removed: clip(rint(x / scale), low, high), in units of
+    `scale`."""
+
+    scale: float
+    low: int
+    high: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rescale(Layer):
+    """Integers in units of a scale become plain numbers again."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Embed(Layer):
     """Rows of a constant table by integer id (ids outside are clamped)."""
 
@@ -260,7 +275,8 @@ class Types:
 class Plan:
     """All layers in order; `types` by layer name (empty before calibration); `outputs` in graph order;
     `given` are the result types that a quantised file prescribes, `stored` the layers whose weights are its
-    integers."""
+    integers, `clipped` those whose unsigned result type is also their ReLU. `streamed`: arrays travel as the
+    rows of their two-dimensional shapes (`stream.py`)."""
 
     name: str
     layers: tuple[Layer, ...]
@@ -268,10 +284,22 @@ class Plan:
     types: Mapping[str, Types]
     given: Mapping[str, Fixed] = field(default_factory=dict)
     stored: frozenset[str] = frozenset()
+    streamed: bool = False
+    clipped: frozenset[str] = frozenset()
 
     def layer(self, name: str) -> Layer:
         """The layer called `name`."""
         return next(x for x in self.layers if x.name == name)
+
+    def readers(self) -> dict[str, list[str]]:
+        """By layer, the layers that read it, once per input; "" stands for an output, which comes first."""
+        found: dict[str, list[str]] = {x.name: [] for x in self.layers}
+        for name in self.outputs:
+            found[name].append("")
+        for layer in self.layers:
+            for name in layer.inputs:
+                found[name].append(layer.name)
+        return found
 
     @property
     def inputs(self) -> tuple[Input, ...]:

@@ -15,7 +15,7 @@ import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from math import prod
 from pathlib import Path
 
@@ -27,12 +27,15 @@ from tetrasim.hw_targets.fpga.hls.build import compile_project, predict
 from tetrasim.hw_targets.fpga.hls.calibrate import Widths, calibrate
 from tetrasim.hw_targets.fpga.hls.check import compare
 from tetrasim.hw_targets.fpga.hls.convert import convert
-from tetrasim.hw_targets.fpga.hls.emit import model_graph, reuse_of
+from tetrasim.hw_targets.fpga.hls.emit import model_graph
 from tetrasim.hw_targets.fpga.hls.estimate import estimate
 from tetrasim.hw_targets.fpga.hls.options import HlsOptions
+from tetrasim.hw_targets.fpga.hls.pipeline import Pipeline, reuse_of, simulate_pipeline
 from tetrasim.hw_targets.fpga.hls.plan import Floats, Plan
+from tetrasim.hw_targets.fpga.hls.relu import clip_relus
 from tetrasim.hw_targets.fpga.hls.report import HlsReport, text
 from tetrasim.hw_targets.fpga.hls.search import find_widths
+from tetrasim.hw_targets.fpga.hls.stream import streamed
 from tetrasim.sim.ir.graph import Graph
 from tetrasim.sim.ir.interpreter import interpret
 
@@ -59,7 +62,9 @@ def generate(
     options.check()
     if folder.exists() and not force:
         raise UserError(f"'{folder}' exists", hint="choose another -o, or --force to replace it")
-    plan = convert(graph)
+    plan = clip_relus(convert(graph))
+    if options.io == "stream":
+        plan = streamed(plan)
     samples = sample_inputs(graph, plan, options) if feeds is None else _named(graph, plan, feeds)
     reference, source = reference_outputs(graph, samples, onnx_path)
     by_layer = {
@@ -70,8 +75,9 @@ def generate(
     if options.bits == 0:
         widths = find_widths(plan, head, reference[: options.calibration], options.budget, options.guard_bits)
     plan = calibrate(plan, head, widths)
+    pipeline = simulate_pipeline(plan, options) if plan.streamed else None
     with _fresh(folder) as scratch:
-        quiet_write(plan, options, scratch)
+        quiet_write(plan, options, scratch, pipeline)
         simulated = None
         if check:
             library = compile_project(scratch, options)
@@ -85,7 +91,11 @@ def generate(
                 hint="this is a defect of tetrasim: please report it with the model",
             )
         found = estimate(graph, options, max(t.result.bits for t in plan.types.values()))
-        report = HlsReport(str(folder), graph.name, len(plan.layers), options, widths, numerics, found)
+        if found is not None and pipeline is not None:
+            cycles = (pipeline.latency_cycles, pipeline.interval_cycles)
+            found = replace(found, latency_cycles=cycles[0], interval_cycles=cycles[1])
+        parts = (len(plan.layers), options, widths, numerics, found, pipeline)
+        report = HlsReport(str(folder), graph.name, *parts)
         _write_extras(scratch, folder, plan, by_layer, reference, report)
     return report
 
@@ -139,11 +149,11 @@ def reference_outputs(
     return np.array(made, np.float64), "onnxruntime"
 
 
-def quiet_write(plan: Plan, options: HlsOptions, folder: Path) -> None:
+def quiet_write(plan: Plan, options: HlsOptions, folder: Path, pipeline: Pipeline | None) -> None:
     """hls4ml writes its project; what it prints is dropped."""
     with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
-        model_graph(plan, options, folder).write()
+        model_graph(plan, options, folder, pipeline).write()
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from tetrasim.hw_targets.fpga.hls.calibrate import Widths
 from tetrasim.hw_targets.fpga.hls.check import LayerNumerics, Numerics
 from tetrasim.hw_targets.fpga.hls.estimate import Estimate
 from tetrasim.hw_targets.fpga.hls.options import HlsOptions
+from tetrasim.hw_targets.fpga.hls.pipeline import Pipeline
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +22,7 @@ class HlsReport:
     widths: Widths
     numerics: Numerics
     estimate: Estimate | None
+    pipeline: Pipeline | None  # of a streaming project: every FIFO with its depth
 
 
 def text(report: HlsReport) -> str:
@@ -42,18 +44,29 @@ def text(report: HlsReport) -> str:
 
 
 def _estimate_lines(report: HlsReport) -> list[str]:
-    e = report.estimate
+    e, made = report.estimate, report.pipeline
+    fifos = []
+    if made is not None:
+        deepest = max(made.fifos, key=lambda f: f.depth)
+        depth = f"the deepest holds {deepest.depth} rows after {deepest.layer}"
+        fifos = [f"{len(made.fifos)} streams, {made.fifo_bits:,} bits of FIFO; {depth}"]
     if e is None:
-        return [f"no device table for {report.options.part}: no estimate"]
+        return [*fifos, f"no device table for {report.options.part}: no estimate"]
     fits = "fits" if e.fits else "does not fit"
-    fifos = f"{e.latency_cycles_streamed} cycles, one result every {e.interval_cycles_streamed}"
+    how = "rows through FIFOs" if e.form == "streamed" else "arrays from loop to loop"
+    other = "" if e.form == "streamed" else _streamed_instead(e)
+    latency = f"{e.latency_cycles} cycles = {e.latency_us:.3f} us"
     return [
-        f"estimate on {e.preset}: {e.latency_cycles_staged} cycles = {e.latency_us:.3f} us",
-        f"one result every {e.interval_cycles_staged} cycles; the same layers joined by FIFOs: {fifos}",
+        f"estimate on {e.preset}, {how}: {latency}, one result every {e.interval_cycles}{other}",
+        *fifos,
         f"LUT {e.lut:,}  FF {e.ff:,}  DSP {e.dsp:,}  BRAM18 {e.bram18:,}",
         f"{fits}: {e.limiting} at {e.share:.0%} of the usable fabric; "
         + (f"reuse {e.reuse_that_fits} fits" if e.reuse_that_fits else "no reuse factor fits"),
     ]
+
+
+def _streamed_instead(e: Estimate) -> str:
+    return f" (--io stream: {e.latency_cycles_streamed} cycles, every {e.interval_cycles_streamed})"
 
 
 def _row(r: LayerNumerics) -> str:

@@ -72,8 +72,8 @@ def compare_build(folder: Path) -> BuildReport:
             hint="run `vitis_hls -f build_prj.tcl` in the folder first",
         )
     names = {
-        "latency (cycles)": "latency_cycles_staged",
-        "interval (cycles)": "interval_cycles_staged",
+        "latency (cycles)": "latency_cycles",
+        "interval (cycles)": "interval_cycles",
         "LUT": "lut",
         "FF": "ff",
         "DSP": "dsp",

@@ -164,58 +164,76 @@ template <class x_T, class res_T, typename CONFIG_T> void ts_softmax(x_T x[CONFI
     }
 }
 
-// softmax(scale q k^T) v for all heads, one query row per initiation.
+// softmax(scale q k^T) v of query row i for all heads; its elements start at q[from] and y[to].
 template <class q_T, class k_T, class v_T, class res_T, typename CONFIG_T>
-void ts_attention(q_T q[CONFIG_T::n_q], k_T k[CONFIG_T::n_k], v_T v[CONFIG_T::n_v], res_T y[CONFIG_T::n_out]) {
+void ts_attention_row(const q_T *q, unsigned from, const k_T *k, const v_T *v, res_T *y, unsigned to, unsigned i) {
+    #pragma HLS INLINE
     static const unsigned N = CONFIG_T::kv_len;
-    for (unsigned i = 0; i < CONFIG_T::q_len; i++) {
-        #pragma HLS PIPELINE II = CONFIG_T::reuse_factor
-        for (unsigned h = 0; h < CONFIG_T::heads; h++) {
+    for (unsigned h = 0; h < CONFIG_T::heads; h++) {
+        #pragma HLS UNROLL
+        const unsigned g = h * CONFIG_T::kv_heads / CONFIG_T::heads;
+        typename CONFIG_T::score_t s[N];
+        typename CONFIG_T::prob_t p[N];
+        bool seen[N];
+        #pragma HLS ARRAY_PARTITION variable = s complete
+        #pragma HLS ARRAY_PARTITION variable = p complete
+        #pragma HLS ARRAY_PARTITION variable = seen complete
+        for (unsigned j = 0; j < N; j++) {
             #pragma HLS UNROLL
-            const unsigned g = h * CONFIG_T::kv_heads / CONFIG_T::heads;
-            typename CONFIG_T::score_t s[N];
-            typename CONFIG_T::prob_t p[N];
-            bool seen[N];
-            #pragma HLS ARRAY_PARTITION variable = s complete
-            #pragma HLS ARRAY_PARTITION variable = p complete
-            #pragma HLS ARRAY_PARTITION variable = seen complete
+            typename CONFIG_T::qk_t sum = 0;
+            for (unsigned d = 0; d < CONFIG_T::head_dim; d++) {
+                #pragma HLS UNROLL
+                sum += q[from + h * CONFIG_T::qh + d * CONFIG_T::qd] *
+                       k[g * CONFIG_T::kh + j * CONFIG_T::ks + d * CONFIG_T::kd];
+            }
+            s[j] = sum * CONFIG_T::scale();
+            seen[j] = !CONFIG_T::causal || j + CONFIG_T::q_len <= N + i;
+        }
+        ts_softmax_row<typename CONFIG_T::score_t, typename CONFIG_T::prob_t, CONFIG_T, N>(s, seen, p);
+        for (unsigned d = 0; d < CONFIG_T::v_head_dim; d++) {
+            #pragma HLS UNROLL
+            typename CONFIG_T::pv_t sum = 0;
             for (unsigned j = 0; j < N; j++) {
                 #pragma HLS UNROLL
-                typename CONFIG_T::qk_t sum = 0;
-                for (unsigned d = 0; d < CONFIG_T::head_dim; d++) {
-                    #pragma HLS UNROLL
-                    sum += q[h * CONFIG_T::qh + i * CONFIG_T::qs + d * CONFIG_T::qd] *
-                           k[g * CONFIG_T::kh + j * CONFIG_T::ks + d * CONFIG_T::kd];
-                }
-                s[j] = sum * CONFIG_T::scale();
-                seen[j] = !CONFIG_T::causal || j + CONFIG_T::q_len <= N + i;
+                sum += p[j] * v[g * CONFIG_T::vh + j * CONFIG_T::vs + d * CONFIG_T::vd];
             }
-            ts_softmax_row<typename CONFIG_T::score_t, typename CONFIG_T::prob_t, CONFIG_T, N>(s, seen, p);
-            for (unsigned d = 0; d < CONFIG_T::v_head_dim; d++) {
-                #pragma HLS UNROLL
-                typename CONFIG_T::pv_t sum = 0;
-                for (unsigned j = 0; j < N; j++) {
-                    #pragma HLS UNROLL
-                    sum += p[j] * v[g * CONFIG_T::vh + j * CONFIG_T::vs + d * CONFIG_T::vd];
-                }
-                y[h * CONFIG_T::oh + i * CONFIG_T::os + d * CONFIG_T::od] = sum;
-            }
+            y[to + h * CONFIG_T::oh + d * CONFIG_T::od] = sum;
         }
     }
 }
 
-// Batched product of two streams.
+// All query rows, one per initiation.
+template <class q_T, class k_T, class v_T, class res_T, typename CONFIG_T>
+void ts_attention(q_T q[CONFIG_T::n_q], k_T k[CONFIG_T::n_k], v_T v[CONFIG_T::n_v], res_T y[CONFIG_T::n_out]) {
+    for (unsigned i = 0; i < CONFIG_T::q_len; i++) {
+        #pragma HLS PIPELINE II = CONFIG_T::reuse_factor
+        ts_attention_row<q_T, k_T, v_T, res_T, CONFIG_T>(q, i * CONFIG_T::qs, k, v, y, i * CONFIG_T::os, i);
+    }
+}
+
+// Row i of group g of a batched product; its elements start at a[from] and y[to].
+template <class a_T, class b_T, class res_T, typename CONFIG_T>
+void ts_product_row(const a_T *a, unsigned from, const b_T *b, unsigned g, res_T *y, unsigned to) {
+    #pragma HLS INLINE
+    for (unsigned j = 0; j < CONFIG_T::n; j++) {
+        #pragma HLS UNROLL
+        typename CONFIG_T::sum_t sum = 0;
+        for (unsigned d = 0; d < CONFIG_T::k; d++) {
+            #pragma HLS UNROLL
+            sum += a[from + d] * b[(g * CONFIG_T::k + d) * CONFIG_T::n + j];
+        }
+        y[to + j] = sum;
+    }
+}
+
+// Batched product of two run-time arrays.
 template <class a_T, class b_T, class res_T, typename CONFIG_T>
 void ts_product(a_T a[CONFIG_T::n_a], b_T b[CONFIG_T::n_b], res_T y[CONFIG_T::n_out]) {
     for (unsigned g = 0; g < CONFIG_T::groups; g++) {
         for (unsigned i = 0; i < CONFIG_T::m; i++) {
             #pragma HLS PIPELINE II = CONFIG_T::reuse_factor
-            for (unsigned j = 0; j < CONFIG_T::n; j++) {
-                typename CONFIG_T::sum_t sum = 0;
-                for (unsigned d = 0; d < CONFIG_T::k; d++)
-                    sum += a[(g * CONFIG_T::m + i) * CONFIG_T::k + d] * b[(g * CONFIG_T::k + d) * CONFIG_T::n + j];
-                y[(g * CONFIG_T::m + i) * CONFIG_T::n + j] = sum;
-            }
+            const unsigned row = g * CONFIG_T::m + i;
+            ts_product_row<a_T, b_T, res_T, CONFIG_T>(a, row * CONFIG_T::k, b, g, y, row * CONFIG_T::n);
         }
     }
 }
