@@ -19,11 +19,13 @@ class _Measured:
     measured_ms: float = 1.0
     runs: int = 7
     threads: int = 2
-    load_before: float = 0.5
+    other_cores: float = 0.5
+    drift: tuple[tuple[str, float], ...] = (("a product", 1.02),)
+    profiler_us: float = 2.25
     error: float = 0.1
 
     def by_op(self) -> tuple[tuple[str, int, float, float], ...]:
-        return (("MatMul", 2, 900.0, 1000.0), ("Relu", 1, 5.0, 0.0))
+        return (("MatMul", 2, 900.0, 1000.0), ("Reshape", 3, 0.7, 5.0), ("Relu", 1, 5.0, 0.0))
 
 
 def test_measure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -43,6 +45,12 @@ def test_measure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest
     )
     assert asked == [("mlp.onnx", 4, "CpuConfig")]
     out = capsys.readouterr().out
-    assert "measured cpu/host forward: 1 ms (best of 7, 2 threads, load 0.5 before)" in out
+    assert "measured cpu/host forward: 1 ms (best of 7, 2 threads)" in out
     assert "predicted 1.1 ms: +10.0 %" in out
+    assert "a product takes 1.02 times its calibrated time; other programs used 0.5 cores" in out
+    assert "per op, less the 2.2 µs that profiling adds to each kernel" in out
+    rows = {
+        line.split()[0]: line.split()[-1] for line in out.splitlines() if line[:7] in ("MatMul ", "Reshape")
+    }
+    assert rows["Reshape"] == "-"  # below the profiler's resolution
     assert "-10 %" in out

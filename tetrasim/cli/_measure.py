@@ -30,13 +30,20 @@ if TYPE_CHECKING:
         @property
         def threads(self) -> int: ...
         @property
-        def load_before(self) -> float: ...
+        def other_cores(self) -> float: ...
+        @property
+        def drift(self) -> tuple[tuple[str, float], ...]: ...
+        @property
+        def profiler_us(self) -> float: ...
         @property
         def error(self) -> float: ...
         def by_op(self) -> tuple[tuple[str, int, float, float], ...]: ...
 
     class _Measure(Protocol):
         def __call__(self, onnx_path: Path, graph: Graph, config: Config) -> _Comparison: ...
+
+
+RESOLUTION_US = 2.0
 
 
 def check(presets: Sequence[str]) -> None:
@@ -85,21 +92,34 @@ def text(done: Run) -> str:
 
 
 def _block(title: str, found: _Comparison) -> str:
+    threads = "1 thread" if found.threads == 1 else f"{found.threads} threads"
     head = (
-        f"measured {title}: {found.measured_ms:.4g} ms (best of {found.runs}, {found.threads} threads, load"
-        f" {found.load_before:.1f} before), predicted {found.predicted_ms:.4g} ms: {100 * found.error:+.1f} %"
+        f"measured {title}: {found.measured_ms:.4g} ms (best of {found.runs}, {threads}), predicted"
+        f" {found.predicted_ms:.4g} ms: {100 * found.error:+.1f} %"
     )
+    state = [f"{name} takes {ratio:.2f} times its calibrated time" for name, ratio in found.drift]
+    lines = [head, "; ".join([*state, f"other programs used {found.other_cores:.1f} cores"])]
     rows: list[_tables.Row] = [
         {
             "op": op,
             "nodes": nodes,
             "predicted µs": predicted,
             "measured µs": measured,
-            "error": f"{100 * (predicted / measured - 1):+.0f} %" if measured else "",
+            "error": _error_text(nodes, predicted, measured),
         }
         for op, nodes, predicted, measured in found.by_op()
     ]
-    return f"{head}\n{_tables.text(rows)}"
+    if rows:
+        lines.append(f"per op, less the {found.profiler_us:.1f} µs that profiling adds to each kernel:")
+        lines.append(_tables.text(rows))
+    return "\n".join(lines)
+
+
+def _error_text(nodes: int, predicted: float, measured: float) -> str:
+    """Nothing where the profiler, which counts whole microseconds, cannot tell the times of the nodes."""
+    if max(predicted, measured) < RESOLUTION_US * nodes:
+        return "-"
+    return f"{100 * (predicted / measured - 1):+.0f} %" if measured else ""
 
 
 def _measurable() -> tuple[str, ...]:

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 
     from tetrasim.hw_targets.cpu.calibration.calibrate import Calibration
 
+DISTURBED = (
+    "other programs held cores all the time: rates of several threads are assumed, and their results carry no"
+    " error range until the machine is calibrated when it is idle"
+)
 app = _options.new_app()
 
 
@@ -42,27 +46,27 @@ def calibrate(
 def _as_text(done: Calibration, file: Path) -> str:
     from tetrasim.units import si
 
-    m, o = done.measured, done.measured.overheads
+    m, o, t = done.measured, done.measured.overheads, done.measured.timings
     rows = [
         ("machine", f"{m.host.name}, {m.host.cores} cores"),
         ("multiply-add peak", f"{si(2 * m.peak_one, 'flop/s')} one core, {si(2 * m.peak_all, 'flop/s')} all"),
     ]
-    for name, one, every in zip(("L1", "L2", "L3", "DRAM"), m.levels_one, m.levels_all, strict=True):
-        rows.append(
-            (
-                f"{name} read",
-                f"{si(one.read_bytes_per_s, 'B/s')} one, {si(every.read_bytes_per_s, 'B/s')} all",
-            )
-        )
+    for name, level in zip(("L1", "L2", "L3", "DRAM"), m.levels.levels, strict=True):
+        rows.append((f"{name} read", f"{si(level.read_one, 'B/s')} one, {si(level.read_all, 'B/s')} all"))
+    d = done.config.dram
+    weights = f"{si(d.core_bandwidth_bytes_per_s, 'B/s')} one, {si(d.bandwidth_bytes_per_s, 'B/s')} all"
     rows += [
+        ("DRAM, weights", weights),
         ("per run, value, node", f"{o.run * 1e6:.2f}, {o.value * 1e6:.2f}, {o.node * 1e6:.2f} us"),
-        ("fork and join", f"{o.fork_join * 1e6:.1f} us"),
-        ("model error on products", f"{done.gemm_error:.1%} (mean absolute)"),
-        ("load", f"{m.load_before:.1f} before, {m.load_after:.1f} after, {m.seconds:.0f} s"),
+        ("fork and join", f"{done.config.overhead.fork_join_ns * 1e-3:.1f} us"),
+        ("model error on products", f"{done.gemm_error:.1%} one thread, {done.shared_error:.1%} all threads"),
+        ("rounds", f"{t.rounds} in {m.seconds:.0f} s; {len(t.unsettled)} of {len(t.best_s)} times unsettled"),
+        ("other programs", f"used {t.other_cores:.1f} of {m.host.cores} cores"),
+        ("one kernel again and again", f"median {t.drift.median_slowdown:.2f} times its best"),
         ("preset", f"{file}  (used by --on cpu/host)"),
     ]
-    if m.load_before > 0.5:
-        rows.append(("note", "the machine was busy: calibrate again when it is idle"))
+    if t.disturbed:
+        rows.append(("note", DISTURBED))
     width = max(len(name) for name, _ in rows)
     return "\n".join(f"{name.ljust(width)}  {text}" for name, text in rows)
 
@@ -77,6 +81,12 @@ def _as_json(done: Calibration, file: Path) -> str:
         "peak_one_flop_per_s": 2 * m.peak_one,
         "peak_all_flop_per_s": 2 * m.peak_all,
         "gemm_error": done.gemm_error,
+        "gemm_error_all": done.shared_error,
+        "rounds": m.timings.rounds,
+        "unsettled": len(m.timings.unsettled),
+        "other_cores": round(m.timings.other_cores, 2),
+        "reference_median_slowdown": round(m.timings.drift.median_slowdown, 3),
+        "measured_threads": m.quiet_threads,
         "load_before": m.load_before,
         "load_after": m.load_after,
         "seconds": m.seconds,

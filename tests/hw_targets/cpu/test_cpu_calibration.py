@@ -11,23 +11,27 @@ import pytest
 from tetrasim.errors import UserError
 from tetrasim.hw_targets.common.presets import load_preset, with_overrides
 from tetrasim.hw_targets.common.user_presets import user_preset_file
-from tetrasim.hw_targets.cpu.calibration.calibrate import Calibration, Measurements, Overheads
-from tetrasim.hw_targets.cpu.calibration.fit import descend, fit_gemm, fit_vector, predict
+from tetrasim.hw_targets.cpu.calibration.calibrate import Calibration, Measurements
+from tetrasim.hw_targets.cpu.calibration.fit import descend, fit_gemm, fit_threads, fit_vector, predict
 from tetrasim.hw_targets.cpu.calibration.hostinfo import read_host
+from tetrasim.hw_targets.cpu.calibration.machine_probes import Level, Levels, level_sizes, levels_of, sweeps
 from tetrasim.hw_targets.cpu.calibration.onnx_bench import chain_model, op_model, session
 from tetrasim.hw_targets.cpu.calibration.preset_file import host_values, to_yaml, write_host_preset
-from tetrasim.hw_targets.cpu.calibration.probe import Bandwidth, bandwidth, best_seconds
+from tetrasim.hw_targets.cpu.calibration.rounds import Drift, Timings
 from tetrasim.hw_targets.cpu.calibration.samples import (
     COLS,
     HOT,
     PACKED,
     ROWS,
+    SHARED,
     VECTOR_OPS,
     GemmSample,
+    Kernel,
     VectorSample,
-    best_gemms,
+    gemm_samples,
     vector_case,
 )
+from tetrasim.hw_targets.cpu.calibration.small_runs import Overheads
 from tetrasim.hw_targets.cpu.config import CpuConfig
 from tetrasim.hw_targets.registry import find_preset
 from tetrasim.sim.ops.work import Gemm
@@ -98,21 +102,56 @@ def test_descent_finds_a_minimum_inside_its_bounds() -> None:
     assert edge["a"] == pytest.approx(0.2, abs=0.005)
 
 
-def test_the_best_of_passes_is_taken_sample_by_sample() -> None:
-    def one(seconds: float, cold: bool = False) -> GemmSample:
-        return GemmSample(Gemm(1, 4, 4, 4), cold, seconds)
+def test_the_fit_on_all_threads_finds_handing_out_and_the_common_bandwidth() -> None:
+    truth = with_overrides(
+        shipped(),
+        {"threads": 4, "overhead.fork_join_ns": 7000, "dram.bandwidth_bytes_per_s": 60e9,
+         "dram.core_bandwidth_bytes_per_s": 30e9},
+    )  # fmt: skip
+    shapes = [GemmSample(Gemm(1, m, n, k), False, 1.0) for m, k, n in SHARED]
+    shapes += [GemmSample(Gemm(1, 1, n, k), True, 1.0) for n, k in ((3072, 768), (768, 3072))]
+    measured = [replace(s, seconds=predict(s, truth)) for s in shapes]
+    start = with_overrides(truth, {"overhead.fork_join_ns": 0, "dram.bandwidth_bytes_per_s": 30e9})
+    found = fit_threads(measured, start)
+    assert found.overhead.fork_join_ns == pytest.approx(7000, rel=0.05)
+    assert found.dram.bandwidth_bytes_per_s == pytest.approx(60e9, rel=0.02)
+    assert fit_threads((), start) == start
 
-    best = best_gemms([[one(3e-6), one(5e-6, True)], [one(4e-6), one(4e-6, True)]], empty_s=1e-6)
-    assert [s.seconds for s in best] == pytest.approx([2e-6, 4e-6])
+
+def test_more_rows_bound_the_time_of_fewer_and_a_run_of_nothing_is_taken_off() -> None:
+    best = {
+        Kernel("empty"): 1e-6,
+        Kernel("hot", (4, 768, 768)): 9e-6,  # disturbed: eight rows took less
+        Kernel("hot", (8, 768, 768)): 6e-6,
+        Kernel("hot", (64, 64, 64), constant=False): 3e-6,
+        Kernel("cold", (2, 10)): 50e-6,
+    }
+    found = {(s.gemm.m, s.cold): s.seconds for s in gemm_samples(best, 1)}
+    assert found == pytest.approx({(4, False): 5e-6, (8, False): 5e-6, (64, False): 2e-6, (2, True): 5e-6})
+
+
+def test_a_near_level_is_never_slower_than_a_far_one() -> None:
+    host = replace(read_host(), cores=2, l3_bytes=0)
+    rates = (50e9, 80e9, 40e9, 10e9)  # L1 was disturbed
+    best = {
+        Kernel(kind, (size, level)): sweeps(size) * (size // 8 * 8) / rates[level]
+        for kind in ("read", "copy")
+        for level, size in enumerate(level_sizes(host))
+    }
+    levels = levels_of(host, best)
+    assert [level.one for level in levels.levels] == pytest.approx([80e9, 80e9, 40e9, 10e9])
+    assert levels.l3_reach_bytes == 0
 
 
 def measurements() -> Measurements:
     config = shipped()
-    levels = tuple(Bandwidth(1 << (14 + 3 * i), 1, 200e9 / 2**i, 150e9 / 2**i) for i in range(4))
+    rates = [200e9 / 2**i for i in range(4)]
+    levels = Levels(tuple(Level(1 << (14 + 3 * i), r, r, r, r) for i, r in enumerate(rates)), 16 << 20)
     vectors = tuple(VectorSample(op, 5e-6) for op in VECTOR_OPS)
+    timings: Timings[Kernel] = Timings({}, 9, frozenset(), frozenset(), 0.1, Drift(9, 1e-5, 1.0, 0.0))
     return Measurements(
-        read_host(), 0.1, 0.2, 20.0, 3.9e9, 117e9, 117e9 * read_host().cores, levels, levels, 16 << 20,
-        Overheads(3e-7, 2e-6, 6e-7, 4e-6), vectors, samples(config), 40e9,
+        read_host(), 0.1, 0.2, 20.0, timings, 3.9e9, 117e9, 117e9 * read_host().cores, levels,
+        Overheads(3e-7, 2e-6, 6e-7), vectors, samples(config), (),
     )  # fmt: skip
 
 
@@ -122,7 +161,7 @@ def test_the_written_preset_is_read_back_and_takes_precedence() -> None:
     before = find_preset("cpu/host")[1]
     assert isinstance(before.config, CpuConfig)
     assert before.config.uncalibrated
-    file = write_host_preset(Calibration(m, config, 0.05))
+    file = write_host_preset(Calibration(m, config, 0.05, 0.1))
     assert file == user_preset_file("cpu/host")
     assert [p.name for p in file.parent.iterdir()] == ["host.yaml"]
     after = find_preset("cpu/host")[1]
@@ -139,7 +178,7 @@ def test_a_machine_name_cannot_break_the_file() -> None:
     odd = replace(m, host=replace(m.host, name='it\'s: {odd} # "name"'))
     config = CpuConfig.model_validate(host_values(odd))
     user_preset_file("cpu/host").parent.mkdir(parents=True)
-    user_preset_file("cpu/host").write_text(to_yaml(Calibration(odd, config, 0.0)), encoding="utf-8")
+    user_preset_file("cpu/host").write_text(to_yaml(Calibration(odd, config, 0.0, 0.0)), encoding="utf-8")
     assert 'it\'s: {odd} # "name"' in find_preset("cpu/host")[1].title
 
 
@@ -158,13 +197,6 @@ def test_a_stale_preset_of_the_user_is_refused_with_the_way_out() -> None:
         find_preset("cpu/host")
     assert "host.yaml" in caught.value.where
     assert "tetrasim calibrate cpu" in caught.value.hint
-
-
-def test_probes_measure_something_plausible() -> None:
-    found = bandwidth(32 << 10, 1)
-    assert 1e9 < found.read_bytes_per_s < 1e13
-    assert 1e9 < found.copy_bytes_per_s < 1e13
-    assert best_seconds(lambda: None, 3) < 0.1
 
 
 def test_every_vector_case_and_the_chain_run_in_onnxruntime() -> None:

@@ -72,11 +72,18 @@ def test_gemm_cycles_of_whole_tiles_are_exact() -> None:
     assert one_more == 24 * 64 * 100 / 32 + 2 * 4.0 * 100
 
 
-def test_gemm_hands_out_whole_tiles_to_threads() -> None:
+def test_gemm_is_divided_among_threads_as_the_library_does() -> None:
     config = config_of().gemm
-    alone = gemm_cycles(Gemm(1, 36, 32, 4096), config, 32.0, 32, 1).total
-    # three tiles on two threads: the busier one has two
-    assert gemm_cycles(Gemm(1, 36, 32, 4096), config, 32.0, 32, 2).total == pytest.approx(alone * 2 / 3)
+
+    def total(gemm: Gemm, threads: int) -> float:
+        return gemm_cycles(gemm, config, 32.0, 32, threads).total
+
+    # more rows than columns: rows, so that the busier of two threads has 18 of 36
+    assert total(Gemm(1, 36, 32, 4096), 2) == total(Gemm(1, 18, 32, 4096), 1)
+    # more columns than rows: strips of 16 columns, so that 7 of them are 4 and 3
+    assert total(Gemm(1, 24, 112, 4096), 2) == total(Gemm(1, 24, 64, 4096), 1)
+    # a batch of three on two threads: one of them computes two products
+    assert total(Gemm(3, 64, 64, 4096), 2) == pytest.approx(2 * total(Gemm(1, 64, 64, 4096), 1))
 
 
 def test_activations_are_packed_and_constants_are_not() -> None:

@@ -136,6 +136,9 @@ class CpuConfig(Config):
     threads: int = Field(default=0, ge=0, description="0: one per core")
     uncalibrated: bool = False
     measured_as: str = Field(default="", description="class of committed measurements of this device")
+    measured_threads: int = Field(
+        default=1, ge=1, description="up to how many threads the description was measured undisturbed"
+    )
     core: CoreConfig
     gemm: GemmConfig
     vector: VectorConfig

@@ -67,12 +67,16 @@ class Streams:
 
     amounts: tuple[tuple[int, str, int], ...]
 
-    def seconds(self, machine: Machine, threads: int) -> tuple[tuple[str, float], ...]:
-        """Time per part, one after the other."""
+    def seconds(
+        self, machine: Machine, threads: int, core_slowdown: float = 1.0
+    ) -> tuple[tuple[str, float], ...]:
+        """Time per part, one after the other; `core_slowdown` holds for each core by itself, not for what
+        all of them together can draw."""
         found: dict[str, float] = {}
         for level, what, nbytes in self.amounts:
             part = _part(level, what)
-            found[part] = found.get(part, 0.0) + nbytes / machine.bandwidth(level, threads)
+            rate = machine.bandwidth(level, threads, core_slowdown)
+            found[part] = found.get(part, 0.0) + nbytes / rate
         return tuple(found.items())
 
 
@@ -115,7 +119,7 @@ def _gemm(work: Work, machine: Machine, placement: Placement) -> Cost:
     others = Streams(streams_of((work.reads[0],), work.writes, placement).amounts)
     weight = Streams(((placement.read(1), _what(work.reads[1].role), work.reads[1].nbytes),))
     traffic = (
-        *((name, s * slow) for name, s in weight.seconds(machine, cycles.threads)),
+        *weight.seconds(machine, cycles.threads, slow),
         *others.seconds(machine, cycles.threads),
     )
     # A product of one row is one stream of loads and multiply-adds.

@@ -16,6 +16,7 @@ from tetrasim.sim.ops.work import Gemm
 
 # MLAS gives a thread at least this many multiply-adds (onnxruntime, mlas/lib: SGEMM thread complexity).
 MACS_PER_THREAD = 64 * 1024
+COLS_PER_STRIP = 16  # MLAS_SGEMM_STRIDEN_THREAD_ALIGN
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,26 +47,38 @@ def reread_bytes(gemm: Gemm, config: GemmConfig, bits: int) -> tuple[int, int]:
 
 def gemm_cycles(gemm: Gemm, config: GemmConfig, mac_rate: float, bits: int, threads: int) -> GemmCycles:
     """Cycles of `gemm` on `threads` cores that do `mac_rate` multiply-adds per cycle, data at hand."""
-    m, n, k = gemm.m, gemm.n, gemm.k
+    n, k = gemm.n, gemm.k
     if not gemm.macs:
         return GemmCycles(1, 0.0, 0.0, 0.0)
     used = min(threads, gemm.macs // MACS_PER_THREAD + 1)
-    cols = -(-n // config.col_granularity) * config.col_granularity
-    heights = _tile_heights(m, config.tile_rows)
-    step = sum(count * _step(rows, cols, config, mac_rate) for rows, count in heights)
+    rows, cols, rounds = _share(gemm, used)
+    cols = -(-cols // config.col_granularity) * config.col_granularity
+    heights = _tile_heights(rows, config.tile_rows)
+    step = sum(count * _step(height, cols, config, mac_rate) for height, count in heights)
     row_tiles = sum(count for _, count in heights)
-    col_tiles = -(-cols // config.tile_cols)
-    starts = row_tiles * col_tiles * -(-k // config.depth_block)
-    alone = gemm.batch * (step * k + starts * config.tile_overhead_cycles + config.call_overhead_cycles)
-    units = gemm.batch * row_tiles * col_tiles
-    # Whole tiles are handed out: the busiest thread has ceil(units / threads) of them.
-    busiest = alone * -(-units // used) / units
+    starts = row_tiles * -(-cols // config.tile_cols) * -(-k // config.depth_block)
+    alone = step * k + starts * config.tile_overhead_cycles + config.call_overhead_cycles
+    busiest = rounds * alone
     ideal = gemm.macs / (mac_rate * used)
     packing = 0.0
-    if not gemm.weight_is_b and m > 1:
+    if not gemm.weight_is_b and gemm.m > 1:
         # A single row uses every element once: there is nothing to pack for.
         packing = gemm.batch * k * n * bits / 8 / config.pack_bytes_per_cycle / used
     return GemmCycles(used, min(ideal, busiest), max(busiest - ideal, 0.0), packing)
+
+
+def _share(gemm: Gemm, threads: int) -> tuple[int, int, int]:
+    """(rows, columns, how many after the other) of the busiest thread, as MLAS divides the work: each
+    product of a batch into columns where there are more of them than rows (16 at a time), else into rows."""
+    parts = -(-threads // gemm.batch)
+    if gemm.n > gemm.m:
+        strips = -(-gemm.n // COLS_PER_STRIP)
+        parts = min(parts, strips)
+        rows, cols = gemm.m, min(-(-strips // parts) * COLS_PER_STRIP, gemm.n)
+    else:
+        parts = min(parts, gemm.m)
+        rows, cols = -(-gemm.m // parts), gemm.n
+    return rows, cols, -(-gemm.batch * parts // threads)
 
 
 def _tile_heights(m: int, tile_rows: int) -> tuple[tuple[int, int], ...]:

@@ -11,7 +11,7 @@ from functools import lru_cache
 from itertools import accumulate, pairwise
 
 from tetrasim.hw_targets.cpu.config import CpuConfig
-from tetrasim.hw_targets.cpu.cost import COMPONENTS, PARTS, Cost, cost_of
+from tetrasim.hw_targets.cpu.cost import COMPONENTS, FREE, PARTS, Cost, cost_of
 from tetrasim.hw_targets.cpu.machine import LEVELS, Machine, machine_of
 from tetrasim.hw_targets.cpu.placement import Placement, placements
 from tetrasim.sim.engine.program import Block, Order, Program, Resource, Task, columns_of, join
@@ -64,16 +64,13 @@ def runtime_works(graph: Graph, runtime: str) -> tuple[Work, ...]:
             and len(first.type.shape) == 3
         ):
             works[i] = replace(works[i], reads=(*works[at].reads, *works[i].reads[1:]))
-            works[at] = Work("Add", WorkKind.VIEW, works[at].reads, works[at].writes)
+            works[at] = Work(FUSED, WorkKind.VIEW, works[at].reads, works[at].writes)
     return tuple(works)
 
 
 _NORMS = ("LayerNormalization", "RMSNormalization")
-
-
-def kind_name(work: Work) -> str:
-    """What a trace calls the task."""
-    return "idle" if work.kind is WorkKind.VIEW else str(work.kind)
+FUSED = "fused"  # into another node: the runtime does not see it
+_REMOVED = (FUSED, "Identity", "Dropout")
 
 
 def _start(graph: Graph, machine: Machine) -> Block:
@@ -95,13 +92,15 @@ def _wiring(graph: Graph) -> tuple[tuple[int, ...], ...]:
 @lru_cache(maxsize=1 << 16)
 def _block(work: Work, machine: Machine, placement: Placement) -> Block:
     cost = cost_of(work, machine, placement)
+    if work.kind is WorkKind.VIEW and work.op not in _REMOVED:
+        cost = _called(machine)
     if not cost.seconds:
         return Block()
     parts = whole_cycles(cost, machine.clock_hz)
     return Block(
         (
             Task(
-                kind_name(work),
+                str(work.kind),
                 "cores",
                 sum(c for _, c in parts),
                 parts,
@@ -111,6 +110,15 @@ def _block(work: Work, machine: Machine, placement: Placement) -> Block:
             ),
         )
     )
+
+
+def _called(machine: Machine) -> Cost:
+    """A view moves nothing, but a graph runtime runs it like any other node."""
+    o, power = machine.config.overhead, machine.config.power
+    if machine.config.runtime != "onnxruntime":
+        return FREE
+    energy = (("active cores", power.core_active_w * o.node_ns * 1e3),)
+    return Cost((("node overhead", o.node_ns * 1e-9),), (), energy, 0)
 
 
 def whole_cycles(cost: Cost, clock_hz: int) -> tuple[tuple[str, int], ...]:

@@ -41,9 +41,11 @@ class Machine:
                 return i
         return DRAM
 
-    def bandwidth(self, level: int, threads: int) -> float:
-        """Bytes per second that `threads` get from `level`, reads and writes together."""
-        return min(self.levels[level].core_bytes_per_s * threads, self.levels[level].bytes_per_s)
+    def bandwidth(self, level: int, threads: int, core_slowdown: float = 1.0) -> float:
+        """Bytes per second that `threads` get from `level`, reads and writes together; each core by itself is
+        `core_slowdown` times slower than its best."""
+        at = self.levels[level]
+        return min(at.core_bytes_per_s / core_slowdown * threads, at.bytes_per_s)
 
 
 @lru_cache(maxsize=64)

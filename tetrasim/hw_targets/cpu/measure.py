@@ -1,8 +1,11 @@
 """Predicted against measured: the same ONNX file in onnxruntime on this machine, in total and per op.
 
 The total is the best of several plain runs; the kernels' times come from a second session with profiling on,
-the best of each kernel over its runs. onnxruntime fuses and renames nodes, so a kernel is traced back through
-the tensor it writes: optimised node -> output tensor -> original ONNX node -> our node (`Source.onnx`).
+the best of each kernel over its runs, less what profiling adds to each (found on a chain of nodes that do
+next to nothing). onnxruntime fuses and renames nodes, so a kernel is traced back through the tensor it
+writes: optimised node -> output tensor -> original ONNX node -> our node (`Source.onnx`). Between the runs
+two kernels that the calibration knows are timed, a product and streamed weights: when they are slower than
+calibrated, the machine has changed since, and the error is not the model's alone.
 """
 
 from __future__ import annotations
@@ -19,7 +22,10 @@ import numpy as np
 
 from tetrasim.errors import UserError
 from tetrasim.hw_targets.cpu.calibration.hostinfo import available_cores, load_average
+from tetrasim.hw_targets.cpu.calibration.onnx_bench import chain_model
+from tetrasim.hw_targets.cpu.calibration.rounds import OtherLoad
 from tetrasim.hw_targets.cpu.config import CpuConfig
+from tetrasim.hw_targets.cpu.known_kernels import KnownKernels
 from tetrasim.hw_targets.cpu.lower import lower
 from tetrasim.sim.engine.static import run_static
 from tetrasim.sim.ir.graph import Graph, Kind, TensorType
@@ -28,6 +34,7 @@ if TYPE_CHECKING:
     import onnxruntime as ort
     from numpy.typing import NDArray
 
+SPELL_S = 0.3
 _NUMPY = {
     (Kind.FLOAT, 64): np.float64, (Kind.FLOAT, 32): np.float32, (Kind.FLOAT, 16): np.float16,
     (Kind.INT, 64): np.int64, (Kind.INT, 32): np.int32, (Kind.INT, 16): np.int16, (Kind.INT, 8): np.int8,
@@ -48,14 +55,19 @@ class OpComparison:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """One graph on this machine; `unmatched` lists kernels that belong to no node, with their time."""
+    """One graph on this machine; `unmatched` lists kernels that belong to no node, with their time.
+
+    `profiler_us` was taken off each kernel's time; `drift` says how many times its calibrated time a kernel
+    takes now; `other_cores` is what other programs used meanwhile."""
 
     predicted_ms: float
     measured_ms: float
     runs: int
     threads: int
     load_before: float
-    load_after: float
+    other_cores: float
+    drift: tuple[tuple[str, float], ...]
+    profiler_us: float
     ops: tuple[OpComparison, ...]
     unmatched: tuple[tuple[str, float], ...]
 
@@ -82,8 +94,14 @@ def measure(
     runs: int = 7,
     at_least_s: float = 2.0,
     profile: bool = True,
+    check_drift: bool = True,
 ) -> Comparison:
     """Run `onnx_path` with the shapes of `graph` (its import) and compare with the simulation of `graph`.
+
+    Args:
+        runs: at least so many plain runs, and for at least `at_least_s` seconds.
+        profile: also time every kernel.
+        check_drift: also time the kernels that the calibration knows.
 
     Raises:
         UserError: a format this machine is not measured in, weights without numbers, more threads than cores.
@@ -100,14 +118,19 @@ def measure(
             hint="measure with --on cpu/host, or set threads",
         )
     feeds = make_feeds(graph)
-    before = load_average()
+    before, others = load_average(), OtherLoad()
     made = _session(onnx_path, graph, threads)
-    best, done = _best_run(made, feeds, runs, at_least_s)
-    kernels = _profiled(onnx_path, graph, threads, feeds, runs) if profile else _Kernels({}, {})
+    known = KnownKernels(config) if check_drift and config.measured_as else None
+    best, done = _best_run(made, feeds, runs, at_least_s, known)
+    kernels = _profiled(onnx_path, graph, threads, feeds, runs) if profile else _Kernels({}, {}, 0.0)
     rows, unmatched = _join(onnx_path, graph, config, kernels)
     program = lower(graph, config)
     predicted_ms = run_static(program).total_ps * 1e-9
-    return Comparison(predicted_ms, best * 1e3, done, threads, before, load_average(), rows, unmatched)
+    drift = known.drift() if known is not None else ()
+    return Comparison(
+        predicted_ms, best * 1e3, done, threads, before, others.cores(), drift, kernels.profiler_us, rows,
+        unmatched,
+    )  # fmt: skip
 
 
 def make_feeds(graph: Graph, seed: int = 0) -> dict[str, NDArray[np.generic]]:
@@ -153,18 +176,26 @@ def _session(
 
 
 def _best_run(
-    made: ort.InferenceSession, feeds: Mapping[str, NDArray[np.generic]], runs: int, at_least_s: float
+    made: ort.InferenceSession,
+    feeds: Mapping[str, NDArray[np.generic]],
+    runs: int,
+    at_least_s: float,
+    known: KnownKernels | None = None,
 ) -> tuple[float, int]:
-    """(best seconds, runs done), after one warm-up."""
-    known = {i.name for i in made.get_inputs()}
-    fed = {name: array for name, array in feeds.items() if name in known}
-    made.run(None, fed)
+    """(best seconds, runs done): spells of a few runs after a warm-up, the known kernels in between."""
+    names = {i.name for i in made.get_inputs()}
+    fed = {name: array for name, array in feeds.items() if name in names}
     best, done, began = float("inf"), 0, time.perf_counter()
     while done < runs or time.perf_counter() - began < at_least_s:
-        start = time.perf_counter_ns()
         made.run(None, fed)
-        best = min(best, (time.perf_counter_ns() - start) * 1e-9)
-        done += 1
+        spell = time.perf_counter()
+        while done < runs or time.perf_counter() - spell < SPELL_S:
+            start = time.perf_counter_ns()
+            made.run(None, fed)
+            best = min(best, (time.perf_counter_ns() - start) * 1e-9)
+            done += 1
+        if known is not None:
+            known.visit()
     return best, done
 
 
@@ -175,6 +206,7 @@ class _Kernels:
 
     us: Mapping[str, float]
     leads_to: Mapping[str, str]
+    profiler_us: float  # already taken off
 
 
 def _profiled(
@@ -193,20 +225,49 @@ def _profiled(
         options.add_session_config_entry(f"{entry}_min_size_in_bytes", "1024")
         made = _session(path, graph, threads, options)
         _best_run(made, feeds, runs, 0.5)
-        events = json.loads(Path(made.end_profiling()).read_text(encoding="utf-8"))
+        durations = _kernel_us(made)
         nodes = onnx.load(options.optimized_model_filepath, load_external_data=False).graph.node
     outputs = {n.name: next((o for o in n.output if o), "") for n in nodes}
     leads_to: dict[str, str] = {}
     for n in nodes:
         for tensor in n.input:
             leads_to.setdefault(tensor, outputs[n.name])
+    added = _profiler_us(threads)
+    best = {outputs.get(name, name): max(us - added, 0.0) for name, us in durations.items()}
+    return _Kernels(best, leads_to, added)
+
+
+def _kernel_us(made: ort.InferenceSession) -> dict[str, float]:
+    """End profiling: the best microseconds of each kernel, by its node's name."""
+    events = json.loads(Path(made.end_profiling()).read_text(encoding="utf-8"))
     best: dict[str, float] = {}
     for event in events:
         name = str(event.get("name", ""))
         if event.get("cat") == "Node" and name.endswith("_kernel_time"):
-            tensor = outputs.get(name.removesuffix("_kernel_time"), name)
-            best[tensor] = min(best.get(tensor, float("inf")), float(event["dur"]))
-    return _Kernels(best, leads_to)
+            name = name.removesuffix("_kernel_time")
+            best[name] = min(best.get(name, float("inf")), float(event["dur"]))
+    return best
+
+
+def _profiler_us(threads: int, nodes: int = 60) -> float:
+    """What profiling adds to a kernel: the profiled time of nodes that do next to nothing, less their share
+    of a run without profiling."""
+    import onnxruntime as ort
+
+    with tempfile.TemporaryDirectory(prefix="tetrasim-measure-") as folder:
+        model = chain_model(nodes, 16).SerializeToString()
+        feeds = {"x0": np.ones(16, np.float32)}
+        means = []
+        for profiled in (True, False):
+            options = ort.SessionOptions()
+            options.intra_op_num_threads = threads
+            options.inter_op_num_threads = 1
+            options.enable_profiling = profiled
+            options.profile_file_prefix = str(Path(folder) / "profile")
+            made = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+            best, _ = _best_run(made, feeds, 30, 0.0)
+            means.append(float(np.mean(list(_kernel_us(made).values()))) if profiled else best * 1e6 / nodes)
+    return max(means[0] - means[1], 0.0)
 
 
 def _join(

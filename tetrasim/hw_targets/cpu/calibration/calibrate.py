@@ -1,8 +1,8 @@
 """`tetrasim calibrate cpu`: measure this machine and write the preset `cpu/host`.
 
-Order: clock and multiply-add peak, bandwidth per level and thread count, cost per run, value and node,
-vector ops, products; then the model's parameters are fitted to them. Every time is the best of several runs,
-and the load before and after is written beside the numbers: on a busy machine they are too slow.
+Clock, multiply-add peak, bandwidth per level, cost per run, value and node, vector ops and products are all
+probes that are timed in rounds (`rounds.py`) until the time is spent or every one has settled; then the
+model's parameters are fitted to the best times. What other programs used is written beside the numbers.
 """
 
 from __future__ import annotations
@@ -13,38 +13,38 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tetrasim.hw_targets.cpu.calibration.fit import fit_gemm, fit_vector, predict
+from tetrasim.hw_targets.cpu.calibration.fit import fit_gemm, fit_threads, fit_vector, predict
 from tetrasim.hw_targets.cpu.calibration.hostinfo import HostInfo, load_average, read_host
-from tetrasim.hw_targets.cpu.calibration.onnx_bench import chain_model, op_seconds, session, wide_model
-from tetrasim.hw_targets.cpu.calibration.preset_file import host_values
-from tetrasim.hw_targets.cpu.calibration.probe import Bandwidth, bandwidth, best_seconds, clock_hz, mac_peak
-from tetrasim.hw_targets.cpu.calibration.samples import (
-    GemmSample,
-    VectorSample,
-    best_gemms,
-    best_vectors,
-    cold_chain,
-    cold_samples,
-    empty_run_seconds,
-    gemm_case,
-    measure_gemms,
-    measure_vectors,
+from tetrasim.hw_targets.cpu.calibration.machine_probes import (
+    Levels,
+    levels_of,
+    machine_probes,
+    rate_of,
+    reference_kernel,
 )
+from tetrasim.hw_targets.cpu.calibration.preset_file import host_values
+from tetrasim.hw_targets.cpu.calibration.rounds import Probe, Timings, time_in_rounds
+from tetrasim.hw_targets.cpu.calibration.samples import (
+    COLD_ROWS,
+    SHARED,
+    SHARED_COLD_ROWS,
+    GemmSample,
+    Kernel,
+    VectorSample,
+    chain_weights,
+    cold_chain,
+    cold_probes,
+    gemm_samples,
+    op_probes,
+    shared_probes,
+    vector_rows,
+    vector_samples,
+)
+from tetrasim.hw_targets.cpu.calibration.small_runs import Overheads, overhead_probes, overheads_of
 from tetrasim.hw_targets.cpu.config import CpuConfig
 
-PASSES = 3
-BUDGET_S = 50.0  # no further pass that would end after this
+BUDGET_S = 45.0  # of measuring, setting up included; the fits take a few seconds more
 Progress = Callable[[str, float], None]  # what is measured, and the fraction done
-
-
-@dataclass(frozen=True, slots=True)
-class Overheads:
-    """Seconds of onnxruntime around the arithmetic."""
-
-    node: float
-    run: float
-    value: float
-    fork_join: float
 
 
 @dataclass(frozen=True)
@@ -55,16 +55,20 @@ class Measurements:
     load_before: float
     load_after: float
     seconds: float
+    timings: Timings[Kernel]
     clock_hz: float
-    peak_one: float
+    peak_one: float  # multiply-adds per second
     peak_all: float
-    levels_one: tuple[Bandwidth, ...]
-    levels_all: tuple[Bandwidth, ...]
-    l3_reach_bytes: int
+    levels: Levels
     overheads: Overheads
     vectors: tuple[VectorSample, ...]
     gemms: tuple[GemmSample, ...]
-    stream_all_bytes_per_s: float  # weights through products of one row, all threads
+    shared_gemms: tuple[GemmSample, ...]  # on all threads; none on a machine of one core
+
+    @property
+    def quiet_threads(self) -> int:
+        """Up to how many threads this can be believed: 1 when other programs held cores all the time."""
+        return 1 if self.timings.disturbed else self.host.cores
 
 
 @dataclass(frozen=True)
@@ -73,116 +77,63 @@ class Calibration:
 
     measured: Measurements
     config: CpuConfig
-    gemm_error: float  # mean absolute relative error over the products measured
+    gemm_error: float  # mean absolute relative error over the products measured on one thread
+    shared_error: float  # the same on all threads
 
 
-def calibrate(
-    progress: Progress | None = None, passes: int = PASSES, budget_s: float = BUDGET_S
-) -> Calibration:
-    """Measure and fit this machine: under a minute with the default `passes` and `budget_s`; on a busy
-    machine, more of both find more quiet moments."""
-    measured = measure(progress or (lambda _what, _fraction: None), passes, budget_s)
+def calibrate(progress: Progress | None = None, budget_s: float = BUDGET_S) -> Calibration:
+    """Measure and fit this machine: under a minute with the default budget; on a busy machine, more of it
+    finds more quiet moments."""
+    measured = measure(progress or (lambda _what, _fraction: None), budget_s)
     config = CpuConfig.model_validate(host_values(measured))
     vector = config.vector.model_copy(update=fit_vector(measured.vectors, config.core.single_clock_hz))
     config = config.model_copy(update={"vector": vector, "threads": 1})
     gemm = config.gemm.model_copy(update=fit_gemm(measured.gemms, config))
     fitted = config.model_copy(update={"gemm": gemm})
-    errors = [abs(predict(s, fitted) / s.seconds - 1) for s in measured.gemms]
-    return Calibration(measured, fitted.model_copy(update={"threads": 0}), float(np.mean(errors)))
+    error = _mean_error(measured.gemms, fitted)
+    fitted = fitted.model_copy(update={"threads": 0})
+    if measured.quiet_threads > 1:
+        fitted = fit_threads(measured.shared_gemms, fitted)
+    return Calibration(measured, fitted, error, _mean_error(measured.shared_gemms, fitted))
 
 
-def measure(progress: Progress, passes: int, budget_s: float) -> Measurements:
-    """Run every probe once."""
+def _mean_error(samples: tuple[GemmSample, ...], config: CpuConfig) -> float:
+    return float(np.mean([abs(predict(s, config) / s.seconds - 1) for s in samples])) if samples else 0.0
+
+
+def measure(progress: Progress, budget_s: float) -> Measurements:
+    """Set every probe up and time them in rounds."""
     host, began, before = read_host(), time.perf_counter(), load_average()
-    progress("clock and multiply-add peak", 0.0)
-    clock = clock_hz()
-    peak_one, peak_all = mac_peak(1), mac_peak(host.cores)
-    progress("bandwidth per level and thread count", 0.05)
-    sizes = level_sizes(host)
-    one = tuple(bandwidth(size, 1) for size in sizes)
-    every = tuple(bandwidth(max(size // (host.cores if i > 1 else 1), 4096), host.cores)
-                  for i, size in enumerate(sizes))  # fmt: skip
-    reach = l3_reach(host, one)
-    progress("cost per run, value and node in onnxruntime", 0.1)
-    empty = empty_run_seconds(1)
-    overheads = measure_overheads(host.cores, empty)
-    chain = cold_chain(host.l3_bytes, host.memory_bytes, 1)
-    vector_passes, gemm_passes = [], []
-    for i in range(passes):
-        progress(f"ops and matrix products in onnxruntime, pass {i + 1} of {passes}", 0.2 + 0.7 * i / passes)
-        vector_passes.append(measure_vectors(1))
-        gemm_passes.append(measure_gemms(1, chain))
-        empty = min(empty, empty_run_seconds(1))
-        if (time.perf_counter() - began) * (i + 2) / (i + 1) > budget_s:
-            break
-    vectors, gemms = best_vectors(vector_passes, empty), best_gemms(gemm_passes, empty)
-    best_product = max(s.gemm.macs / s.seconds for s in gemms if s.seconds > 1e-4)
-    peak_one = max(peak_one, best_product)
-    progress("matrix products on all threads", 0.9)
-    peak_all = max(peak_all, peak_one, _product_rate(host.cores))
-    chain = cold_chain(host.l3_bytes, host.memory_bytes, host.cores)
-    stream = max(4 * s.gemm.n * s.gemm.k / s.seconds for s in cold_samples(chain, 1))
+    progress("setting up", 0.0)
+    probes = all_probes(host)
+    left = max(budget_s - (time.perf_counter() - began), budget_s / 4)
+    what = "peaks, bandwidths, ops and products, in rounds"
+    timings = time_in_rounds(probes, reference_kernel(), left, lambda part: progress(what, 0.1 + 0.8 * part))
+    progress("fitting", 0.95)
+    best = timings.best_s
+    gemms = gemm_samples(best, 1)
+    shared = gemm_samples(best, host.cores) if host.cores > 1 else ()
+    # The library's own loops are the peak where they beat the probe's.
+    peak_one = max(rate_of(best, "multiply-add"), *(s.gemm.macs / s.seconds for s in gemms))
+    gain = float(host.cores)
+    if host.cores > 1 and not timings.disturbed:
+        large = Kernel("hot", SHARED[-1], threads=host.cores)
+        gain = min(max(best[Kernel("hot", SHARED[-1])] / best[large], 1.0), gain)
     return Measurements(
-        host, before, load_average(), time.perf_counter() - began, clock, peak_one, peak_all, one, every,
-        reach, overheads, vectors, gemms, stream,
+        host, before, load_average(), time.perf_counter() - began, timings,
+        rate_of(best, "clock"), peak_one, peak_one * gain, levels_of(host, best), overheads_of(best),
+        vector_samples(best), gemms, shared,
     )  # fmt: skip
 
 
-def level_sizes(host: HostInfo) -> tuple[int, int, int, int]:
-    """Working sets well inside L1, L2, L3, and one far beyond the last level."""
-    l3 = host.l3_bytes or 4 * host.l2_bytes
-    return host.l1_bytes // 2, host.l2_bytes // 2, max(2 * host.l2_bytes, l3 // 4), max(4 * l3, 128 << 20)
-
-
-def l3_reach(host: HostInfo, levels: tuple[Bandwidth, ...]) -> int:
-    """How much of the last cache one core really gets: on a shared machine, less than its size.
-
-    The largest of four sizes that is still read faster than halfway (in ratio) to main memory; none is a
-    power of two, as the sizes of tensors often are."""
-    near, far = levels[2].read_bytes_per_s, levels[3].read_bytes_per_s
-    if not host.l3_bytes:
-        return 0
-    reach = host.l3_bytes * 3 // 10
-    for tenths in (5.5, 8, 10):
-        size = round(host.l3_bytes * tenths / 10)
-        # Other programs share the cache and come and go: the best of a few tries counts.
-        best = max(bandwidth(size, 1).read_bytes_per_s for _ in range(4))
-        if best < (near * far) ** 0.5:
-            break
-        reach = size
-    return reach
-
-
-def measure_overheads(cores: int, empty_s: float) -> Overheads:
-    """Slopes over the number of nodes and of values, and the cost of using every thread."""
-    long, short, elements = 120, 20, 256
-    x = np.ones(elements, np.float32)
-
-    def chain(length: int) -> float:
-        made = session(chain_model(length, elements).SerializeToString(), 1)
-        return best_seconds(lambda: made.run(None, {"x0": x}), 50, 0.2)
-
-    node = (chain(long) - chain(short)) / (long - short)
-    run = max(chain(short) - short * node, empty_s - node)
-    wide = 48
-    feeds = {f"x{i}": np.ones(4, np.float32) for i in range(wide)}
-    made = session(wide_model(wide).SerializeToString(), 1)
-    everything = best_seconds(lambda: made.run(None, feeds), 50, 0.2)
-    value = max((everything - run - wide * node) / (2 * wide), 0.0)
-    return Overheads(max(node, 1e-8), max(run - 2 * value, 0.0), value, _fork_join(cores))
-
-
-def _fork_join(cores: int) -> float:
-    """Time that a product on all threads takes beyond its share of the time on one."""
-    if cores == 1:
-        return 0.0
-    case = gemm_case(96, 256, 256, constant=True)
-    one = op_seconds(case, 1, at_least_s=0.1)
-    every = op_seconds(case, cores, at_least_s=0.2)
-    return min(max(every - one / cores, 0.0), 1e-4)
-
-
-def _product_rate(cores: int) -> float:
-    """Multiply-adds per second of a large product on every core."""
-    m = 768
-    return m**3 / op_seconds(gemm_case(m, m, m, constant=True), cores, at_least_s=0.5)
+def all_probes(host: HostInfo) -> list[Probe[Kernel]]:
+    """Those of several threads last: they leave threads spinning."""
+    weights = chain_weights(host)
+    chain = cold_chain(weights, 1)
+    found = [*machine_probes(host, 1), *overhead_probes(), *op_probes(vector_rows(host))]
+    found += cold_probes(chain, COLD_ROWS, 1)
+    if host.cores > 1:
+        found += machine_probes(host, host.cores)
+        found += shared_probes(host.cores)
+        found += cold_probes(cold_chain(weights, host.cores), SHARED_COLD_ROWS, host.cores)
+    return found

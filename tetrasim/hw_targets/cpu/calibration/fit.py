@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations, product
 
-from tetrasim.hw_targets.cpu.calibration.samples import COLS, ROWS, GemmSample, VectorSample
+from tetrasim.hw_targets.cpu.calibration.samples import GemmSample, VectorSample
 from tetrasim.hw_targets.cpu.config import CpuConfig
 from tetrasim.hw_targets.cpu.cost import cost_of
 from tetrasim.hw_targets.cpu.machine import DRAM, machine_of
@@ -34,8 +34,7 @@ GEMM_BOUNDS = {
 
 def fit_vector(samples: Sequence[VectorSample], clock_hz: float) -> dict[str, float]:
     """Cycles per element by kind; kinds that no op isolates follow the nearest one that was measured."""
-    n = ROWS * COLS
-    c = {s.op: s.seconds * clock_hz / n for s in samples}
+    c = {s.op: s.seconds * clock_hz / s.elements for s in samples}
     access = min(c["Relu"] / 2, c["Identity"] / 2, c["Add"] / 3, c["Mul"] / 3)
 
     def rest(op: str, accesses: int, known: float = 0.0) -> float:
@@ -106,6 +105,35 @@ def fit_gemm(samples: Sequence[GemmSample], config: CpuConfig) -> dict[str, floa
 
     start = {name: float(getattr(config.gemm, name)) for name in GEMM_BOUNDS}
     return {name: float(f"{v:.4g}") for name, v in descend(loss, start, GEMM_BOUNDS).items()}
+
+
+FORK_JOIN_NS = (0.0, 100_000.0)
+
+
+def fit_threads(samples: Sequence[GemmSample], config: CpuConfig) -> CpuConfig:
+    """`config` with the cost of handing out work that fits products in caches on all threads best, and the
+    bandwidth of all cores together from the cold product of one row, less that cost. Without samples (one
+    core) it stays as it is."""
+    near = [s for s in samples if not s.cold]
+    streams = [s for s in samples if s.cold and s.gemm.m == 1]
+    if not near:
+        return config
+
+    def with_cost(ns: float) -> CpuConfig:
+        return config.model_copy(update={"overhead": config.overhead.model_copy(update={"fork_join_ns": ns})})
+
+    def loss(values: Mapping[str, float]) -> float:
+        trial = with_cost(values["ns"])
+        return sum(abs(math.log(predict(s, trial) / s.seconds)) for s in near) / len(near)
+
+    ns = float(f"{descend(loss, {'ns': 3000.0}, {'ns': FORK_JOIN_NS})['ns']:.4g}")
+    fitted = with_cost(ns)
+    if not streams:
+        return fitted
+    least = fitted.dram.core_bandwidth_bytes_per_s
+    found = max(4 * s.gemm.n * s.gemm.k / max(s.seconds - ns * 1e-9, s.seconds / 2) for s in streams)
+    total = float(f"{max(found, least):.4g}")
+    return fitted.model_copy(update={"dram": fitted.dram.model_copy(update={"bandwidth_bytes_per_s": total})})
 
 
 def descend(

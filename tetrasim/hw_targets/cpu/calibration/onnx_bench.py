@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tetrasim.hw_targets.cpu.calibration.probe import best_seconds
-
 if TYPE_CHECKING:
     import onnx
     import onnxruntime as ort
@@ -137,8 +135,3 @@ def bound_run(
         made.run_with_iobinding(binding)
 
     return run
-
-
-def op_seconds(case: OpCase, threads: int, *, at_least_s: float = 0.03) -> float:
-    """Best time of one run of a one-node model, the run's own cost included."""
-    return best_seconds(bound_run(case.inputs, op_model(case), threads), 7, at_least_s)

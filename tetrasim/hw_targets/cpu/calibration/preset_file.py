@@ -6,7 +6,6 @@ power cannot be read without privileges and stays an assumption, marked so.
 
 from __future__ import annotations
 
-import math
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,10 +16,7 @@ from tetrasim.hw_targets.common.user_presets import user_preset_file
 from tetrasim.hw_targets.cpu.config import VectorConfig
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from tetrasim.hw_targets.cpu.calibration.calibrate import Calibration, Measurements
-    from tetrasim.hw_targets.cpu.calibration.probe import Bandwidth
 
 Tree = dict[str, "float | int | str | Tree"]
 # Not measured: assumed on every machine, marked in the file.
@@ -49,6 +45,7 @@ def host_values(m: Measurements) -> Tree:
     return {
         "precision": "float32",
         "measured_as": "host",
+        "measured_threads": m.quiet_threads,
         "cores": cores,
         "core": {
             "clock_hz": round(shared_clock),
@@ -64,18 +61,18 @@ def host_values(m: Measurements) -> Tree:
         },
         "l1": _cache(m, 0, m.host.l1_bytes, 1, clock),
         "l2": _cache(m, 1, m.host.l2_bytes, m.host.l2_shared_by, clock),
-        "l3": _cache(m, 2, m.l3_reach_bytes, m.host.l3_shared_by, clock),
+        "l3": _cache(m, 2, m.levels.l3_reach_bytes, m.host.l3_shared_by, clock),
         "dram": {
             "capacity_bytes": m.host.memory_bytes,
-            "bandwidth_bytes_per_s": _short(_dram(m, cores)),
-            "core_bandwidth_bytes_per_s": _short(_dram(m, 1)),
+            "bandwidth_bytes_per_s": _short(max(_dram(m), m.levels.levels[3].read_all)),
+            "core_bandwidth_bytes_per_s": _short(_dram(m)),
             "numa_nodes": 1,
         },
         "overhead": {
             "node_ns": _short(m.overheads.node * 1e9),
             "run_ns": _short(m.overheads.run * 1e9),
             "value_ns": _short(m.overheads.value * 1e9),
-            "fork_join_ns": _short(m.overheads.fork_join * 1e9),
+            "fork_join_ns": 3000.0 if cores > 1 else 0.0,
             "eager_op_ns": 8000.0,
         },
         "power": _power(cores, m.peak_one * cores),
@@ -129,26 +126,21 @@ def _format_rates(flags: frozenset[str]) -> Tree:
 
 def _cache(m: Measurements, level: int, nbytes: int, shared_by: int, clock: float) -> Tree:
     """Capacity and rates of one level; the mean of reading and copying."""
-    one, every = (_mean(group, level) for group in (m.levels_one, m.levels_all))
+    found = m.levels.levels[level]
     private = shared_by <= 1 and level < 2
     return {
         "bytes_per_core": nbytes if private else 0,
         "shared_bytes": 0 if private else nbytes,
         "cluster_cores": 1 if private else max(min(shared_by, m.host.cores), 1),
-        "bytes_per_cycle": _short(one / clock),
-        "total_bytes_per_s": 0.0 if private else _short(max(every, one)),
+        "bytes_per_cycle": _short(found.one / clock),
+        "total_bytes_per_s": 0.0 if private else _short(max(found.all, found.one)),
     }
 
 
-def _mean(levels: Sequence[Bandwidth], level: int) -> float:
-    found = levels[level]
-    return math.sqrt(found.read_bytes_per_s * found.copy_bytes_per_s)
-
-
-def _dram(m: Measurements, threads: int) -> float:
-    """Reading from main memory, as products of one row do it: on small pages, a weight after the other."""
-    one = max(4 * s.gemm.n * s.gemm.k / s.seconds for s in m.gemms if s.cold and s.gemm.m == 1)
-    return one if threads == 1 else max(one, m.stream_all_bytes_per_s)
+def _dram(m: Measurements) -> float:
+    """Reading from main memory on one thread, as products of one row do it: on small pages, a weight after
+    the other."""
+    return max(4 * s.gemm.n * s.gemm.k / s.seconds for s in m.gemms if s.cold and s.gemm.m == 1)
 
 
 def _power(cores: int, macs_per_s: float) -> Tree:
@@ -169,7 +161,7 @@ def _power(cores: int, macs_per_s: float) -> Tree:
 def to_yaml(calibration: Calibration) -> str:
     """The preset file, every number with its source."""
     m = calibration.measured
-    how = f"calibrated here; load {m.load_before:.1f} before and {m.load_after:.1f} after"
+    how = f"calibrated here; other programs used {m.timings.other_cores:.1f} of {m.host.cores} cores"
     lines = [f"title: {_quoted(f'{m.host.name} ({m.host.cores} cores, calibrated)')}"]
     lines += _leaves(calibration.config, "", how)
     return "\n".join(lines) + "\n"

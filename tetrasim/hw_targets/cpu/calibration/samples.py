@@ -2,31 +2,27 @@
 
 Sizes are chosen so that a vector op's data stays in L2 (the loop is measured, not the memory), and products
 cover few rows, whole tiles, remainders, long depths, packed and constant operands. A cold product reads its
-weight from main memory: a chain of different weights larger than the last cache.
+weight from main memory: a chain of different weights larger than the last cache. On all threads a handful of
+products tells the common clock, the cost of handing out work, and what all cores together read.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
-from tetrasim.hw_targets.cpu.calibration.onnx_bench import (
-    OpCase,
-    bound_run,
-    chain_of,
-    op_model,
-    op_seconds,
-    session,
-)
-from tetrasim.hw_targets.cpu.calibration.probe import best_seconds
+from tetrasim.hw_targets.cpu.calibration.onnx_bench import OpCase, bound_run, chain_of, op_model, session
+from tetrasim.hw_targets.cpu.calibration.rounds import Probe
 from tetrasim.sim.ops.work import Gemm
 
 if TYPE_CHECKING:
     import onnxruntime as ort
+    from numpy.typing import NDArray
+
+    from tetrasim.hw_targets.cpu.calibration.hostinfo import HostInfo
 
 ROWS, COLS = 64, 1024
 VECTOR_OPS = (
@@ -44,6 +40,24 @@ PACKED = ((16, 512, 512), (64, 64, 64), (128, 64, 128), (128, 128, 64), (256, 51
 COLD_ROWS = (1, 2, 4, 12, 32, 128)
 
 
+# Of several threads: one row, few rows, whole tiles, more rows than columns; the largest gives the clock.
+SHARED = ((1, 768, 768), (1, 512, 2048), (8, 768, 768), (32, 768, 768), (128, 768, 768), (512, 512, 512))
+SHARED_COLD_ROWS = (1, 4, 32)
+CHAIN_WIDTH, CHAIN_HIDDEN = 768, 3072
+MOST_CHAIN_BYTES = 1 << 30  # an ONNX file holds less than 2 GiB
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """What a probe times: "hot" or "cold" products, a vector "op", or one of the machine's own probes."""
+
+    kind: str
+    size: tuple[int, ...] = ()
+    op: str = ""
+    constant: bool = True
+    threads: int = 1
+
+
 @dataclass(frozen=True, slots=True)
 class GemmSample:
     """Best seconds of one product; `cold`: its weight came from main memory."""
@@ -55,10 +69,11 @@ class GemmSample:
 
 @dataclass(frozen=True, slots=True)
 class VectorSample:
-    """Best seconds of one op over ROWS x COLS, without the cost of the run and the node."""
+    """Best seconds of one op over `elements`, without the cost of the run and the node."""
 
     op: str
     seconds: float
+    elements: int = ROWS * COLS
 
 
 def vector_case(op: str, rows: int, cols: int) -> OpCase:
@@ -95,32 +110,12 @@ def vector_case(op: str, rows: int, cols: int) -> OpCase:
     return OpCase(name, inputs, frozenset("pwb"), attributes.get(op, {}))
 
 
-def measure_vectors(threads: int) -> tuple[VectorSample, ...]:
-    """Every op of VECTOR_OPS, the cost of the run included."""
-    return tuple(
-        VectorSample(op, op_seconds(vector_case(op, ROWS, COLS), threads, at_least_s=0.05))
-        for op in VECTOR_OPS
-    )
-
-
 def gemm_case(m: int, k: int, n: int, constant: bool) -> OpCase:
     """One product of random matrices."""
     rng = np.random.default_rng(m)
     a = rng.random((m, k), np.float32)
     b = rng.random((k, n), np.float32)
     return OpCase("MatMul", (("a", a), ("b", b)), frozenset("b") if constant else frozenset())
-
-
-def measure_gemms(threads: int, chain: ColdChain) -> tuple[GemmSample, ...]:
-    """Hot, packed and cold products, the cost of the run included."""
-    found = []
-    for shapes, constant in ((HOT, True), (PACKED, False)):
-        for m, k, n in shapes:
-            seconds = op_seconds(gemm_case(m, k, n, constant), threads, at_least_s=0.1)
-            found.append(GemmSample(Gemm(1, m, n, k, constant), False, seconds))
-    for m in COLD_ROWS:
-        found.extend(cold_samples(chain, m))
-    return tuple(found)
 
 
 @dataclass(frozen=True)
@@ -131,41 +126,92 @@ class ColdChain:
     products: int
 
 
-def cold_chain(l3_bytes: int, memory_bytes: int, threads: int) -> ColdChain:
-    """Alternating 768 x 3072 and 3072 x 768, together twelve times the last cache (a sweep still finds a
-    part of a smaller set there), at least 128 MB, at most 450 MB and an eighth of the memory. All differ:
-    onnxruntime keeps one packed copy of equal weights."""
-    rng = np.random.default_rng(1)
-    wanted = min(max(12 * l3_bytes, 128 << 20), 450 << 20, memory_bytes // 8)
-    pairs = wanted // (2 * 4 * 768 * 3072) + 1
-    shapes = ((768, 3072), (3072, 768)) * pairs
-    weights = tuple(rng.random(s, np.float32) * np.float32(1e-3) for s in shapes)
-    model = chain_of("MatMul", np.ones((1, 768), np.float32), weights)
+def chain_weights(host: HostInfo) -> tuple[NDArray[np.float32], ...]:
+    """Weights beyond four times the last cache and 128 MiB, of at most an eighth of the memory."""
+    rng = np.random.default_rng(0)
+    wanted = min(max(4 * host.l3_bytes, 128 << 20), host.memory_bytes // 8, MOST_CHAIN_BYTES)
+    pairs = wanted // (2 * 4 * CHAIN_WIDTH * CHAIN_HIDDEN) + 1
+    shapes = ((CHAIN_WIDTH, CHAIN_HIDDEN), (CHAIN_HIDDEN, CHAIN_WIDTH)) * pairs
+    return tuple(rng.random(s, np.float32) * np.float32(1e-3) for s in shapes)
+
+
+def cold_chain(weights: Sequence[NDArray[np.float32]], threads: int) -> ColdChain:
+    """The session of the chain; any number of rows can be fed."""
+    model = chain_of("MatMul", np.ones((1, CHAIN_WIDTH), np.float32), weights)
     return ColdChain(session(model.SerializeToString(), threads), len(weights))
 
 
-def cold_samples(chain: ColdChain, m: int) -> tuple[GemmSample, GemmSample]:
-    """The mean of one product of the chain, as the two shapes alternate."""
-    feeds = {"x": np.ones((m, 768), np.float32)}
-    seconds = best_seconds(lambda: chain.session.run(None, feeds), 5, 1.0 if m == 1 else 0.3)
-    seconds /= chain.products
-    return GemmSample(Gemm(1, m, 3072, 768), True, seconds), GemmSample(Gemm(1, m, 768, 3072), True, seconds)
+def vector_rows(host: HostInfo) -> int:
+    """Rows of the vector ops: three operands of that size fit L2."""
+    return ROWS if host.l2_bytes >= 16 * ROWS * COLS else ROWS // 2
 
 
-def best_vectors(passes: Sequence[Sequence[VectorSample]], empty_s: float) -> tuple[VectorSample, ...]:
-    """The best of several passes, op by op, without the cost of a run: load comes and goes in longer spans
-    than one op takes."""
-    best = (min(group, key=lambda s: s.seconds) for group in zip(*passes, strict=True))
-    return tuple(replace(s, seconds=max(s.seconds - empty_s, 1e-9)) for s in best)
+def op_probes(rows: int) -> list[Probe[Kernel]]:
+    """A run of nearly nothing, every vector op, and the products whose operands stay in caches."""
+    empty = OpCase("Relu", (("x", np.ones((1, 1), np.float32)),))
+    out = [Probe(Kernel("empty"), _run(empty, 1))]
+    out += [Probe(Kernel("op", (rows, COLS), op), _run(vector_case(op, rows, COLS), 1)) for op in VECTOR_OPS]
+    for shapes, constant in ((HOT, True), (PACKED, False)):
+        out += [Probe(Kernel("hot", s, constant=constant), _run(gemm_case(*s, constant), 1)) for s in shapes]
+    return out
 
 
-def best_gemms(passes: Sequence[Sequence[GemmSample]], empty_s: float) -> tuple[GemmSample, ...]:
-    """The best of several passes, product by product, without the cost of a run (a chain has hardly any)."""
-    best = (min(group, key=lambda s: s.seconds) for group in zip(*passes, strict=True))
-    return tuple(s if s.cold else replace(s, seconds=max(s.seconds - empty_s, 1e-9)) for s in best)
+def cold_probes(chain: ColdChain, rows: Sequence[int], threads: int) -> list[Probe[Kernel]]:
+    """One run of the whole chain per number of rows."""
+    out = []
+    for m in rows:
+        feeds = {"x": np.ones((m, CHAIN_WIDTH), np.float32)}
+
+        def run(feeds: dict[str, NDArray[np.float32]] = feeds) -> None:
+            chain.session.run(None, feeds)
+
+        out.append(Probe(Kernel("cold", (m, chain.products), threads=threads), run, 0.02, threads))
+    return out
 
 
-def empty_run_seconds(threads: int) -> float:
-    """A run of one node on one element."""
-    case = OpCase("Relu", (("x", np.ones((1, 1), np.float32)),))
-    return best_seconds(bound_run(case.inputs, op_model(case), threads), 50, 0.1)
+def shared_probes(threads: int) -> list[Probe[Kernel]]:
+    """Products on all threads, in caches, and a run of nearly nothing there."""
+    empty = OpCase("Relu", (("x", np.ones((1, 1), np.float32)),))
+    out = [Probe(Kernel("empty", threads=threads), _run(empty, threads), threads=threads)]
+    for shape in SHARED:
+        key = Kernel("hot", shape, threads=threads)
+        out.append(Probe(key, _run(gemm_case(*shape, True), threads), threads=threads))
+    return out
+
+
+def _run(case: OpCase, threads: int) -> Callable[[], object]:
+    return bound_run(case.inputs, op_model(case), threads)
+
+
+def vector_samples(best: Mapping[Kernel, float]) -> tuple[VectorSample, ...]:
+    """The vector ops among the timings, without the cost of a run."""
+    empty = best[Kernel("empty")]
+    return tuple(
+        VectorSample(k.op, max(seconds - empty, 1e-9), k.size[0] * k.size[1])
+        for k, seconds in best.items()
+        if k.kind == "op"
+    )
+
+
+def gemm_samples(best: Mapping[Kernel, float], threads: int) -> tuple[GemmSample, ...]:
+    """The products among the timings, without the cost of a run (a chain has hardly any).
+
+    Fewer rows of the same product are never slower: where they seem to be, the time was disturbed."""
+    hot = {k: s for k, s in best.items() if k.kind == "hot" and k.threads == threads}
+    cold = {k: s / k.size[1] for k, s in best.items() if k.kind == "cold" and k.threads == threads}
+    empty = best[Kernel("empty", threads=threads)]
+    out = []
+    for k, seconds in hot.items():
+        more = (s for j, s in hot.items() if _more_rows(j, k))
+        m, depth, n = k.size
+        own = max(min((seconds, *more)) - empty, 1e-9)
+        out.append(GemmSample(Gemm(1, m, n, depth, k.constant), False, own))
+    for k, seconds in cold.items():
+        own = min((seconds, *(s for j, s in cold.items() if j.size[0] > k.size[0])))
+        for n, depth in ((CHAIN_HIDDEN, CHAIN_WIDTH), (CHAIN_WIDTH, CHAIN_HIDDEN)):
+            out.append(GemmSample(Gemm(1, k.size[0], n, depth), True, own))
+    return tuple(out)
+
+
+def _more_rows(a: Kernel, b: Kernel) -> bool:
+    return a.constant == b.constant and a.size[1:] == b.size[1:] and a.size[0] > b.size[0]

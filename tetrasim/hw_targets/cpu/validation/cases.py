@@ -47,6 +47,7 @@ class Case:
 
     group: str
     name: str
+    threads: int = 1
 
 
 def op_cases() -> dict[Case, Callable[[], OpCase]]:
@@ -75,14 +76,14 @@ def model_cases() -> dict[Case, Graph]:
     return found | {gpt2_case(past): transformer(gpt2_step(past)) for past in GPT2_CONTEXTS}
 
 
-def bert_case(tokens: int) -> Case:
+def bert_case(tokens: int, threads: int = 1) -> Case:
     """bert-base, one forward run."""
-    return Case("BERT block", f"bert-base {tokens} tokens")
+    return Case("BERT block", f"bert-base {tokens} tokens", threads)
 
 
-def gpt2_case(past: int) -> Case:
+def gpt2_case(past: int, threads: int = 1) -> Case:
     """gpt2-small, one decoding step."""
-    return Case("GPT-2 decode", f"gpt2-small step over {past} keys")
+    return Case("GPT-2 decode", f"gpt2-small step over {past} keys", threads)
 
 
 def bert(tokens: int) -> Encoder:
