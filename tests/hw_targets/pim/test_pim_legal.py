@@ -9,6 +9,7 @@ from dram_legality import Logged, read_rules, row_violations, violations
 
 from tetrasim.hw_targets.common.dram.program import encode
 from tetrasim.hw_targets.common.presets import with_overrides
+from tetrasim.hw_targets.pim import hbm, in_bank
 from tetrasim.hw_targets.pim.config import PimConfig
 from tetrasim.hw_targets.pim.machine import layout, machine
 from tetrasim.hw_targets.pim.mapping import batched_gemv, key_gemv, read_rows, weights_gemv, write_state
@@ -22,12 +23,24 @@ def steps_of(config: PimConfig) -> list[Step]:
     """A little of everything, small enough for the naive checker."""
     on = replace(layout(config), channels=1)
     few = on.group * 2
+    functions = [
+        in_bank.table_lookups(100, on),
+        in_bank.product(700, 2, on),
+        in_bank.product(2100, 1, on),
+    ]
+    if config.dialect == "hbm":
+        functions = [hbm.elementwise("sum", n, 2, 2, on) for n in (100, 5000)]
+        functions.append(hbm.elementwise("product", 300, 2, 1, on))
+    if config.elementwise == "host":
+        functions = []
     return [
+        *functions,
         weights_gemv(300, few, 2, on),
         read_rows(2, 3000, on),
         write_state(StateWrite(1, 600, False, 2), on),
         key_gemv(2, 64, 40, 1, on),
-        batched_gemv(2, 40, on.group, 1, on),
+        batched_gemv(2, 40, on.group, 2, on),
+        *reversed(functions),
         write_state(StateWrite(1, on.units * 2, True, 2), on),
     ]
 
@@ -56,6 +69,10 @@ def test_steps_are_legal(preset: str, limit: str) -> None:
             every_bank = name != "ACT"
         one = name in SINGLE and not (every_bank and name in ("RD", "WR"))
         log.append(Logged(clock, name, (0,) * depth if one else whole))
-    assert {"REFab", "RD", "WR", "ACT"} <= {entry.command for entry in log}
+    names = {entry.command for entry in log}
+    assert {"REFab", "RD", "WR", "ACT"} <= names
     assert violations(log, read_rules(config.device, dict(on.device.timing))) == []
-    assert row_violations(log, ("MAC16", "MACab", "MOVab"), ("RD", "WR")) == []
+    if config.elementwise == "banks":
+        assert {"EWMUL16", "AF16", "RDAF16"} <= names or {"EWab", "ENTER", "LEAVE"} <= names
+    # results of HBM-PIM go to a row of the odd banks that the program does not see
+    assert row_violations(log, ("MAC16", "MACab", "EWMUL16", "AF16", "EWab"), ("RD", "WR")) == []

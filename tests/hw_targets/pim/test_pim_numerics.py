@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -104,3 +105,52 @@ def test_lanes_of_hbm_pim_accumulate_alone() -> None:
     b = np.full((64, 1), 0.1, dtype=np.float32)
     lane = np.float32(np.float16(4 * np.float32(np.float16(0.1))))
     assert hbm.matmul(a, b)[0, 0] == pytest.approx(16 * lane, rel=1e-6)
+
+
+def exact(op: str) -> Callable[[np.ndarray], np.ndarray]:
+    return {
+        "Gelu": lambda v: 0.5 * v * (1 + np.vectorize(math.erf)(v / math.sqrt(2))),
+        "Tanh": np.tanh,
+        "Sigmoid": lambda v: 1 / (1 + np.exp(-v)),
+        "Swish": lambda v: v / (1 + np.exp(-v)),
+        "Relu": lambda v: np.maximum(v, 0),
+        "LeakyRelu": lambda v: np.where(v < 0, 0.01 * v, v),
+    }[op]
+
+
+@pytest.mark.parametrize("op", ["Gelu", "Tanh", "Sigmoid", "Swish", "Relu", "LeakyRelu"])
+def test_table_error(op: str) -> None:
+    """AiM's tables are within a few roundings of bfloat16 (2**-9 each: argument, value, slope, result), far
+    outside the table too; twice the intervals are no worse, eight times fewer clearly are."""
+    aim = arithmetic("aim")
+    x = np.linspace(-40, 40, 20_001, dtype=np.float32)
+    wanted = exact(op)(x.astype(np.float64))
+    scale = np.maximum(np.abs(wanted), 1)
+
+    def error(intervals: int) -> float:
+        got = replace(aim, table_intervals=intervals).activation(op, exact(op), x)
+        assert got is not None
+        return float(np.max(np.abs(got - wanted) / scale))
+
+    assert error(512) < 5 * 2**-9
+    if op in ("Gelu", "Tanh", "Sigmoid", "Swish"):
+        assert error(16) > 2 * error(512)
+
+
+def test_table_special_values() -> None:
+    x = np.array([np.inf, -np.inf, np.nan, 0.0], dtype=np.float32)
+    got = arithmetic("aim").activation("Relu", exact("Relu"), x)
+    assert got is not None
+    assert got[0] > 1e38
+    assert got[1] == got[3] == 0
+    assert np.isnan(got[2])
+
+
+def test_gelu_is_one_routine_on_the_asic() -> None:
+    """PIM-GPT: GELU by the series of erf, whichever form the model is written in; no table, no tanh."""
+    x = np.linspace(-6, 6, 2001, dtype=np.float32)
+    got = GPT.activation("Gelu", exact("Tanh"), x)
+    assert got is not None
+    assert np.max(np.abs(got - exact("Gelu")(x.astype(np.float64)))) < 0.02
+    assert GPT.activation("Tanh", exact("Tanh"), x) is None
+    assert arithmetic("hbm-pim").activation("Gelu", exact("Gelu"), x) is None

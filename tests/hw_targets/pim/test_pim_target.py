@@ -13,6 +13,8 @@ from tetrasim.facade import load_for
 from tetrasim.flow.run_phases import lowered_phases, set_up
 from tetrasim.hw_targets.common.presets import with_overrides
 from tetrasim.hw_targets.pim.config import PimConfig
+from tetrasim.hw_targets.pim.generate import run_family
+from tetrasim.hw_targets.pim.machine import machine
 from tetrasim.hw_targets.pim.target import TARGET
 from tetrasim.hw_targets.registry import find_preset
 from tetrasim.sim.engine.static import run_static
@@ -162,3 +164,66 @@ def test_prices_are_per_op_and_in_order() -> None:
     prices = TARGET.price([two, one, two], config("pim-gpt"))
     assert prices.latency_us[0] == prices.latency_us[2] > prices.latency_us[1]
     assert prices.bound_by[0] == "column MAC"
+
+
+def counts_of(
+    preset: str, prompt: int, generate: int, batch: int = 1, **changes: str | int | bool
+) -> list[dict[str, int]]:
+    """Commands of the busiest channel in every phase, for one pass each."""
+    model, workload = load_for("gpt2-small", prompt=prompt, generate=generate, batch=batch)
+    found: list[dict[str, int]] = []
+    settings = config(preset, **changes)
+    for _, family, contexts in lowered_phases(model, set_up(f"pim/{preset}", dict(changes)), workload):
+        _, out = run_family(family, contexts[:1], settings)
+        names = machine(settings).channel.names
+        found.append(dict(zip(names, out.counts[0].tolist(), strict=True)))
+    return found
+
+
+def gpt2_macs(channels: int, batch: int, tokens: int, context: int) -> int:
+    """All-bank MACs of the busiest channel of one pass of GPT2-small, by hand: a layer's products are
+    768 x 2304, 768 x 768, 768 x 3072 and 3072 x 768, the head is 768 x 50257 (for a prompt's last token).
+    Groups of 16 outputs are dealt out over the channels, 16 inputs per access, 1,024 per chunk. Scores:
+    tokens dealt out in groups of 16, 12 heads of 64; values: 12 x 64 columns in groups of 16."""
+
+    def product(k: int, n: int) -> int:
+        chunks, groups = [min(1024, k - at) // 16 for at in range(0, k, 1024)], -(-n // 16)
+        busy = [0] * channels
+        for i in range(len(chunks) * groups):
+            busy[i % channels] += chunks[i // groups]
+        return max(busy)
+
+    layer = product(768, 2304) + product(768, 768) + product(768, 3072) + product(3072, 768)
+    attention = 0
+    for seen in range(context - tokens + 1, context + 1):
+        groups = (seen + 15) // 16
+        attention += -(-groups // channels) * 12 * 4 + -(-48 // channels) * groups
+    return batch * (12 * (tokens * layer + attention) + product(768, 50257))
+
+
+@pytest.mark.parametrize(("channels", "devices"), [(8, 1), (8, 2), (4, 4), (16, 1)])
+@pytest.mark.parametrize("batch", [1, 3])
+def test_commands_of_a_pass_by_hand(channels: int, devices: int, batch: int) -> None:
+    """A prompt of 6 tokens as batched products, then a token: several devices are as many channels side by
+    side, and every sequence has caches of its own."""
+    prefill, step = counts_of("pim-gpt", 6, 2, batch, channels=channels, devices=devices)
+    every = channels * devices
+    assert prefill["MAC16"] == gpt2_macs(every, batch, 6, 6)
+    assert step["MAC16"] == gpt2_macs(every, batch, 1, 7)
+    # A key of 768 values is 48 bursts in one bank; a value lies in 48 x 16 rows, a burst in each. New keys
+    # and the values' rows of all sequences are dealt out over the channels.
+    assert step["WR"] == 12 * (-(-batch // every) * 48 + -(-48 * batch // every) * 16)
+    assert prefill["WR"] == 12 * (-(-6 * batch // every) * 48 + -(-48 * batch // every) * 16)
+
+
+def test_prefill_on_the_host() -> None:
+    """From 6 vectors on, the host reads the weights once and multiplies: the weights cross the pins, and the
+    banks compute attention only; a single token stays in the banks."""
+    banks, step = counts_of("pim-gpt", 6, 2)
+    host, same = counts_of("pim-gpt", 6, 2, host_products_from=6)
+    assert same == step
+    per_layer = sum(-(-k * n * 2 // 32 // 8) for k, n in ((768, 2304), (768, 768), (768, 3072), (3072, 768)))
+    assert host["RD"] - banks["RD"] == 12 * per_layer
+    attention = 6 * (48 + 6)  # up to 6 keys: one group of 16 tokens, 6 groups of value columns per channel
+    head = -(-50257 // 16 // 8) * 48
+    assert host["MAC16"] == 12 * attention + head  # the head multiplies the last token's vector only

@@ -70,8 +70,12 @@ class PimConfig(Config):
 
     `refresh`: at row boundaries, between instructions (at most 8 intervals late), or never. `serial`: one
     instruction at a time, host or channels, as PIM-GPT's simulator; otherwise they overlap where the graph
-    allows. `compat` behaves as the device's reference simulator: no power limit, and no refresh where that
-    simulator has none. `exact_slow` turns every exact speed-up off.
+    allows. `mode_switching`: switches of the command mode (AiM) or in and out of PIM mode (HBM-PIM) are
+    charged. `activations`, `elementwise`: where activation functions and element-wise products (HBM-PIM: also
+    sums) run when the device can do them; an activation table has `table_intervals` over +-`table_limit`.
+    `host_products_from`: products of at least so many vectors with one matrix run on the host unit, which
+    reads the weights once (0: never). `compat` behaves as the device's reference simulator: no power limit,
+    and no refresh where that simulator has none. `exact_slow` turns every exact speed-up off.
     """
 
     device: str
@@ -88,6 +92,11 @@ class PimConfig(Config):
     serial: bool = True
     parameters_in_sram: bool = False
     mode_switching: bool = True
+    activations: Literal["host", "banks"] = "host"
+    elementwise: Literal["host", "banks"] = "host"
+    table_intervals: int = Field(ge=2, default=512)
+    table_limit: float = Field(gt=0, default=8.0)
+    host_products_from: int = Field(ge=0, default=0)
     compat: bool = False
     reference_refreshes: bool = True  # the reference simulator of this device refreshes
     exact_slow: bool = False

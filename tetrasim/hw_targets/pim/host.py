@@ -53,16 +53,23 @@ def cycles_of(ops: tuple[tuple[str, int], ...], passes: int, host: Host) -> int:
     return busy + passes * host.pipeline_cycles
 
 
-def vector_cycles(work: Work, host: Host) -> int:
-    """A VECTOR op; a reducing one makes two passes over its rows."""
+def vector_cycles(work: Work, host: Host, activation: str = "") -> int:
+    """A VECTOR op; a reducing one makes two passes over its rows. GELU is one routine with the series of
+    erf, whichever form the model was written in (a tanh of x + a x**3 approximates the same function)."""
     assert work.vector is not None
-    return cycles_of(work.vector.ops, 2 if work.vector.reduces else 1, host)
+    ops = work.vector.ops
+    if activation == "Gelu" and host.erf_terms:
+        bent = dict(ops).get("tanh", 0)  # tanh(c x + c a x**3) has two products and a sum more than erf(x c)
+        fewer = {"tanh": bent, "mul": 2 * bent, "add": bent}
+        ops = (*((kind, count - fewer.get(kind, 0)) for kind, count in ops), ("erf", bent))
+    return cycles_of(ops, 2 if work.vector.reduces else 1, host)
 
 
-def softmax_ops(rows: int, elements: int) -> tuple[tuple[str, int], ...]:
-    """Scale, mask, maximum, subtract, exponential, sum; one reciprocal per row and a product per element."""
+def softmax_ops(rows: int, elements: int, queries: int) -> tuple[tuple[str, int], ...]:
+    """The scale on `queries` values of q; then per score maximum, subtract, exponential, sum, and a product
+    with the row's reciprocal."""
     return (
-        ("mul", 2 * elements),
+        ("mul", queries + elements),
         ("max", elements),
         ("add", 2 * elements),
         ("exp", elements),

@@ -6,13 +6,20 @@ attention finds its keys in the banks follows from whether they are stored as st
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tetrasim.hw_targets.pim.steps import StateWrite
-from tetrasim.sim.ir.graph import Graph, Node, Role, Value
+from tetrasim.sim.ir.graph import Graph, Kind, Node, Role, Value
 from tetrasim.sim.ops.registry import work_of
 from tetrasim.sim.ops.work import Work, WorkKind
 
+# Ops that are an activation, and the function they apply; gated ones multiply its result by a second input.
+_ACTIVATIONS = {
+    "Gelu": "Gelu", "Relu": "Relu", "LeakyRelu": "LeakyRelu", "Sigmoid": "Sigmoid", "Tanh": "Tanh",
+    "Swish": "Swish", "QuickGelu": "QuickGelu", "SwiGLU": "Swish", "GeGLU": "Gelu",
+}  # fmt: skip
+TABLES = frozenset(_ACTIVATIONS.values())  # functions of one value that a table holds
+_GATED = ("SwiGLU", "GeGLU")
 _LAYOUT_OPS = {"Transpose", "Reshape", "KVAppend", "Identity", "Squeeze", "Unsqueeze", "Cast", "Expand"}
 
 
@@ -20,12 +27,16 @@ _LAYOUT_OPS = {"Transpose", "Reshape", "KVAppend", "Identity", "Squeeze", "Unsqu
 class Item:
     """Everything that the price of a node depends on. `state_writes`: caches it writes, in place;
     `resident`: the second operand of a product of activations already lies in the banks; `row_elements`:
-    length of a gathered row."""
+    length of a gathered row; `activation`: the function of one value that it applies, `gated`: and multiplies
+    by a second input; `elementwise`: "Mul" or "Add" of equal shapes."""
 
     work: Work
     state_writes: tuple[StateWrite, ...] = ()
     resident: bool = False
     row_elements: int = 0
+    activation: str = ""
+    gated: bool = False
+    elementwise: str = ""
 
 
 @dataclass(frozen=True)
@@ -66,11 +77,30 @@ def item_of(node: Node, placement: Placement) -> Item:
         _state_write(node, v, v.name in placement.column_major) for v in node.outputs if v.role is Role.STATE
     )
     row = node.outputs[0].type.shape[-1] if work.kind is WorkKind.GATHER and node.outputs[0].type.shape else 0
-    return Item(work, writes, node.name in placement.resident, row)
+    return replace(
+        plain_item(work), state_writes=writes, resident=node.name in placement.resident, row_elements=row
+    )
+
+
+def plain_item(work: Work) -> Item:
+    """An op by itself, its matrix operand in the banks."""
+    pairwise = (
+        work.kind is WorkKind.VECTOR
+        and work.op in ("Mul", "Add")
+        and len({o.elements for o in (*work.reads, *work.writes)}) == 1
+        and all(o.kind in (Kind.FLOAT, Kind.BFLOAT) for o in work.reads)
+    )
+    return Item(
+        work,
+        resident=True,
+        activation=_ACTIVATIONS.get(work.op, ""),
+        gated=work.op in _GATED,
+        elementwise=work.op if pairwise else "",
+    )
 
 
 def _state_write(node: Node, value: Value, column_major: bool) -> StateWrite:
-    """Tokens and width of what `node` stores: the new rows of an append, all rows otherwise."""
+    """Tokens, width and sequences of what `node` stores: the new rows of an append, all rows otherwise."""
     shape = value.type.shape
     new = value.type.elements
     axis = len(shape) - 2 if len(shape) > 1 else 0
@@ -78,8 +108,10 @@ def _state_write(node: Node, value: Value, column_major: bool) -> StateWrite:
         new = node.inputs[1].type.elements
         given = node.attrs.get("axis", axis)
         axis = int(given) % len(shape) if isinstance(given, int) else axis
-    width = max(1, value.type.elements // max(shape[axis] if shape else 1, 1))
-    return StateWrite(max(1, new // width), width, column_major, max(1, value.type.bits // 8))
+    sequences = shape[0] if axis > 0 and len(shape) > 2 else 1  # batch first
+    width = max(1, value.type.elements // max(sequences * shape[axis] if shape else 1, 1))
+    tokens = max(1, new // (width * sequences))
+    return StateWrite(tokens, width, column_major, max(1, value.type.bits // 8), sequences)
 
 
 def _root(graph: Graph, value: Value) -> Value:

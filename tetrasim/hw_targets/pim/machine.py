@@ -23,23 +23,28 @@ from tetrasim.hw_targets.common.dram.tables import Tables, compile_device
 from tetrasim.hw_targets.common.dram.yaml_device import find_device
 from tetrasim.hw_targets.common.target import Aspect
 from tetrasim.hw_targets.pim.config import Dialect, PimConfig, PowerLimit, Units, check
-from tetrasim.hw_targets.pim.mapping import Layout, layout_of
+from tetrasim.hw_targets.pim.in_bank import GROUP_BANKS
+from tetrasim.hw_targets.pim.layout import Layout, layout_of
 from tetrasim.sim.engine.program import Resource
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-PARTS = ("row activation", "column MAC", "channel I/O", "mode switch", "refresh", "host arithmetic")
+PARTS = (
+    "row activation", "column MAC", "channel I/O", "mode switch", "refresh", "in-bank function",
+    "host arithmetic",
+)  # fmt: skip
 LEVELS = ("host SRAM", "channel I/O", "bank array")
 COMPONENTS = ("row activation", "bank array", "MAC logic", "channel I/O", "refresh", "background", "host")
 _PART_OF = {
     "ACT": 0, "ACT4": 0, "ACT16": 0, "ACTab": 0, "PREpb": 0, "PREA": 0, "PREab": 0,
     "MAC16": 1, "MACab": 1,
-    "WRGB": 2, "WRMAC16": 2, "RDMAC16": 2, "RD": 2, "WR": 2, "WRGRF": 2, "MOVab": 2,
-    "TMOD": 3, "REFab": 4,
+    "WRGB": 2, "WRMAC16": 2, "RDMAC16": 2, "RDAF16": 2, "RD": 2, "WR": 2, "WRGRF": 2, "WRGRFodd": 2,
+    "MOVab": 2,
+    "TMOD": 3, "ENTER": 3, "LEAVE": 3, "REFab": 4, "AF16": 5, "EWMUL16": 5, "EWab": 5,
 }  # fmt: skip
 _ACTIVATES = {"ACT": 1, "ACT4": 4}
-_IO = ("WRGB", "WRMAC16", "RDMAC16", "RD", "WR", "WRGRF")
+_IO = ("WRGB", "WRMAC16", "RDMAC16", "RDAF16", "RD", "WR", "WRGRF", "WRGRFodd")
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +69,7 @@ class PimMachine:
 def layout(config: PimConfig) -> Layout:
     """Geometry of the system."""
     device = find_device(config.device)
-    return layout_of(config, device.row_bytes, device.burst_bytes)
+    return layout_of(config, device.row_bytes, device.burst_bytes, device.banks)
 
 
 @lru_cache(maxsize=64)
@@ -105,6 +110,8 @@ def _programmed(config: PimConfig) -> Aspect[PimConfig]:
             config.power_limit,
             config.mac_spacing_cycles,
             config.mode_switching,
+            config.activations,
+            config.elementwise,
             config.compat,
             config.reference_refreshes,
             config.exact_slow,
@@ -144,7 +151,8 @@ def _channel(used: Aspect[PimConfig]) -> tuple[Device, Channel]:
         refresh_interval=interval,
         postpone=8 * interval if config.refresh == "instruction" else 0,
     )
-    parts = {name: PARTS[i] for name, i in _PART_OF.items() if name in tables.names}
+    unused = _unused(config)
+    parts = {name: PARTS[i] for name, i in _PART_OF.items() if name in tables.names and name not in unused}
     drains = _drains(device)
     return device, build_channel(tables, commands, parts, PARTS, drains, exact_slow=config.exact_slow)
 
@@ -155,6 +163,20 @@ def _command_costs(
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Energy and bytes of every command; shared, never written."""
     return _energy(channel, units), _bytes(channel, on)
+
+
+def _unused(config: PimConfig) -> set[str]:
+    """Commands that no program of this configuration issues: they would only slow the engine down."""
+    tables, products = config.activations == "banks", config.elementwise == "banks"
+    used = {
+        "AF16": tables,
+        "RDAF16": tables,
+        "EWMUL16": products,
+        "EWab": tables or products,
+        "ENTER": config.mode_switching,
+        "LEAVE": config.mode_switching,
+    }
+    return {name for name, needed in used.items() if not needed}
 
 
 @lru_cache(maxsize=64)
@@ -181,7 +203,10 @@ def _drains(device: Device) -> dict[str, int]:
         "RDMAC16": register,
         "WRGB": t.get("nBL", 0),
         "WRMAC16": t.get("nBL", 0),
+        "RDAF16": register,
         "WRGRF": write,
+        "WRGRFodd": write,
+        "LEAVE": t.get("nLEAVE", 0),
         "MOVab": write,
     }
     names: list[Command] = [c for c in device.commands if c.name in known]
@@ -197,8 +222,11 @@ def _energy(channel: Channel, on: Units) -> NDArray[np.float64]:
     for c, name in enumerate(channel.names):
         if name in ("ACT", "ACT4", "ACT16", "ACTab"):
             out[c, 0] = activation_pj(device) * _ACTIVATES.get(name, units)
-        elif name in ("MAC16", "MACab"):
+        elif name in ("MAC16", "MACab", "AF16", "EWab"):
             out[c, 1] = read * device.energy.array_fraction * units
+            out[c, 2] = on.mac_power_w * int(channel.stride[c]) * device.tck_ps
+        elif name == "EWMUL16":  # two bursts read and one written per bank group
+            out[c, 1] = (2 * read + write) * device.energy.array_fraction * (units // GROUP_BANKS)
             out[c, 2] = on.mac_power_w * int(channel.stride[c]) * device.tck_ps
         elif name == "MOVab":
             out[c, 1] = write * device.energy.array_fraction * units
@@ -220,6 +248,8 @@ def _bytes(channel: Channel, on: Layout) -> NDArray[np.int64]:
             out[c, 1] = on.burst_bytes
         if name in ("RD", "WR"):
             out[c, 2] = on.burst_bytes
-        if name in ("MAC16", "MACab", "MOVab"):
+        if name in ("MAC16", "MACab", "MOVab", "AF16", "EWab"):
             out[c, 2] = on.burst_bytes * on.units
+        if name == "EWMUL16":
+            out[c, 2] = 3 * on.burst_bytes * (on.units // GROUP_BANKS)
     return out

@@ -3,74 +3,78 @@
 Weights: output column j is a run of consecutive values in one bank; columns are dealt out over channels and
 banks so that an all-bank MAC works on one column per bank, and columns follow each other without gaps in the
 2 KB rows (row hits maximised). Inputs wider than the global buffer are chunked, the host adds partial sums
-(PIM-GPT, arXiv 2310.09385, section on mapping).
+(PIM-GPT, arXiv 2310.09385, section on mapping). Columns of all chunks are dealt out in one go, so that a
+width that the units do not divide leaves no unit idle chunk after chunk.
 
 K: one token's key vector, all heads concatenated, fills rows of one bank; tokens are dealt out over channels
 and banks. V: one value column fills rows of one bank, with space reserved for coming tokens; heads are dealt
 out over channels, each with its own buffer.
 
-HBM-PIM: no adder tree. A unit keeps `outputs_per_unit` accumulators of 16 lanes; inputs come in tiles of
-128 values through the register file; lanes are added by the host.
+HBM-PIM (`hbm.py`): no adder tree. A unit keeps `outputs_per_unit` accumulators of 16 lanes; inputs come in
+tiles of 128 values through the register file; lanes are added by the host.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass
 
 from tetrasim.hw_targets.common.dram.program import Close, Command, Instruction, Loop, Row, Wait
-from tetrasim.hw_targets.pim.config import Dialect, PimConfig
+from tetrasim.hw_targets.pim import hbm
+from tetrasim.hw_targets.pim.config import Dialect
+from tetrasim.hw_targets.pim.layout import Layout, pieces
 from tetrasim.hw_targets.pim.steps import StateWrite, Step, ceil_div
-
-
-@dataclass(frozen=True)
-class Layout:
-    """Geometry of a system: derived from the configuration and its DRAM device."""
-
-    dialect: Dialect
-    channels: int
-    units: int
-    lanes: int
-    inputs: int
-    outputs_per_unit: int
-    row_accesses: int  # column accesses per row
-    row_bytes: int
-    burst_bytes: int
-    element_bytes: int
-    bias_write: bool
-    result_wait: int
-
-    @property
-    def group(self) -> int:
-        """Outputs that one channel computes at once."""
-        return self.units * self.outputs_per_unit
-
-
-def layout_of(config: PimConfig, row_bytes: int, burst_bytes: int) -> Layout:
-    """The geometry of `config` on a device with these row and burst sizes."""
-    units = config.units
-    return Layout(
-        config.dialect, config.total_channels, units.per_channel, units.lanes, units.inputs,
-        units.outputs_per_unit, row_bytes // burst_bytes, row_bytes, burst_bytes, config.element_bytes,
-        units.bias_write, units.result_wait_cycles,
-    )  # fmt: skip
 
 
 def weights_gemv(k: int, n: int, vectors: int, on: Layout) -> Step:
     """`vectors` products with one resident [k, n] matrix."""
     total = ceil_div(n, on.group)
+    if on.dialect is Dialect.AIM:
+        body, all_accesses, busiest = _dealt(k, total, on)
+        whole: tuple[Instruction, ...] = body
+        if vectors > 1:
+            whole = (Loop(vectors, body, row_step=0, restore_row=True), Close())
+        return Step("gemv", whole, all_accesses, busiest * on.channels, macs=k * n * vectors)
     groups = ceil_div(total, on.channels)
     tiles = ceil_div(k, on.inputs)
     each = ceil_div(tiles, splits_of(k, n, on))  # input tiles of one channel
-    body = _gemv(min(k, each * on.inputs), groups, on)
-    return Step(
-        "gemv",
-        (Loop(vectors, body, row_step=0, restore_row=True), Close()) if vectors > 1 else body,
-        total * tiles,
-        groups * each * on.channels,
-        macs=k * n * vectors,
-    )
+    part = min(k, each * on.inputs)
+    body = hbm.products(part, groups, on, first=True)
+    if vectors > 1:
+        again = hbm.products(part, groups, on, first=False)
+        body = (
+            Loop(1, body, row_step=0, restore_row=True),
+            Loop(vectors - 1, again, row_step=0, restore_row=True),
+            Close(),
+        )
+    whole = hbm.launch(body, vectors * groups, on)
+    return Step("gemv", whole, total * tiles, groups * each * on.channels, macs=k * n * vectors)
+
+
+def _dealt(k: int, total: int, on: Layout) -> tuple[tuple[Instruction, ...], int, int]:
+    """One vector against `total` output groups of every input chunk, dealt out over the channels chunk after
+    chunk without starting again at the first, so that all units work (PIM-GPT): the busiest channel's
+    instructions, the accesses of all channels and of that one."""
+    base, extra = divmod(total, on.channels)
+    (count, width), *rest = pieces(k, on.inputs)
+    accesses = ceil_div(width, on.lanes)
+    narrow = ceil_div(rest[0][1], on.lanes) if rest else 0
+
+    def extras(channel: int) -> tuple[int, int]:
+        """Chunks of which `channel` has a group more than others: full ones, and the narrow one."""
+        more = [(channel - j * total) % on.channels < extra for j in range(count + len(rest))]
+        return sum(more[:count]), sum(more[count:])
+
+    most, last = max((extras(c) for c in range(on.channels)), key=lambda e: e[0] * accesses + e[1] * narrow)
+    body: list[Instruction] = []
+    for chunks, groups, each in (
+        (most, base + 1, accesses),
+        (count - most, base, accesses),
+        (len(rest), base + last, narrow),
+    ):
+        if chunks and groups:
+            body.append(Loop(chunks, (Command("WRGB", each), *_dots(groups, each, on))))
+    busiest = (count * base + most) * accesses + (base + last) * narrow
+    return tuple(body), total * (count * accesses + narrow), busiest
 
 
 def splits_of(k: int, n: int, on: Layout) -> int:
@@ -88,13 +92,17 @@ def batched_gemv(matrices: int, k: int, n: int, repeats: int, on: Layout) -> Ste
     total = matrices * per_matrix
     groups = ceil_div(total, on.channels)
     whole, rest = divmod(groups, per_matrix)
-    body: list[Instruction] = []
-    for count, size in ((whole, per_matrix), (1 if rest else 0, rest)):
-        if count:
-            body.append(Loop(count, _gemv(k, size, on, packed=False)))
+    shares = [(c, s) for c, s in ((whole, per_matrix), (1 if rest else 0, rest)) if c]
+    if on.dialect is Dialect.HBM:
+        start, again = (hbm.matrices(k, shares, on, first=first) for first in (True, False))
+        body = start if repeats == 1 else (*start, Loop(repeats - 1, again))
+        instructions = hbm.launch(body, groups * repeats, on)
+    else:
+        body = tuple(Loop(count, _gemv(k, size, on)) for count, size in shares)
+        instructions = (Loop(repeats, body),) if repeats > 1 else body
     return Step(
         "gemv",
-        (Loop(repeats, tuple(body)),) if repeats > 1 else tuple(body),
+        instructions,
         total,
         groups * on.channels,
         macs=matrices * k * n * repeats,
@@ -110,9 +118,9 @@ def key_gemv(kv_heads: int, head_dim: int, tokens: int, repeats: int, on: Layout
     accesses = ceil_div(head_dim, on.lanes)
     per_chunk = max(1, on.inputs // (accesses * on.lanes))
     body: list[Instruction] = []
-    for count, heads in _pieces(kv_heads, per_chunk):
+    for count, heads in pieces(kv_heads, per_chunk):
         loads = ceil_div(heads * head_dim, on.lanes)
-        chunk = (*_load(loads, on), *_dots(groups * heads, accesses, on))
+        chunk = (Command("WRGB", loads), *_dots(groups * heads, accesses, on))
         body.append(Loop(count, chunk))
     return Step(
         "gemv",
@@ -127,10 +135,11 @@ def write_state(write: StateWrite, on: Layout) -> Step:
     """Append new vectors to a cache in place."""
     per_burst = on.burst_bytes // write.element_bytes
     if not write.column_major:
-        vectors = ceil_div(write.tokens, on.channels)
+        total = write.tokens * write.sequences
+        vectors = ceil_div(total, on.channels)
         body = _bank_accesses("WR", ceil_div(write.width, per_burst), on)
-        return Step("cache write", (Loop(vectors, body), Close()), write.tokens, vectors * on.channels)
-    columns = ceil_div(write.width, on.units)
+        return Step("cache write", (Loop(vectors, body), Close()), total, vectors * on.channels)
+    columns = ceil_div(write.width, on.units) * write.sequences
     groups = ceil_div(columns, on.channels)
     bursts = on.units * ceil_div(write.tokens, per_burst)
     body = (Row(), Command("WR", bursts))
@@ -167,31 +176,17 @@ def partial_sums(k: int, outputs: int, on: Layout, splits: int = 1) -> int:
 
 def _bank_accesses(command: str, bursts: int, on: Layout) -> tuple[Instruction, ...]:
     out: list[Instruction] = []
-    for count, size in _pieces(bursts, on.row_accesses):
+    for count, size in pieces(bursts, on.row_accesses):
         out.append(Loop(count, (Row(bank=True), Command(command, size, bank=True))))
     return tuple(out)
 
 
-def _pieces(total: int, size: int) -> Iterable[tuple[int, int]]:
-    """(count, size) of the equal pieces of `total` and of the rest."""
-    whole, rest = divmod(total, size)
-    return [(c, s) for c, s in ((whole, size), (1 if rest else 0, rest)) if c]
-
-
-def _load(bursts: int, on: Layout) -> tuple[Instruction, ...]:
-    """Fill the input buffer."""
-    return (Command("WRGB" if on.dialect is Dialect.AIM else "WRGRF", bursts),)
-
-
-def _gemv(k: int, groups: int, on: Layout, packed: bool = True) -> tuple[Instruction, ...]:
-    """One vector of length `k` against `groups` output groups of one channel."""
-    if on.dialect is Dialect.HBM:
-        return _hbm_gemv(k, groups, on)
+def _gemv(k: int, groups: int, on: Layout) -> tuple[Instruction, ...]:
+    """One vector of length `k` against `groups` output groups, each in rows of its own (caches that grow)."""
     body: list[Instruction] = []
-    for count, values in _pieces(k, on.inputs):
+    for count, values in pieces(k, on.inputs):
         accesses = ceil_div(values, on.lanes)
-        dots = _dots(groups, accesses, on) if packed else (Loop(groups, (Row(), *_dot(accesses, on))),)
-        body.append(Loop(count, (*_load(accesses, on), *dots)))
+        body.append(Loop(count, (Command("WRGB", accesses), Loop(groups, (Row(), *_dot(accesses, on))))))
     return tuple(body)
 
 
@@ -200,7 +195,7 @@ def _dot(accesses: int, on: Layout) -> tuple[Instruction, ...]:
     first: tuple[Instruction, ...] = (Command("WRMAC16"),) if on.bias_write else ()
     wait: tuple[Instruction, ...] = (Wait(on.result_wait),) if on.result_wait else ()
     rows: list[Instruction] = []
-    for i, (count, size) in enumerate(_pieces(accesses, on.row_accesses)):
+    for i, (count, size) in enumerate(pieces(accesses, on.row_accesses)):
         for j in range(count):
             rows += [Row()] if i + j else []
             rows.append(Command("MAC16", size))
@@ -211,7 +206,7 @@ def _dots(outputs: int, accesses: int, on: Layout) -> tuple[Instruction, ...]:
     """`outputs` dot products of `accesses` column accesses each, packed into rows without gaps."""
     period = math.lcm(accesses, on.row_accesses) // accesses
     out: list[Instruction] = []
-    for count, size in _pieces(outputs, period):
+    for count, size in pieces(outputs, period):
         out.append(Loop(count, _packed(size, accesses, on)))
     return tuple(out)
 
@@ -235,17 +230,3 @@ def _packed(outputs: int, accesses: int, on: Layout) -> tuple[Instruction, ...]:
         if on.result_wait:
             out.append(Wait(on.result_wait))
     return tuple(out)
-
-
-def _hbm_gemv(k: int, groups: int, on: Layout) -> tuple[Instruction, ...]:
-    """HBM-PIM: per output group, input tiles through the register file, then accumulators to the bank and
-    from there to the host."""
-    tiles: list[Instruction] = []
-    for count, values in _pieces(k, on.inputs):
-        loads = ceil_div(values, on.lanes)
-        macs: list[Instruction] = []
-        for rows, size in _pieces(loads * on.outputs_per_unit, on.row_accesses):
-            macs.append(Loop(rows, (Row(), Command("MACab", size))))
-        tiles.append(Loop(count, (*_load(loads, on), *macs)))
-    results = (Row(), Command("MOVab", on.outputs_per_unit), Command("RD", on.units * on.outputs_per_unit))
-    return (Loop(groups, (*tiles, *results)),)

@@ -7,12 +7,17 @@ accumulates by itself in float16 and the host adds the lanes.
 
 The host's functions are PIM-GPT's: exp by Taylor's series after range reduction by powers of two, 1/x by
 Newton-Raphson from a linear seed, 1/sqrt(x) by the fast inverse square root with Newton steps, and erf by
-Taylor's series where the configuration gives it terms.
+Taylor's series where the configuration gives it terms; GELU then goes through that series in either form.
+
+AiM's activation tables hold value and slope of every interval in bfloat16; an argument is rounded to
+bfloat16, looked up and interpolated, and beyond the table the function continues as a straight line. (That
+a table lies in a row of the bank is published, its intervals and the interpolation are from memory.)
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -21,11 +26,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tetrasim.hw_targets.pim.config import Dialect, PimConfig, precision_of
+from tetrasim.hw_targets.pim.items import TABLES
 from tetrasim.sim.ir.graph import TensorType
 from tetrasim.sim.ops.rounding import exact_function, format_type, round_to, stored
 
 Arr = NDArray[Any]
 _LN2 = np.float32(0.6931471805599453)
+_LARGE = np.float32(3e38)
 _MAGIC = np.int32(0x5F3759DF)  # fast inverse square root, Quake III
 
 
@@ -41,6 +48,8 @@ class PimArithmetic:
     reciprocal_steps: int
     rsqrt_steps: int
     erf_terms: int = 0
+    table_intervals: int = 0  # 0: the host computes activations
+    table_limit: float = 8.0
 
     def store(self, x: Arr, type: TensorType) -> Arr:
         """Round to the memory format of `type`."""
@@ -88,6 +97,36 @@ class PimArithmetic:
                 bounded = np.clip(y, -20, 20)
                 return (1 - 2 * self.reciprocal(self.exp(2 * bounded) + 1)).astype(np.float32)
         return exact_function(name, y)
+
+    def activation(self, op: str, exact: Callable[[Arr], Arr], x: Arr) -> Arr | None:
+        """An activation by AiM's table, or GELU by the host's series; None: by its formula."""
+        if self.table_intervals and op in TABLES:
+            return self._looked_up(exact, np.asarray(x, dtype=np.float32))
+        if op == "Gelu" and self.erf_terms:
+            y = np.asarray(x, dtype=np.float32)
+            return np.asarray(y * np.float32(0.5) * (1 + self.erf(y * np.float32(math.sqrt(0.5)))))
+        return None
+
+    def _looked_up(self, exact: Callable[[Arr], Arr], x: Arr) -> Arr:
+        """Value and slope of the interval that `x` falls in; beyond the table, the line through the function
+        at its limit and at twice that."""
+        limit, count = np.float32(self.table_limit), self.table_intervals
+        step = 2 * limit / np.float32(count)
+        nodes = np.linspace(-limit, limit, count + 1, dtype=np.float32)
+        nodes = np.concatenate([[-2 * limit], nodes, [2 * limit]]).astype(np.float32)
+        values = np.asarray(exact(nodes), dtype=np.float32)
+        slopes = round_to(np.diff(values) / np.diff(nodes), self.storage)
+        start = nodes[:-1].copy()
+        start[0] = nodes[1]  # the line below the table starts at the table
+        base = values[:-1].copy()
+        base[0] = values[1]
+        given = np.clip(round_to(x, self.storage), -_LARGE, _LARGE)  # no infinity times a slope of 0
+        with np.errstate(invalid="ignore", over="ignore"):
+            place = np.floor((given + limit) / step) + 1
+        at = np.clip(np.nan_to_num(place), 0, count + 1).astype(np.int64)
+        return round_to(
+            np.asarray(round_to(base, self.storage)[at] + slopes[at] * (given - start[at])), self.storage
+        )
 
     def exp(self, x: Arr) -> Arr:
         """2**k times Taylor's series of the remainder, `exp_terms` multiply-adds."""
@@ -152,4 +191,6 @@ def arithmetic_of(config: PimConfig) -> PimArithmetic:
         config.host.reciprocal_steps,
         config.host.rsqrt_steps,
         config.host.erf_terms,
+        config.table_intervals if config.activations == "banks" and config.dialect is Dialect.AIM else 0,
+        config.table_limit,
     )

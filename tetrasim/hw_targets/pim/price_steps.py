@@ -5,12 +5,12 @@ from __future__ import annotations
 from functools import lru_cache
 
 from tetrasim.hw_targets.common.target import Aspect, aspect_without
-from tetrasim.hw_targets.pim import mapping
-from tetrasim.hw_targets.pim.config import PimConfig
+from tetrasim.hw_targets.pim import hbm, in_bank, mapping
+from tetrasim.hw_targets.pim.config import Dialect, PimConfig
 from tetrasim.hw_targets.pim.host import cycles_of, move_cycles, softmax_ops, vector_cycles
-from tetrasim.hw_targets.pim.items import Item
+from tetrasim.hw_targets.pim.items import TABLES, Item
+from tetrasim.hw_targets.pim.layout import Layout
 from tetrasim.hw_targets.pim.machine import layout
-from tetrasim.hw_targets.pim.mapping import Layout
 from tetrasim.hw_targets.pim.steps import StateWrite, Step, ceil_div
 from tetrasim.sim.ir.graph import Role
 from tetrasim.sim.ops.work import AttentionShape, Work, WorkKind
@@ -22,7 +22,6 @@ _UNPLANNED = frozenset(
         "refresh",
         "power_limit",
         "mac_spacing_cycles",
-        "mode_switching",
         "compat",
         "reference_refreshes",
         "exact_slow",
@@ -53,10 +52,7 @@ def _steps_of(item: Item, used: Aspect[PimConfig]) -> tuple[Step, ...]:
     elif work.kind is WorkKind.ATTENTION:
         steps += _attention(item, config, on)
     elif work.kind is WorkKind.VECTOR:
-        steps += [
-            *_parameters(work, config, on),
-            _host("vector", vector_cycles(work, config.host), work.nbytes),
-        ]
+        steps += _vector(item, config, on)
     elif work.kind is WorkKind.GATHER:
         steps += _gather(item, config, on)
     elif work.kind is WorkKind.MOVE and not item.state_writes:
@@ -80,24 +76,70 @@ def _parameters(work: Work, config: PimConfig, on: Layout) -> list[Step]:
     return [mapping.read_spread(nbytes, on)]
 
 
+def in_banks(item: Item, config: PimConfig) -> str:
+    """What of a VECTOR op the banks do: "table", "product" (AiM), "kernel" (HBM-PIM), or "" for nothing.
+    HBM-PIM's registers add and multiply, and MOV applies a ReLU."""
+    aim = config.dialect is Dialect.AIM
+    if item.activation and config.activations == "banks":
+        if aim and item.activation in TABLES:
+            return "table"
+        if not aim and item.activation == "Relu":
+            return "kernel"
+    if item.elementwise and config.elementwise == "banks":
+        if not aim:
+            return "kernel"
+        return "product" if item.elementwise == "Mul" else ""
+    return ""
+
+
+def _vector(item: Item, config: PimConfig, on: Layout) -> list[Step]:
+    work = item.work
+    where = in_banks(item, config)
+    elements = sum(o.elements for o in work.writes)
+    written = sum(o.role is not Role.WEIGHT for o in work.reads)
+    if where == "kernel":
+        kind = {"Add": "element-wise sum", "Mul": "element-wise product"}.get(item.elementwise, "ReLU")
+        return [hbm.elementwise(kind, elements, len(work.reads), written, on)]
+    if where == "product":
+        return [in_bank.product(elements, written, on)]
+    if where == "table":
+        steps = [in_bank.table_lookups(elements, on)]
+        if item.gated and config.elementwise == "banks":
+            steps.append(in_bank.product(elements, 2, on))
+        elif item.gated:
+            steps.append(_host("vector", cycles_of((("mul", elements),), 1, config.host), work.nbytes))
+        return steps
+    return [
+        *_parameters(work, config, on),
+        _host("vector", vector_cycles(work, config.host, item.activation), work.nbytes),
+    ]
+
+
 def _gemm(item: Item, config: PimConfig, on: Layout) -> list[Step]:
     work = item.work
     gemm = work.gemm
     assert gemm is not None
     steps: list[Step] = []
-    if gemm.weight_is_b:
-        steps.append(mapping.weights_gemv(gemm.k, gemm.n, gemm.batch * gemm.m, on))
+    vectors = gemm.batch * gemm.m
+    on_host = gemm.weight_is_b and 0 < config.host_products_from <= vectors
+    if on_host:
+        steps.append(mapping.read_spread(work.reads[1].nbytes, on))
+        cycles = cycles_of((("add", gemm.macs), ("mul", gemm.macs)), 1, config.host)
+        steps.append(_host("host product", cycles, work.nbytes, gemm.macs))
+    elif gemm.weight_is_b:
+        steps.append(mapping.weights_gemv(gemm.k, gemm.n, vectors, on))
     else:
         if not item.resident and len(work.reads) > 1:
             steps.append(mapping.write_spread(work.reads[1].nbytes, on))
         steps.append(mapping.batched_gemv(gemm.batch, gemm.k, gemm.n, gemm.m, on))
     outputs = gemm.batch * gemm.m * gemm.n
     splits = mapping.splits_of(gemm.k, gemm.n, on) if gemm.weight_is_b else 1
-    adds = mapping.partial_sums(gemm.k, outputs, on, splits)
+    adds = 0 if on_host else mapping.partial_sums(gemm.k, outputs, on, splits)
     bias = [o for o in work.reads[2:] if o.role is Role.WEIGHT]
     if bias and not config.parameters_in_sram:
         steps.append(mapping.read_spread(sum(o.nbytes for o in bias), on))
-    adds += outputs if len(work.reads) > 2 else 0
+    if len(work.reads) > 2 and not (on.bias_write and gemm.weight_is_b and not on_host):
+        adds += outputs  # AiM's accumulators are written before each dot product anyway: with the bias
     if adds:
         steps.append(_host("partial sums", cycles_of((("add", adds),), 1, config.host), 4 * adds))
     return steps
@@ -110,7 +152,7 @@ def _attention(item: Item, config: PimConfig, on: Layout) -> list[Step]:
     if not item.resident:
         for width, column_major in ((shape.head_dim, False), (shape.v_head_dim, True)):
             write = StateWrite(
-                shape.batch * shape.kv_len, shape.kv_heads * width, column_major, config.element_bytes
+                shape.kv_len, shape.kv_heads * width, column_major, config.element_bytes, shape.batch
             )
             steps.append(mapping.write_state(write, on))
     groups = shape.heads // shape.kv_heads
@@ -120,7 +162,7 @@ def _attention(item: Item, config: PimConfig, on: Layout) -> list[Step]:
         steps.append(mapping.key_gemv(shape.kv_heads, shape.head_dim, seen, repeats, on))
     rows = shape.batch * shape.heads * shape.q_len
     elements = shape.batch * shape.heads * shape.visible_pairs
-    ops = softmax_ops(rows, elements)
+    ops = softmax_ops(rows, elements, rows * shape.head_dim)
     if shape.biased:
         ops = (*ops, ("add", elements))
     sums = mapping.partial_sums(shape.head_dim, elements, on)

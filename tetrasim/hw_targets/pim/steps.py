@@ -32,13 +32,14 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class StateWrite:
-    """New rows of a cache: `tokens` vectors of `width` elements. Column-major (V): each element goes to the
-    row of its own output column; row-major (K): a vector fills rows of one bank."""
+    """New rows of the caches of `sequences`: `tokens` vectors of `width` elements in each. Column-major (V):
+    each element goes to the row of its own output column; row-major (K): a vector fills rows of one bank."""
 
     tokens: int
     width: int
     column_major: bool
     element_bytes: int
+    sequences: int = 1
 
 
 def ceil_div(a: int, b: int) -> int:

@@ -13,7 +13,7 @@ from tetrasim.errors import CapacityError
 from tetrasim.hw_targets.common.target import Capacity, MemoryUse, Peaks, Prices, ResourceUse, Target
 from tetrasim.hw_targets.pim.config import PimConfig, precision_of
 from tetrasim.hw_targets.pim.generate import simulate_runs
-from tetrasim.hw_targets.pim.items import Item
+from tetrasim.hw_targets.pim.items import plain_item
 from tetrasim.hw_targets.pim.lower import lower
 from tetrasim.hw_targets.pim.machine import PARTS, machine
 from tetrasim.hw_targets.pim.numerics import arithmetic_of
@@ -77,7 +77,7 @@ def price(works: Sequence[Work], config: PimConfig) -> Prices:
     known: dict[Work, tuple[float, float, str]] = {}
     for i, work in enumerate(works):
         if work not in known:
-            plan = build_plan([[steps_of(Item(work, resident=True), config)]], [()], [0], config.serial)
+            plan = build_plan([[steps_of(plain_item(work), config)]], [()], [0], config.serial)
             out = run_plan(plan, on, 1)
             seconds = int(out.start[1]) * on.device.tck_ps * 1e-12
             static = sum(w for _, w in on.static_power_w) * seconds

@@ -7,8 +7,10 @@ from collections.abc import Iterable
 from tetrasim.hw_targets.common.dram.program import Command, Instruction, Loop, Row
 from tetrasim.hw_targets.pim.config import PimConfig
 from tetrasim.hw_targets.pim.items import item_of, placement_of
+from tetrasim.hw_targets.pim.layout import Layout
 from tetrasim.hw_targets.pim.machine import layout, machine
-from tetrasim.hw_targets.pim.mapping import Layout, weights_gemv
+from tetrasim.hw_targets.pim.mapping import weights_gemv
+from tetrasim.hw_targets.pim.price_steps import in_banks
 from tetrasim.hw_targets.pim.steps import ceil_div
 from tetrasim.sim.ir.graph import Graph, Role
 from tetrasim.sim.ops.registry import work_of
@@ -16,6 +18,12 @@ from tetrasim.sim.workload import Workload
 from tetrasim.units import si_bytes
 
 _MACS = ("MAC16", "MACab")
+_WHERE = {
+    "": "on the host",
+    "table": "in the banks, by table (WRMAC16, AF16, RDAF16)",
+    "product": "in the banks (WR, EWMUL16, RD)",
+    "kernel": "in the banks, one launch each (WR, EWab, MOVab, RD)",
+}
 
 
 def accesses_and_rows(instructions: Iterable[Instruction]) -> tuple[int, int]:
@@ -61,6 +69,7 @@ def mapping_text(graph: Graph, config: PimConfig, workload: Workload) -> str:
         at += rows
     at = _tables(graph, seen, on, lines, at)
     at = _caches(graph, workload, on, lines, at)
+    at = _functions(graph, config, on, lines, at)
     limit = config.bytes_per_channel // (device.banks * on.row_bytes)
     lines.append(f"{at} of {limit} rows of every bank ({si_bytes(at * on.row_bytes)} of each bank)")
     return "\n".join(lines) + "\n"
@@ -93,6 +102,35 @@ def _tables(graph: Graph, seen: set[object], on: Layout, lines: list[str], at: i
     return at
 
 
+def _functions(graph: Graph, config: PimConfig, on: Layout, lines: list[str], at: int) -> int:
+    """Where activations and element-wise operations run, and the rows that their tables and operands take."""
+    placement = placement_of(graph)
+    places: dict[tuple[str, str], int] = {}
+    tables: set[str] = set()
+    for item in (item_of(node, placement) for node in graph.nodes):
+        if not (item.activation or item.elementwise):
+            continue
+        where = in_banks(item, config)
+        if where == "table":
+            tables.add(item.activation)
+        key = (item.work.op, _WHERE[where])
+        places[key] = places.get(key, 0) + 1
+    for (op, where), count in sorted(places.items()):
+        lines.append(f"{f'{op}, {count} times':44s} {where}")
+    for name in sorted(tables):
+        size = si_bytes(2 * config.table_intervals * config.element_bytes)
+        rows = ceil_div(2 * config.table_intervals * config.element_bytes, on.row_bytes)
+        lines.append(
+            f"{'table of ' + name:44s} {size:>15s} {'-':>9s} {f'{at}-{at + rows - 1}':>13s} {'-':>9s}  "
+            f"in every bank, {config.table_intervals} intervals"
+        )
+        at += rows
+    if any(where in (_WHERE["product"], _WHERE["kernel"]) for _, where in places):
+        lines.append(f"{'operands and results of kernels':44s} {'':>15s} {'-':>9s} {f'{at}-{at}':>13s}")
+        at += 1
+    return at
+
+
 def _caches(graph: Graph, workload: Workload, on: Layout, lines: list[str], at: int) -> int:
     """K and V with space for every token of the workload."""
     placement = placement_of(graph)
@@ -100,16 +138,16 @@ def _caches(graph: Graph, workload: Workload, on: Layout, lines: list[str], at: 
     for node in graph.nodes:
         for write in item_of(node, placement).state_writes:
             if write.column_major:
-                columns = ceil_div(write.width, on.channels * on.units)
+                columns = ceil_div(write.width * write.sequences, on.channels * on.units)
                 rows = columns * ceil_div(tokens * write.element_bytes, on.row_bytes)
                 how = f"V: column-major, {columns} columns per bank, room for {tokens} tokens"
             else:
                 each = ceil_div(write.width * write.element_bytes, on.row_bytes)
-                rows = ceil_div(tokens, on.channels * on.units) * each
+                rows = ceil_div(tokens * write.sequences, on.channels * on.units) * each
                 how = f"K: row-major, a token fills {each} rows of one bank, room for {tokens} tokens"
             name = next((v.name for v in node.outputs if v.role is Role.STATE), node.name)
             place = f"{at}-{at + rows - 1}"
-            shape = f"{tokens}x{write.width}"
+            shape = f"{tokens * write.sequences}x{write.width}"
             lines.append(f"{name[:44]:44s} {shape:>15s} {'-':>9s} {place:>13s} {'-':>9s}  {how}")
             at += rows
     return at

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from tetrasim.sim.ir.graph import Node
-from tetrasim.sim.ops.arithmetic import Arithmetic
+from tetrasim.sim.ops.arithmetic import ActivationUnit, Arithmetic
 from tetrasim.sim.ops.opdef import (
     Arr,
     Arrays,
@@ -23,6 +23,7 @@ from tetrasim.sim.ops.opdef import (
     str_attr,
     vector_work,
 )
+from tetrasim.sim.ops.rounding import EXACT
 from tetrasim.sim.ops.work import Work
 
 OPS: dict[str, OpDef] = {}
@@ -55,10 +56,27 @@ def gelu(x: Arr, tanh: bool, arith: Arithmetic) -> Arr:
     return np.asarray(x * x.dtype.type(0.5) * (1 + bent))
 
 
+def _silu(x: Arr, _attrs: Attrs, arith: Arithmetic) -> Arr:
+    return np.asarray(x * sigmoid(x, arith))
+
+
+def _gelu(x: Arr, attrs: Attrs, arith: Arithmetic) -> Arr:
+    return gelu(x, str_attr(attrs, "approximate", "none") == "tanh", arith)
+
+
+def activate(name: str, fn: Function, x: Arr, attrs: Attrs, arith: Arithmetic) -> Arr:
+    """An activation as the machine computes it: by its own unit where it has one for `name`."""
+    if isinstance(arith, ActivationUnit):
+        own = arith.activation(name, lambda v: np.asarray(fn(v, attrs, EXACT)), x)
+        if own is not None:
+            return np.asarray(own)
+    return np.asarray(fn(x, attrs, arith))
+
+
 def _define(name: str, fn: Function, counts: Mapping[str, int] | Callable[[Node], Mapping[str, int]]) -> None:
     def reference(arrays: Arrays, attrs: Attrs, arith: Arithmetic) -> tuple[Arr, ...]:
         x = have(arrays, 0)
-        return (like(np.asarray(fn(as_float(x), attrs, arith)), x),)
+        return (like(activate(name, fn, as_float(x), attrs, arith), x),)
 
     def work(node: Node) -> Work:
         return vector_work(node, counts(node) if callable(counts) else counts)
@@ -105,7 +123,7 @@ _define(
 )
 _define("Sigmoid", lambda x, _a, m: sigmoid(x, m), SIGMOID_OPS)
 _define("Swish", lambda x, a, m: x * sigmoid(float_attr(a, "alpha", 1.0) * x, m), SILU_OPS)
-_define("Gelu", lambda x, a, m: gelu(x, str_attr(a, "approximate", "none") == "tanh", m), _gelu_counts)
+_define("Gelu", _gelu, _gelu_counts)
 _define(
     "QuickGelu", lambda x, a, m: x * sigmoid(float_attr(a, "alpha", 1.702) * x, m), {**SILU_OPS, "mul": 1}
 )
@@ -132,9 +150,8 @@ def _gated(name: str, counts: Callable[[Node], Mapping[str, int]]) -> None:
 
     def reference(arrays: Arrays, attrs: Attrs, arith: Arithmetic) -> tuple[Arr, ...]:
         gate, up = as_float(have(arrays, 0)), have(arrays, 1)
-        if name == "SwiGLU":
-            return (gate * sigmoid(gate, arith) * up,)
-        return (gelu(gate, str_attr(attrs, "approximate", "none") == "tanh", arith) * up,)
+        op, fn = ("Swish", _silu) if name == "SwiGLU" else ("Gelu", _gelu)
+        return (activate(op, fn, gate, attrs, arith) * up,)
 
     def work(node: Node) -> Work:
         per = dict(counts(node))

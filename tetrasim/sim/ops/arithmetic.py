@@ -6,7 +6,8 @@ Reference semantics in `sim/ops/` call `arith.matmul`, `arith.function` and the 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -29,4 +30,15 @@ class Arithmetic(Protocol):
 
     def function(self, name: str, x: NDArray[np.generic]) -> NDArray[np.generic]:
         """exp, erf, tanh, rsqrt, reciprocal, sqrt, log, sin, cos: exact or the machine's approximation."""
+        ...
+
+
+@runtime_checkable
+class ActivationUnit(Protocol):
+    """An arithmetic whose machine computes whole activations its own way: by a table, or by one series."""
+
+    def activation(
+        self, op: str, exact: Callable[[NDArray[np.generic]], NDArray[np.generic]], x: NDArray[np.generic]
+    ) -> NDArray[np.generic] | None:
+        """The activation of IR op `op` (whose exact function fills tables); None: by its formula."""
         ...

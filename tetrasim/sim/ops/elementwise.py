@@ -10,6 +10,7 @@ from dataclasses import replace
 import numpy as np
 
 from tetrasim.sim.ir.graph import Kind, Node, TensorType
+from tetrasim.sim.ops.activation import activate
 from tetrasim.sim.ops.arithmetic import Arithmetic
 from tetrasim.sim.ops.dtypes import numpy_dtype, parse_dtype
 from tetrasim.sim.ops.opdef import (
@@ -190,7 +191,10 @@ def _function(name: str, machine: str, counts: Mapping[str, int]) -> None:
 
     def reference(arrays: Arrays, _attrs: Attrs, arith: Arithmetic) -> tuple[Arr, ...]:
         x = have(arrays, 0)
-        return (like(np.asarray(arith.function(machine, as_float(x))), x),)
+        return (like(activate(name, through, as_float(x), {}, arith), x),)
+
+    def through(x: Arr, _attrs: Attrs, arith: Arithmetic) -> Arr:
+        return np.asarray(arith.function(machine, x))
 
     OPS[name] = OpDef(same, reference, _work(counts))
 
