@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from itertools import chain, repeat
 
 import pytest
 
@@ -12,42 +13,47 @@ from tetrasim.hw_targets.cpu.calibration.machine_probes import machine_probes, r
 from tetrasim.hw_targets.cpu.calibration.rounds import OtherLoad, Probe, drift_of, time_in_rounds
 
 
-class Phases:
-    """A kernel that takes 1 ms, and 3 ms in a slow phase of the machine."""
-
-    def __init__(self) -> None:
-        self.runs = 0
-
-    def __call__(self) -> None:
-        self.runs += 1
-        slow = self.runs <= 12
-        until = time.perf_counter() + (0.003 if slow else 0.001)
-        while time.perf_counter() < until:
-            pass
+@pytest.fixture
+def scripted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A kernel says itself how many seconds it took."""
+    monkeypatch.setattr(rounds, "_seconds", lambda run: run())
 
 
-def test_a_probe_that_starts_in_a_slow_phase_is_visited_until_it_is_fast() -> None:
-    kernel = Phases()
-    found = time_in_rounds([Probe("k", kernel, visit_s=0.002)], lambda: None, budget_s=0.3)
-    assert found.best_s["k"] == pytest.approx(0.001, rel=0.2)
-    assert found.rounds > 6
+@pytest.mark.usefixtures("scripted")
+def test_a_probe_that_starts_in_a_slow_phase_is_fast_in_the_end() -> None:
+    phases = chain([3e-3] * 12, repeat(1e-3))
+    found = time_in_rounds([Probe("k", lambda: next(phases), 0.0)], lambda: 1e-5, budget_s=0.05)
+    assert found.best_s == {"k": 1e-3}
+    assert not found.unsettled
 
 
-def test_settled_probes_are_left_alone_when_most_of_the_time_is_spent() -> None:
-    steady, wild = [0], [0]
+@pytest.mark.usefixtures("scripted")
+def test_only_probes_that_have_not_settled_are_visited_to_the_end() -> None:
+    steady, falling = [0], [0]
 
-    def even() -> None:
+    def even() -> float:
         steady[0] += 1
-        time.sleep(0.002)
+        return 1e-3
 
-    def never_twice_the_same() -> None:
-        wild[0] += 1
-        time.sleep(0.002 / wild[0] + 1e-5)
+    def never_twice_the_same() -> float:
+        falling[0] += 1
+        return 1e-3 / 1.1 ** falling[0]
 
-    probes = [Probe("even", even, 0.0), Probe("wild", never_twice_the_same, 0.0)]
-    found = time_in_rounds(probes, lambda: None, budget_s=0.3)
-    assert found.best_s["wild"] < found.best_s["even"]
-    assert wild[0] >= steady[0]
+    probes = [Probe("even", even, 0.0), Probe("falling", never_twice_the_same, 0.0)]
+    found = time_in_rounds(probes, lambda: 1e-5, budget_s=0.05)
+    assert found.unsettled == {"falling"}
+    assert falling[0] > 1.2 * steady[0]
+
+
+@pytest.mark.usefixtures("scripted")
+def test_a_best_time_beside_a_slow_reference_is_not_settled() -> None:
+    reference = chain([1e-5] * 20, repeat(2e-5))
+    times = chain([3e-3] * 5, repeat(1e-3))
+    found = time_in_rounds(
+        [Probe("k", lambda: next(times), 0.0, warm=False)], lambda: next(reference), budget_s=0.02
+    )
+    assert found.unsettled == {"k"}
+    assert found.drift.slow_share > 0.5
 
 
 def test_several_threads_without_a_quiet_round_are_marked(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -33,12 +33,14 @@ Key = TypeVar("Key", bound=Hashable)
 
 @dataclass(frozen=True, slots=True)
 class Probe(Generic[Key]):
-    """A kernel to time; one of several threads leaves them spinning for a while."""
+    """A kernel to time, at least once per visit and for `visit_s`; one of several threads leaves them
+    spinning for a while. `warm`: run it once before, for what it finds in caches."""
 
     key: Key
     run: Callable[[], object]
     visit_s: float = VISIT_S
     threads: int = 1
+    warm: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +130,8 @@ def time_in_rounds(
 
 def visit(probe: Probe[Key]) -> float:
     """Best seconds of a few runs, after one that brings code and data close."""
-    probe.run()
+    if probe.warm:
+        probe.run()
     best, began = float("inf"), time.perf_counter()
     while best == float("inf") or time.perf_counter() - began < probe.visit_s:
         best = min(best, _seconds(probe.run))
