@@ -6,8 +6,8 @@ from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
+from bert_libraries import fastertransformer
 from fit_gpu_tables import TABLES, load_table
-from gpu_models import fastertransformer
 
 from tetrasim.hw_targets.gpu.measurements import Measured, predict
 
@@ -61,7 +61,7 @@ def _add_models(tree: Tree) -> None:
     """float16 on T4 and V100: no kernel table, but FasterTransformer's BERT."""
     rows: dict[str, list[float]] = defaultdict(list)
     for row in fastertransformer():
-        if row.source == "FasterTransformer FT float16":
+        if row.source in ("PyTorch FT float16", "TensorFlow FT float16"):
             rows[row.preset].append(row.measured_ms / row.predicted_ms)
     for preset in ("t4", "v100-pcie-32gb"):
         found = _range(np.array(rows[preset]), "BERT runs of FasterTransformer, float16")

@@ -1,14 +1,10 @@
-"""Whole models on GPUs against published times: NeuSight's Hugging Face models and FasterTransformer's BERT.
+"""Whole models on GPUs against published times: NeuSight's Hugging Face models.
 
     python benchmarks/gpu_models.py [--only bert_large]
 
 NeuSight: float32, eager PyTorch ("fused": torch.compile, here graph launches). Its decoders compute logits
 for every position, our presets for the last one only: the missing product is added. Its GPT-3 and OPT sizes
-are not presets; their dimensions stand below. FasterTransformer: stream launches, epilogues not fused,
-products tuned before the run (its bert_gemm). Its effective mode (EFF-FT) removes the padding of sequences of
-equal length. Attention is fused in float16 up to 384 tokens on Turing and newer; elsewhere the effective mode
-pads again for it (docs/bert_guide.md, BaseAttentionLayer.h, Bert.cc and bert_example.py of
-NVIDIA/FasterTransformer, Apache-2.0).
+are not presets; their dimensions stand below.
 """
 
 from __future__ import annotations
@@ -44,8 +40,6 @@ LOGITS = {
     "gpt3_27": (2560, 50257),
     "opt_13": (2048, 50272),
 }
-HALF_OF_PADDED = 0.5  # mean length of the effective mode's table
-NO_FUSED_ATTENTION = ("v100",)  # the guide: the fused kernel requires Turing or newer
 
 
 @dataclass(frozen=True)
@@ -123,7 +117,12 @@ def simulate_ms(name: str, preset: str, batch: int, seq: int, **settings: str | 
 
 def table(name: str) -> list[dict[str, str]]:
     """A committed table, without its source line."""
-    with (DATA / f"{name}.csv").open(encoding="utf-8", newline="") as stream:
+    return rows_of(DATA / f"{name}.csv")
+
+
+def rows_of(file: Path) -> list[dict[str, str]]:
+    """A table, without its source line."""
+    with file.open(encoding="utf-8", newline="") as stream:
         return list(csv.DictReader(line for line in stream if not line.startswith("#")))
 
 
@@ -141,27 +140,6 @@ def neusight(only: str = "") -> Iterator[ModelRow]:
         yield ModelRow(source, row["preset"], f"{row['model']} {batch}x{seq}", float(row["latency_ms"]), ours)
 
 
-def ft_settings(preset: str, precision: str, seq: int, fill: float = 1.0) -> dict[str, str | float | bool]:
-    """FasterTransformer's kernels as mapping options; `fill` below 1: padding removed."""
-    fused = precision == "float16" and seq <= 384 and not preset.startswith(NO_FUSED_ATTENTION)
-    chosen: dict[str, str | float | bool] = {"launch": "stream", "fusion": False, "precision": precision}
-    chosen |= {"attention": "flash2" if fused else "unfused", "tuned_products": True}
-    if fill < 1.0:
-        chosen |= {"fill": fill, "lengths": "equal", "packing": "batch" if fused else "products"}
-    return chosen
-
-
-def fastertransformer() -> Iterator[ModelRow]:
-    """BERT base in float16 and float32."""
-    for row in table("fastertransformer_bert"):
-        batch, seq = int(row["batch"]), int(row["seq"])
-        fill = HALF_OF_PADDED if row["impl"] == "EFF-FT" else 1.0
-        settings = ft_settings(row["preset"], row["precision"], seq, fill)
-        ours = simulate_ms("bert-base", row["preset"], batch, seq, **settings)
-        source = f"FasterTransformer {row['impl']} {row['precision']}"
-        yield ModelRow(source, row["preset"], f"{batch}x{seq}", float(row["latency_ms"]), ours)
-
-
 def summary(rows: list[ModelRow]) -> str:
     """Mean absolute error and bias per source and device."""
     groups: dict[tuple[str, str], list[float]] = defaultdict(list)
@@ -170,7 +148,7 @@ def summary(rows: list[ModelRow]) -> str:
     lines = []
     for (source, preset), e in sorted(groups.items()):
         error, bias = np.mean(np.abs(e)), np.mean(e)
-        lines.append(f"{source:34s} gpu/{preset:16s} rows {len(e):3d}  error {error:6.1%}  bias {bias:+6.1%}")
+        lines.append(f"{source:30s} gpu/{preset:16s} rows {len(e):3d}  error {error:6.1%}  bias {bias:+6.1%}")
     return "\n".join(lines)
 
 
@@ -180,7 +158,7 @@ def main() -> None:
     )
     parser.add_argument("--only", default="", help="only NeuSight models whose name contains this")
     args = parser.parse_args()
-    rows = [*neusight(args.only), *fastertransformer()]
+    rows = list(neusight(args.only))
     for row in rows:
         times = f"{row.measured_ms:10.2f} ms, ours {row.predicted_ms:10.2f} ms"
         print(f"{row.source:28s} gpu/{row.preset:16s} {row.case:20s} {times} {row.error:+.1%}")
