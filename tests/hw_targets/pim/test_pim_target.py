@@ -227,3 +227,17 @@ def test_prefill_on_the_host() -> None:
     attention = 6 * (48 + 6)  # up to 6 keys: one group of 16 tokens, 6 groups of value columns per channel
     head = -(-50257 // 16 // 8) * 48
     assert host["MAC16"] == 12 * attention + head  # the head multiplies the last token's vector only
+
+
+def test_overlap_reads_parameters_ahead_and_adds_on_arrival() -> None:
+    """Unlike the serial model, the overlapped one hides parameter reads behind the host and all but the last
+    of the partial sums behind the channels."""
+    graph = phases("pim-gpt")[1].at(20)
+    serial, free = (TARGET.lower(graph, config("pim-gpt", serial=s, refresh="none")) for s in (True, False))
+    kinds = serial.kind_names
+    reads = serial.kind == kinds.index("parameter read")
+    sums = serial.kind == kinds.index("partial sums")
+    saved = run_static(serial).total_ps - run_static(free).total_ps
+    before = serial.busy_cycles[reads].sum() + serial.busy_cycles[sums].sum()
+    assert free.busy_cycles[sums].sum() < serial.busy_cycles[sums].sum()
+    assert 0.3 * before < saved / 1000 < before  # a clock is 1,000 ps

@@ -157,7 +157,8 @@ def read_spread(nbytes: int, on: Layout) -> Step:
     """Parameters (norm scales, biases) spread over all channels, to the host."""
     bursts = ceil_div(nbytes, on.burst_bytes)
     each = ceil_div(bursts, on.channels)
-    return Step("parameter read", (*_bank_accesses("RD", each, on), Close()), bursts, each * on.channels)
+    instructions = (*_bank_accesses("RD", each, on), Close())
+    return Step("parameter read", instructions, bursts, each * on.channels, ahead=True)
 
 
 def write_spread(nbytes: int, on: Layout) -> Step:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 
 from tetrasim.hw_targets.common.target import Aspect, aspect_without
@@ -120,10 +121,14 @@ def _gemm(item: Item, config: PimConfig, on: Layout) -> list[Step]:
     gemm = work.gemm
     assert gemm is not None
     steps: list[Step] = []
+    bias = [o for o in work.reads[2:] if o.role is Role.WEIGHT]
+    if bias and not config.parameters_in_sram:
+        steps.append(mapping.read_spread(sum(o.nbytes for o in bias), on))
     vectors = gemm.batch * gemm.m
     on_host = gemm.weight_is_b and 0 < config.host_products_from <= vectors
     if on_host:
-        steps.append(mapping.read_spread(work.reads[1].nbytes, on))
+        weights = mapping.read_spread(work.reads[1].nbytes, on)
+        steps.append(replace(weights, kind="weight read", ahead=False))  # the SRAM cannot hold them ahead
         cycles = cycles_of((("add", gemm.macs), ("mul", gemm.macs)), 1, config.host)
         steps.append(_host("host product", cycles, work.nbytes, gemm.macs))
     elif gemm.weight_is_b:
@@ -135,14 +140,19 @@ def _gemm(item: Item, config: PimConfig, on: Layout) -> list[Step]:
     outputs = gemm.batch * gemm.m * gemm.n
     splits = mapping.splits_of(gemm.k, gemm.n, on) if gemm.weight_is_b else 1
     adds = 0 if on_host else mapping.partial_sums(gemm.k, outputs, on, splits)
-    bias = [o for o in work.reads[2:] if o.role is Role.WEIGHT]
-    if bias and not config.parameters_in_sram:
-        steps.append(mapping.read_spread(sum(o.nbytes for o in bias), on))
     if len(work.reads) > 2 and not (on.bias_write and gemm.weight_is_b and not on_host):
         adds += outputs  # AiM's accumulators are written before each dot product anyway: with the bias
     if adds:
-        steps.append(_host("partial sums", cycles_of((("add", adds),), 1, config.host), 4 * adds))
+        late = adds if config.serial or on_host else min(adds, _last_results(on))
+        steps.append(_host("partial sums", cycles_of((("add", late),), 1, config.host), 4 * adds))
     return steps
+
+
+def _last_results(on: Layout) -> int:
+    """Additions left when the last results arrive, where the host adds while the channels compute: a partial
+    sum or a lane, and a bias, of one burst from every channel. (The adders keep up with the bursts before:
+    each takes at least a column access per 16 inputs of its dot products.)"""
+    return 2 * on.units * on.channels
 
 
 def _attention(item: Item, config: PimConfig, on: Layout) -> list[Step]:

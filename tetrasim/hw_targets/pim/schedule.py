@@ -47,19 +47,21 @@ def build_plan(
     for by_run in node_steps:
         columns += [[ids.setdefault(s[j], len(ids)) for s in by_run] for j in range(len(by_run[0]))]
     value = np.array(columns, dtype=np.int32).T if columns else np.zeros((runs, 0), dtype=np.int32)
-    counts = tuple(len(by_run[0]) for by_run in node_steps)
-    wiring = _wiring(counts, tuple(map(tuple, predecessors)), tuple(node_class))
+    ahead = tuple(tuple(step.ahead for step in by_run[0]) for by_run in node_steps)
+    wiring = _wiring(ahead, tuple(map(tuple, predecessors)), tuple(node_class))
     schedule = Schedule(*wiring, np.ascontiguousarray(value), serial)
     return Plan(schedule, tuple(ids), tuple(value[0, wiring[0]].tolist()))
 
 
 @lru_cache(maxsize=64)
 def _wiring(
-    counts: tuple[int, ...], predecessors: tuple[tuple[int, ...], ...], node_class: tuple[int, ...]
+    ahead: tuple[tuple[bool, ...], ...],
+    predecessors: tuple[tuple[int, ...], ...],
+    node_class: tuple[int, ...],
 ) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int64], NDArray[np.int32]]:
-    """Column, node and dependencies (CSR) of every task: a matter of the graph and of how many steps the
-    nodes of a class have, whatever the steps cost. Shared by plans, never written."""
-    class_column = [0, *accumulate(counts)]
+    """Column, node and dependencies (CSR) of every task: a matter of the graph, of how many steps the nodes
+    of a class have and which may go ahead, whatever the steps cost. Shared by plans, never written."""
+    class_column = [0, *accumulate(map(len, ahead))]
     cls: list[int] = []
     nodes: list[int] = []
     deps: list[int] = []
@@ -67,13 +69,15 @@ def _wiring(
     outputs: list[tuple[int, ...]] = []
     for node, of_class in enumerate(node_class):
         inputs = tuple(sorted({t for p in predecessors[node] for t in outputs[p]}))
-        first = len(cls)
-        for j in range(counts[of_class]):
-            deps += [first + j - 1] if j else inputs
+        waits = inputs  # of the next step that is not ahead
+        for j, early in enumerate(ahead[of_class]):
+            task = len(cls)
+            deps += () if early else waits
+            waits = (*waits, task) if early else (task,)
             dep_start.append(len(deps))
             cls.append(class_column[of_class] + j)
             nodes.append(node)
-        outputs.append((len(cls) - 1,) if counts[of_class] else inputs)
+        outputs.append(waits)
     return (
         np.array(cls, dtype=np.int32),
         np.array(nodes, dtype=np.int32),

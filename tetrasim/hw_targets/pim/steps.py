@@ -15,7 +15,8 @@ from tetrasim.hw_targets.common.dram.program import Instruction
 @dataclass(frozen=True, slots=True)
 class Step:
     """`work_channels` / `max_channels`: work of all channels over work of the busiest one times channels.
-    `host_cycles` is in host clocks. A step runs after the step before it."""
+    `host_cycles` is in host clocks. A step runs after the step before it; one that is `ahead` needs nothing
+    (parameters), and the next step waits for it."""
 
     kind: str
     instructions: tuple[Instruction, ...] = ()
@@ -24,6 +25,7 @@ class Step:
     host_cycles: int = 0
     sram_bytes: int = 0
     macs: int = 0
+    ahead: bool = False
 
     @property
     def on_channel(self) -> bool:
