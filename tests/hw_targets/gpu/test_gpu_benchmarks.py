@@ -28,6 +28,19 @@ def test_lean_is_never_slower_than_flash2_by_schedule() -> None:
     assert "paper" in lean.report(found)
 
 
+def test_measured_baselines_of_lean_attention() -> None:
+    """Unsplit FlashAttention-2 on an A100; the authors' onnxruntime rows but the one that sets a constant."""
+    lean = load("lean_attention")
+    unsplit = list(lean.unsplit())
+    assert sum(abs(r.flash2_us / r.measured_us - 1) for r in unsplit) / len(unsplit) < 0.15
+    eight = [r for r in unsplit if r.units == 8 and r.context >= 65536]
+    assert all(7.5 < r.measured_us / r.lean_us < 9.5 for r in eight)  # the paper's largest: 8.33
+    errors = [
+        abs(o / m - 1) for r in lean.ort_rows()[1:] for o, m in zip(r.ours_us, r.measured_us, strict=True)
+    ]
+    assert max(errors) < 0.12
+
+
 def test_the_measurement_harness_runs_on_cpu_tensors(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
