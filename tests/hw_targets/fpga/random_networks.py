@@ -7,15 +7,16 @@ import random
 from tetrasim.hw_targets.fpga.dataflow.network import Actor, Fifo, Network, Port
 
 
-def random_network(seed: int) -> Network:
-    """A layered graph of 3 to 9 stages on one token count; some stages are barriers; some FIFOs too small."""
+def random_network(seed: int, largest: int = 9) -> Network:
+    """A layered graph of 3 to `largest` stages on one token count; some stages are barriers; some FIFOs too
+    small."""
     rng = random.Random(seed)
     tokens = rng.choice([1, 2, 3, 5, 8])
     actors: list[Actor] = []
     fifos: list[Fifo] = []
     writes: dict[int, list[int]] = {}
     reads: dict[int, list[int]] = {}
-    stages = rng.randint(3, 9)
+    stages = rng.randint(3, largest)
 
     def join(a: int, b: int, tight: bool) -> None:
         depth = rng.choice([1, 2, 3]) if tight else rng.choice([1, 2, 4, tokens, tokens + 1, 2 * tokens + 2])

