@@ -85,10 +85,3 @@ def test_mistakes_are_found_before_anything_runs(
     with pytest.raises(UserError) as caught:
         make_spec({**TREE, "targets": {"gpu/t4": paths}, "bits": bits})
     assert what in caught.value.what
-
-
-@pytest.mark.parametrize("name", ["cost", "price_usd"])
-def test_a_price_is_refused_by_name(name: str) -> None:
-    with pytest.raises(UserError, match="no target has a sourced price") as caught:
-        make_spec({**TREE, "targets": {"gpu/t4": {}}, "objectives": [name]})
-    assert "area_mm2" in caught.value.hint

@@ -54,6 +54,11 @@ class Candidate:
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
+def target_of(spec: StudySpec, point: Point) -> str:
+    """The target of `point`, as the study names it."""
+    return str(point.get(TARGET, next(iter(spec.targets))))
+
+
 def resolve_point(spec: StudySpec, point: Point) -> Candidate:
     """The candidate at `point`; parameters with one value may be left out.
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from tetrasim.dse.bits import clashing_path, settings_for
 from tetrasim.dse.metrics import METRICS, metric_info
+from tetrasim.dse.prices import check_prices
 from tetrasim.dse.space import Range as RangeDomain
-from tetrasim.dse.space import StudySpec, domain_values
+from tetrasim.dse.space import Scalar, StudySpec, domain_values
 from tetrasim.errors import UserError, nearest
 from tetrasim.hw_targets.common.presets import with_overrides
 from tetrasim.hw_targets.registry import find_preset
@@ -39,6 +40,8 @@ def check_spec(spec: StudySpec, where: str) -> None:
     _check_targets(spec, where)
     _check_bits(spec, where)
     wanted = {*spec.objectives, *(c.metric for c in spec.limits)}
+    check_prices(spec, wanted, where)
+    _check_tokens(spec, wanted, where)
     if any(METRICS[m].source == "accuracy" for m in wanted) and not spec.model.train:
         raise UserError(
             "accuracy needs a trained model",
@@ -52,6 +55,32 @@ def check_spec(spec: StudySpec, where: str) -> None:
             hint="add accuracy, a proxy or nonzero_parameters; heads_kept and ffn_kept make matrices smaller",
         )
     _check_grid(spec, where)
+
+
+_NEED_TOKENS = {
+    "tokens_per_s": 1,
+    "energy_per_token_mj": 1,
+    "usd_per_million_tokens": 1,
+    "token_us": 2,
+    "last_token_us": 2,
+}
+
+
+def _check_tokens(spec: StudySpec, wanted: set[str], where: str) -> None:
+    """Metrics of tokens need some: the prefill makes the first one."""
+    domain = spec.workload.generate
+    if isinstance(domain, RangeDomain):
+        most: Scalar = domain.high
+    else:
+        values = domain if isinstance(domain, tuple) else (domain,)
+        most = max((v for v in values if not isinstance(v, str)), default=0)
+    for name, least in _NEED_TOKENS.items():
+        if name in wanted and float(most) < least:
+            raise UserError(
+                f"'{name}' needs {least} generated token{'s' * (least > 1)}, and the study has {most}",
+                where=f"{where}: workload",
+                hint="set generate, for example `workload: {prompt: 32, generate: 16}`",
+            )
 
 
 def _check_models(spec: StudySpec, where: str) -> None:

@@ -16,8 +16,9 @@ import sys
 from collections import deque
 from typing import IO, Protocol
 
-from tetrasim.dse.candidate import resolve_point
+from tetrasim.dse.candidate import resolve_point, target_of
 from tetrasim.dse.evaluate import Outcome
+from tetrasim.dse.prices import cost_metrics
 from tetrasim.dse.space import Point, StudySpec
 from tetrasim.dse.store import Store
 from tetrasim.errors import UserError
@@ -43,11 +44,14 @@ class Executor(Protocol):
 
 
 def outcome_of(spec: StudySpec, point: Point, store: Store) -> Outcome:
-    """Evaluate a point, or say why it cannot exist."""
+    """Evaluate a point at the study's prices, or say why it cannot exist."""
     try:
-        return store.evaluate(resolve_point(spec, point))
+        candidate = resolve_point(spec, point)
+        found = store.evaluate(candidate)
     except UserError as refusal:
         return Outcome({}, str(refusal).splitlines()[0])
+    costs = cost_metrics(spec, target_of(spec, point), candidate.workload, found.metrics)
+    return Outcome(found.metrics | costs, found.note)
 
 
 class InProcess:

@@ -25,6 +25,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from tetrasim.dse.prices import Ownership, Price
 from tetrasim.errors import UserError, nearest
 from tetrasim.hw_targets.common.presets import read_yaml
 
@@ -139,6 +140,8 @@ class StudySpec(_Frozen):
     targets: dict[str, dict[str, Domain]]
     objectives: Annotated[tuple[str, ...], Field(min_length=1, max_length=4)]
     constraints: tuple[str, ...] = ()
+    prices: dict[str, Price] = {}
+    ownership: Ownership | None = None
     search: Search = Search()
 
     @cached_property
@@ -265,6 +268,8 @@ def _readable(failure: ValidationError, where: str, lines: dict[str, int]) -> Us
             "workload": WorkloadSpace,
             "bits": BitsSpace,
             "search": Search,
+            "prices": Price,
+            "ownership": Ownership,
         }
         section = sections.get(str(first["loc"][0]), StudySpec) if len(first["loc"]) > 1 else StudySpec
         hint = nearest(str(first["loc"][-1]), section.model_fields)

@@ -191,10 +191,10 @@ class _Driver:
     def _screened(self, point: Point) -> str:
         """Why the point need not be simulated; empty when it must be."""
         from tetrasim.dse.bounds import optimistic
-        from tetrasim.dse.candidate import resolve_point
+        from tetrasim.dse.candidate import resolve_point, target_of
 
         try:
-            best = optimistic(resolve_point(self.spec, point), self.spec)
+            best = optimistic(resolve_point(self.spec, point), self.spec, target_of(self.spec, point))
         except UserError as refusal:
             return str(refusal).splitlines()[0]
         beaten = next((kept for kept in self.front if dominates(kept, best)), None)

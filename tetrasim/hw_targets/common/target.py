@@ -121,6 +121,14 @@ class Peaks:
     bytes_per_s: tuple[tuple[str, float], ...]  # per memory level, same names as Program.level_names
 
 
+@dataclass(frozen=True, slots=True)
+class EnergyFloor:
+    """No run of a graph takes less: `power_w` all the time that it lasts, and `energy_pj` on top."""
+
+    power_w: float
+    energy_pj: float
+
+
 @dataclass(frozen=True)
 class Target(Generic[ConfigT]):
     """A kind of hardware. `simulate_runs` overrides the common loop where a target has a faster exact way
@@ -139,4 +147,5 @@ class Target(Generic[ConfigT]):
     error_range: Callable[[ConfigT, str], ErrorRange | None]  # metric: "prefill"|"decode"|"forward"|"energy"
     time_basis: Basis = Basis.ANALYTIC  # what times rest on where no measurement covers them
     simulate_runs: Callable[[GraphFamily, Sequence[int], ConfigT], RunTotals] | None = None
+    least_energy: Callable[[Graph, ConfigT], EnergyFloor] | None = None  # to screen candidates; None: nothing
     mapping_text: Callable[[Graph, ConfigT, Workload], str] | None = None  # `tetrasim show mapping`

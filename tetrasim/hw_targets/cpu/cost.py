@@ -107,7 +107,7 @@ def streams_of(reads: tuple[Operand, ...], writes: tuple[Operand, ...], placemen
 def _gemm(work: Work, machine: Machine, placement: Placement) -> Cost:
     gemm = work.gemm
     assert gemm is not None
-    bits, bfloat = _mac_format(work)
+    bits, bfloat = mac_format(work)
     g, clock = machine.config.gemm, machine.clock_hz
     cycles = gemm_cycles(gemm, g, machine.config.mac_rate(bits, bfloat), bits, machine.threads)
     arithmetic = (("multiply-add", cycles.ideal / clock), ("GEMM tiles", cycles.tiles / clock))
@@ -161,7 +161,7 @@ def _overlapped(arithmetic: Seconds, traffic: Seconds, overlap: float) -> Second
 
 
 @lru_cache(maxsize=1 << 14)
-def _mac_format(work: Work) -> tuple[int, bool]:
+def mac_format(work: Work) -> tuple[int, bool]:
     """Bits of the multiplier and whether it is bfloat: the wider of the two operands, or int8 weights alone
     (activations are quantised on the way in)."""
     first = work.reads[:2]
@@ -248,7 +248,7 @@ def _energy(
     work: Work, machine: Machine, streams: Streams, threads: int, total_s: float
 ) -> tuple[tuple[str, float], ...]:
     p = machine.config.power
-    bits, bfloat = _mac_format(work)
+    bits, bfloat = mac_format(work)
     # A multiply-add in a narrower format costs the energy of the wide one divided by its rate.
     rate = machine.config.mac_rate(bits, bfloat) / machine.config.core.fp32_macs_per_cycle
     per_byte = (0.0, p.l2_byte_pj, p.l3_byte_pj, p.dram_byte_pj)

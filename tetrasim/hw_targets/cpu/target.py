@@ -11,6 +11,7 @@ from tetrasim.hw_targets.common.target import Capacity, MemoryUse, Peaks, Prices
 from tetrasim.hw_targets.cpu.config import CpuConfig
 from tetrasim.hw_targets.cpu.cost import cost_of
 from tetrasim.hw_targets.cpu.errors import error_range
+from tetrasim.hw_targets.cpu.floor import least_energy
 from tetrasim.hw_targets.cpu.lower import lower
 from tetrasim.hw_targets.cpu.machine import LEVELS, machine_of
 from tetrasim.hw_targets.cpu.numerics import arithmetic_of, precision_of
@@ -88,4 +89,5 @@ TARGET = Target(
     arithmetic=arithmetic_of,
     price=price,
     error_range=error_range,
+    least_energy=least_energy,
 )

@@ -12,6 +12,7 @@ from tetrasim.errors import CapacityError
 from tetrasim.hw_targets.common.target import Capacity, MemoryUse, Peaks, Prices, ResourceUse, Target
 from tetrasim.hw_targets.fpga.config import FpgaConfig
 from tetrasim.hw_targets.fpga.demands import PARTS, unpriced
+from tetrasim.hw_targets.fpga.floor import least_energy
 from tetrasim.hw_targets.fpga.lower import decide, lower, simulate_spatial
 from tetrasim.hw_targets.fpga.numerics import FpgaArithmetic, arithmetic
 from tetrasim.hw_targets.fpga.overlay import OFF_CHIP, ON_CHIP, priced, tasks_of
@@ -186,5 +187,6 @@ TARGET: Target[FpgaConfig] = Target(
     arithmetic=_arithmetic,
     price=price,
     error_range=error_range,
+    least_energy=least_energy,
     mapping_text=mapping_text,
 )

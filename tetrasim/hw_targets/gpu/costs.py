@@ -54,7 +54,7 @@ SCHEDULES = {
     AttentionSchedule.GROUPED: (att.FLASH2, att.FLASH_DECODING),
     AttentionSchedule.UNFUSED: (att.FLASH2, att.FLASH_DECODING),
 }
-_EIGHT_BIT_ENERGY = 0.5  # an 8-bit product against a 16-bit one (half the operand bits), an assumption
+EIGHT_BIT_ENERGY = 0.5  # an 8-bit product against a 16-bit one (half the operand bits), an assumption
 
 
 @dataclass(frozen=True, eq=False)
@@ -253,7 +253,7 @@ def _gemms(
         out[i] = time_grid(grid, traffic.row(i), device, fit)
     flops = gemm.executed_flops(rows, out)
     simt = rows.format == FLOAT32
-    width = np.where(rows.format >= FLOAT8, _EIGHT_BIT_ENERGY, 1.0)
+    width = np.where(rows.format >= FLOAT8, EIGHT_BIT_ENERGY, 1.0)
     tensor_pj = np.where(simt, 0.0, flops * width * fit.power.tensor_pj_per_flop)
     return (
         out,

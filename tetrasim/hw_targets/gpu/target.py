@@ -7,6 +7,7 @@ from tetrasim.hw_targets.gpu.capacity import capacity
 from tetrasim.hw_targets.gpu.config import GpuConfig, Number, precision_of
 from tetrasim.hw_targets.gpu.device import FORMATS, peak_of
 from tetrasim.hw_targets.gpu.errors import error_range
+from tetrasim.hw_targets.gpu.floor import least_energy
 from tetrasim.hw_targets.gpu.lower import lower
 from tetrasim.hw_targets.gpu.numerics import arithmetic_of
 from tetrasim.hw_targets.gpu.price import price
@@ -53,4 +54,5 @@ TARGET = Target(
     arithmetic=arithmetic_of,
     price=price,
     error_range=error_range,
+    least_energy=least_energy,
 )

@@ -12,6 +12,7 @@ import numpy as np
 from tetrasim.errors import CapacityError
 from tetrasim.hw_targets.common.target import Capacity, MemoryUse, Peaks, Prices, ResourceUse, Target
 from tetrasim.hw_targets.pim.config import PimConfig, precision_of
+from tetrasim.hw_targets.pim.floor import least_energy
 from tetrasim.hw_targets.pim.generate import simulate_runs
 from tetrasim.hw_targets.pim.items import plain_item
 from tetrasim.hw_targets.pim.lower import lower
@@ -105,6 +106,7 @@ TARGET = Target(
     arithmetic=arithmetic_of,
     price=price,
     error_range=error_range,
+    least_energy=least_energy,
     # command clocks equal the reference simulators' (tests/validation/test_pim_cases.py)
     time_basis=Basis.SIMULATED,
     simulate_runs=simulate_runs,
