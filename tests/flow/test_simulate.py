@@ -99,6 +99,7 @@ def test_the_same_inputs_give_the_same_result() -> None:
 def test_memory_is_counted_at_the_longest_context() -> None:
     (memory,) = result_of(toy_setup()).memory
     assert memory.state_bytes == (11 + 1) * 8 * 4  # the last step starts with 11 cached keys
+    assert memory.first_state_bytes == (WORK.prompt + 1) * 8 * 4  # where the curve of the report begins
     assert memory.weights_bytes == 64 * 4
 
 

@@ -42,7 +42,8 @@ def key_of(model_sha256: str, preset: str, config_json: str, workload: Workload,
 @lru_cache(maxsize=1)
 def _trace_code() -> str:
     """Digest of the code that writes traces, which the digest of the simulation's code leaves out."""
-    return hashlib.sha256(Path(perfetto.__file__).read_bytes()).hexdigest()
+    files = (Path(perfetto.__file__), Path(__file__).with_name("traces.py"))
+    return hashlib.sha256(b"\0".join(file.read_bytes() for file in files)).hexdigest()
 
 
 def find(key: str) -> Entry | None:

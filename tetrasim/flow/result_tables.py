@@ -61,10 +61,15 @@ def build_result(
     ops: tuple[OpResult, ...] = sum(
         (op_results(run.name, run.family, run.contexts, run.totals) for run in runs), ()
     )
+    first = setup.target.capacity(runs[-1].family.at(runs[-1].contexts[0]), setup.config)
+    began = {m.name: m.state_bytes for m in first.memories}
     memory = tuple(
-        MemoryResult(m.name, m.capacity_bytes, m.weights_bytes, m.state_bytes, m.activation_bytes, m.fits)
+        MemoryResult(
+            m.name, m.capacity_bytes, m.weights_bytes, m.state_bytes, m.activation_bytes, m.fits,
+            began.get(m.name, m.state_bytes),
+        )
         for m in capacity.memories
-    )
+    )  # fmt: skip
     uses = setup.target.resources(runs[-1].family.at(runs[-1].contexts[-1]), setup.config)
     latency, energy = summed([p.latency for p in phases]), summed([p.energy for p in phases])
     return Result(

@@ -15,7 +15,6 @@ from tetrasim.sim.workload import Workload
 
 if TYPE_CHECKING:
     from tetrasim.flow.run_phases import LoadedModel, Setup
-    from tetrasim.reports.perfetto import TracedRun
 
 
 class Session:
@@ -80,7 +79,7 @@ class Session:
 
     def _simulate(self, setup: Setup, overrides: Overrides) -> cache.Entry:
         from tetrasim.flow.simulate import simulate as simulate_on_target
-        from tetrasim.reports.perfetto import to_pftrace
+        from tetrasim.flow.traces import trace_of
 
         model = self._model_graphs()
         with _named(setup):
@@ -90,7 +89,10 @@ class Session:
         note = beyond_context(self._files, self._workload)
         if note:
             result = replace(result, warnings=(*result.warnings, note))
-        return cache.Entry(result, to_pftrace(traced_runs(model, setup, self._workload)))
+        trace, omitted = trace_of(result, model, setup, self._workload)
+        if omitted:
+            result = replace(result, warnings=(*result.warnings, omitted))
+        return cache.Entry(result, trace)
 
 
 @contextmanager
@@ -101,18 +103,3 @@ def _named(setup: Setup) -> Iterator[None]:
     except UserError as refusal:
         where = f"{setup.preset}: {refusal.where}" if refusal.where else setup.preset
         raise type(refusal)(refusal.what, where=where, hint=refusal.hint) from None
-
-
-def traced_runs(model: LoadedModel, setup: Setup, workload: Workload) -> list[TracedRun]:
-    """One run per phase for the trace: the only one of a prefill, the last one of a generation."""
-    from tetrasim.flow.run_phases import lowered_phases
-    from tetrasim.reports.perfetto import TracedRun
-    from tetrasim.sim.engine.runs import simulate_one
-
-    runs = []
-    for phase, family, contexts in lowered_phases(model, setup, workload):
-        graph = family.at(contexts[-1])
-        program, timeline = simulate_one(lambda g: setup.target.lower(g, setup.config), graph)
-        detail = f" step at context {contexts[-1]}" if phase.name == "decode" else ""
-        runs.append(TracedRun(f"{setup.preset} {phase.name}{detail}", program, timeline, graph))
-    return runs

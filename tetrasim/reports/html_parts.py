@@ -279,11 +279,13 @@ def _token_curve(result: Result) -> Markup | None:
 
 
 def _state_curve(result: Result) -> Markup | None:
-    """State grows by the same bytes with every token, so the end decides the line."""
+    """Every size in a step graph is affine in the context, so first and last step decide the line: it rises
+    for a cache and is level for a recurrent state."""
     contexts = result.workload.contexts()
-    state = sum(m.state_bytes for m in result.memory)
-    if result.generation is None or len(contexts) < 2 or not state:
+    first = sum(m.first_state_bytes for m in result.memory)
+    last = sum(m.state_bytes for m in result.memory)
+    if result.generation is None or len(contexts) < 2 or not last:
         return None
     keys = [float(c + 1) for c in contexts]
-    sizes = [state * k / keys[-1] for k in keys]
+    sizes = [first + (last - first) * i / (len(keys) - 1) for i in range(len(keys))]
     return charts.curve(keys, sizes, "keys cached", "KV cache", "B", 1, f"KV cache on {result.preset}")

@@ -65,7 +65,8 @@ class OpResult:
 
 @dataclass(frozen=True, slots=True)
 class MemoryResult:
-    """One memory, at the end of the run when its state is largest."""
+    """One memory, at the end of the run when its state is largest; `first_state_bytes` is the state of the
+    first step (a cache grows from there, a recurrent state stays)."""
 
     name: str
     capacity_bytes: int
@@ -73,6 +74,7 @@ class MemoryResult:
     state_bytes: int
     activation_bytes: int
     fits: bool
+    first_state_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
