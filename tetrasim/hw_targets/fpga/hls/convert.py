@@ -10,8 +10,11 @@ index is found by running the op's own reference semantics on element numbers, s
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tetrasim.errors import UserError
 from tetrasim.hw_targets.fpga.hls import plan as p
@@ -20,6 +23,8 @@ from tetrasim.hw_targets.fpga.hls.names import Namer
 from tetrasim.hw_targets.fpga.hls.plan import Fixed, Floats, Ints, Layer, Plan, Shape
 from tetrasim.hw_targets.fpga.hls.quantised import fold, weight_refusal
 from tetrasim.sim.ir.graph import Graph, Kind, Node, Value
+from tetrasim.sim.ops.registry import find_op
+from tetrasim.sim.ops.rounding import EXACT
 
 TABLE_ENTRIES = 2048
 
@@ -30,7 +35,7 @@ class RefusalError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """A run-time array: the layer that computes it, and its shape without the batch axis."""
+    """A run-time array: the layer that computes it, and its shape in the graph."""
 
     layer: str
     shape: Shape
@@ -81,6 +86,7 @@ class Converter:
         self.streams: dict[Value, Stream] = {}
         self.refused: list[tuple[Node, str]] = []
         self.broken: set[Value] = set()
+        self.folded: dict[Value, NDArray[Any]] = {}
         self.given: dict[str, Fixed] = {}  # by layer: the type that a quantised file prescribes
         self.stored: set[str] = set()  # nodes whose weights the file holds as integers
 
@@ -96,7 +102,7 @@ class Converter:
         ints = value.type.kind in (Kind.INT, Kind.UINT)
         layer = p.Input(p.Head(self.name(value.name), (), shape, "", "Input"), ints)
         self.layers.append(layer)
-        self.streams[value] = Stream(layer.name, shape)
+        self.streams[value] = Stream(layer.name, value.type.shape or (1,))
 
     def node(self, node: Node) -> None:
         """Convert one node, or note why not."""
@@ -106,12 +112,39 @@ class Converter:
             self.broken.update(node.outputs)  # follows from an earlier refusal: not listed again
             return
         try:
-            handler(node.op)(self, node)
+            if not self._fold(node):
+                handler(node.op)(self, node)
         except RefusalError as why:
             self.refused.append((node, str(why)))
             self.broken.update(node.outputs)
 
+    def _fold(self, node: Node) -> bool:
+        """Whether the node only has constants: they are computed here."""
+        if not node.inputs or any(v in self.streams for v in node.inputs if v is not None):
+            return False
+        arrays = [None if v is None else self.number(v) for v in node.inputs]
+        if any(v is not None and a is None for v, a in zip(node.inputs, arrays, strict=True)):
+            return False
+        results = find_op(node.op, node.name).reference(arrays, node.attrs, EXACT)
+        self.folded.update(zip(node.outputs, results, strict=True))
+        return True
+
     # ---- helpers for handlers ----
+
+    def number(self, value: Value) -> NDArray[Any] | None:
+        """The numbers of a constant in their own type, None when it has none."""
+        if value in self.folded:
+            return self.folded[value]
+        return None if value.data is None else np.asarray(value.data.load())
+
+    def expanded(self, node: Node, index: int) -> str:
+        """The layer of input `index`, repeated to the shape of the result."""
+        x, value, full = self.stream(node, index), node.inputs[index], node.outputs[0].type.shape
+        assert value is not None
+        if prod(x.shape) == prod(full):
+            return x.layer
+        numbers = np.arange(prod(x.shape)).reshape(value.type.shape)
+        return self.select(node, x.layer, np.broadcast_to(numbers, full), full, f"_expand{index}").name
 
     def stream(self, node: Node, index: int) -> Stream:
         """Input `index` as a run-time array."""
@@ -120,16 +153,31 @@ class Converter:
             raise RefusalError(f"input {index} must be computed at run time")
         return self.streams[value]
 
+    def filled(self, node: Node, index: int) -> Stream:
+        """Input `index` as a run-time array; a constant becomes one: zeros plus an offset."""
+        numbers = self.constant(node, index)
+        others = [v for v in node.inputs if v is not None and v in self.streams]
+        if numbers is None or not others:
+            return self.stream(node, index)
+        source = self.streams[others[0]].layer
+        shape = numbers.shape
+        zeros = self.select(node, source, np.full(numbers.size, -1), shape, f"_zeros{index}")
+        flat = numbers.reshape(-1)
+        head = self.head(node, (zeros.name,), shape, f"_constant{index}")
+        self.layers.append(p.Affine(head, np.ones(flat.size), flat))
+        return Stream(head.name, shape)
+
     def constant(self, node: Node, index: int) -> Floats | None:
         """Input `index` as numbers, None when it is absent or a stream."""
         value = node.inputs[index] if index < len(node.inputs) else None
         if value is None or value in self.streams:
             return None
-        if value.data is None:
+        known = self.number(value)
+        if known is None:
             raise RefusalError(
                 f"weight '{value.name}' has no numbers: the model was exported without weights"
             )
-        numbers = np.asarray(value.data.load(), np.float64)
+        numbers = np.asarray(known, np.float64)
         if value.type.quant is not None:
             why = weight_refusal(value.type)
             if why is None and numbers.any() and exact_type(numbers) is None:
@@ -140,19 +188,17 @@ class Converter:
         return numbers
 
     def shape(self, node: Node, output: int = 0) -> Shape:
-        """The output shape without the batch axis."""
-        shape = node.outputs[output].type.shape
-        if shape[:1] not in ((), (1,)):
-            raise RefusalError(f"the first axis of its result is {shape[0]}, not a batch of 1")
-        return shape[1:] or (1,)
+        """The shape of a result."""
+        return node.outputs[output].type.shape or (1,)
 
     def emit(self, node: Node, layer: Layer, output: int = 0) -> None:
         """Add a layer and make it the node's result."""
         self.layers.append(layer)
-        self.streams[node.outputs[output]] = Stream(layer.name, layer.shape)
+        self.streams[node.outputs[output]] = Stream(layer.name, self.shape(node, output))
 
     def head(self, node: Node, inputs: tuple[str, ...], shape: Shape, suffix: str = "") -> p.Head:
-        """The common fields of a new layer."""
+        """The common fields of a new layer; a batch of one is left out of its shape."""
+        shape = shape[1:] if len(shape) > 1 and shape[0] == 1 else shape
         return p.Head(self.name(node.name + suffix), inputs, shape, node.name, node.op)
 
     def select(self, node: Node, source: str, index: Ints, shape: Shape, suffix: str = "") -> p.Select:

@@ -70,7 +70,8 @@ def _array_kernel(plan: Plan, layer: Layer, reuse: int) -> tuple[str, str] | Non
                 [*lines, _number("cols", layer.cols), *_softmax(layer.entries, layer.cols)],
             )
         case p.Attention():
-            kernel, lines = "ts_attention", [*lines, *_attention(layer, t, of, sizes)]
+            kernel = "ts_attention_keyed" if layer.keyed else "ts_attention"
+            lines += _attention(layer, t, of, sizes)
         case p.Product():
             kernel, lines = "ts_product", [*lines, *_product(layer, of, sizes)]
         case p.Norm():
@@ -190,19 +191,41 @@ def _attention(layer: p.Attention, t: p.Types, of: list[Fixed], sizes: list[int]
         "n_q": sizes[0],
         "n_k": sizes[1],
         "n_v": sizes[2],
+        "n_m": sizes[3] if layer.keyed else 1,
     }
     for array, step in zip("qkvo", layer.strides, strict=True):
         sizes_of |= {f"{array}{axis}": n for axis, n in zip("hsd", step, strict=True)}
     return [
         *(_number(n, v) for n, v in sizes_of.items()),
-        f"    static const bool causal = {str(layer.causal).lower()};",
         f"    typedef {t.score.cpp} score_t;",
         f"    typedef {t.inner.cpp} prob_t;",
         _sum_type("qk_t", of[0], of[1], layer.head_dim),
         _sum_type("pv_t", t.inner, of[2], layer.kv_len, 1),
+        *_attention_mask(layer, of),
         _constant("scale", layer.scale),
         *_softmax(layer.entries, layer.kv_len),
     ]
+
+
+def _attention_mask(layer: p.Attention, of: list[Fixed]) -> list[str]:
+    """Which keys a query sees, and what is added to its scores."""
+    seen, bias = e.visible(layer), e.bias_of(layer)
+    fraction = of[0].fraction + of[1].fraction + e.scale_constant(layer.scale)[1]
+    per_head = layer.q_len * layer.kv_len if len(seen) > 1 else 0
+    at = f"h * {per_head} + i * {layer.kv_len} + j"
+    listed = ",".join(str(int(v)) for v in seen.reshape(-1))
+    table = f"static const bool t[{seen.size}] = {{{listed}}}; return t[{at}];"
+    table = "return true;" if seen.all() else table
+    lines = [
+        f"    static const bool keyed = {str(layer.keyed).lower()};",
+        f"    static bool sees(unsigned h, unsigned i, unsigned j) {{ {table} }}",
+        f"    static int hidden() {{ return {int(e.HIDDEN)}; }}",
+    ]
+    if layer.mask is None or not bias.any():
+        return [*lines, "    static ap_fixed<2,2> bias(unsigned h, unsigned i, unsigned j) { return 0; }"]
+    kind = e.bias_type(layer, fraction)
+    call = f"    static {kind.cpp} bias(unsigned h, unsigned i, unsigned j) {{ return bias_table({at}); }}"
+    return [*lines, _table("bias_table", kind, bias), call]
 
 
 def _norm(layer: p.Norm, t: p.Types, of: Fixed) -> list[str]:

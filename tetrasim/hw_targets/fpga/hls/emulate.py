@@ -22,6 +22,7 @@ EXP = Fixed(18, 1, signed=False)  # exp(-d) and 1/m of a mantissa in [1, 2)
 EXP_REACH = 16.0  # exp(-16) is below the last place of an 18-bit table
 RSQRT = Fixed(18, 1, signed=False)
 SCALE_BITS = 16
+HIDDEN = -1000.0  # a mask at or below this hides a key
 
 
 def run_real(plan: Plan, feeds: Mapping[str, Floats]) -> dict[str, Floats]:
@@ -118,20 +119,34 @@ def heads_of(layer: p.Attention, index: int) -> Ints:
 
 
 def visible(layer: p.Attention) -> NDArrayBool:
-    """[q_len, kv_len]: which keys each query sees."""
-    if not layer.causal:
-        return np.ones((layer.q_len, layer.kv_len), bool)
-    return np.tril(np.ones((layer.q_len, layer.kv_len), bool), layer.kv_len - layer.q_len)
+    """[1 or heads, q_len, kv_len]: which keys each query sees."""
+    seen = np.ones((1, layer.q_len, layer.kv_len), bool)
+    if layer.causal:
+        seen = np.tril(seen, layer.kv_len - layer.q_len)
+    return seen if layer.mask is None else seen & (layer.mask > HIDDEN)
+
+
+def bias_of(layer: p.Attention) -> Floats:
+    """[1 or heads, q_len, kv_len]: what the mask adds where it hides nothing."""
+    if layer.mask is None:
+        return np.zeros((1, layer.q_len, layer.kv_len))
+    return np.where(layer.mask > HIDDEN, layer.mask, 0.0)
 
 
 def scores_real(layer: p.Attention, xs: list[Floats]) -> Floats:
-    """Scaled scores [N, heads, q_len, kv_len] before the mask: calibration needs their range."""
+    """Scaled and biased scores [N, heads, q_len, kv_len], hidden ones too: calibration needs their range."""
     q, k = (x[:, heads_of(layer, i)] for i, x in enumerate(xs[:2]))
-    return np.asarray(layer.scale * (q @ np.swapaxes(k, -1, -2)))
+    scores = layer.scale * (q @ np.swapaxes(k, -1, -2)) + bias_of(layer)
+    if layer.keyed:
+        scores = scores + np.where(xs[3] > HIDDEN, xs[3], 0.0)[:, None, None, :]
+    return np.asarray(scores)
 
 
 def _attention_real(layer: p.Attention, xs: list[Floats]) -> Floats:
-    scores = np.where(visible(layer), scores_real(layer, xs), -np.inf)
+    seen = visible(layer)
+    if layer.keyed:
+        seen = seen & (xs[3] > HIDDEN)[:, None, None, :]
+    scores = np.where(seen, scores_real(layer, xs), 2 * HIDDEN)
     y = _softmax(scores) @ xs[2][:, heads_of(layer, 2)]
     out = np.zeros((len(y), layer.size))
     out[:, heads_of(layer, 3)] = y
@@ -155,6 +170,9 @@ FUNCTIONS: dict[str, Callable[[Floats], Floats]] = {
     "tanh": np.tanh,
     "erf": _erf,
     "softplus": lambda x: np.logaddexp(0.0, x),
+    "quick_gelu": lambda x: x * _sigmoid(1.702 * x),
+    "mish": lambda x: x * np.tanh(np.logaddexp(0.0, x)),
+    "elu": lambda x: np.where(x > 0, x, np.expm1(np.minimum(x, 0.0))),
 }
 
 
@@ -271,8 +289,8 @@ def softmax_raw(x: Ints, of: Fixed, entries: int, mask: NDArrayBool | None) -> t
     e = np.where((index < entries) & (index >= 0), exp_table(entries)[np.clip(index, 0, entries - 1)], 0)
     e = e if mask is None else np.where(mask, e, 0)
     total = e.sum(-1, keepdims=True)  # at least exp(0): in [1, n]
-    octave = np.floor(np.log2(total)).astype(np.int64) - EXP.fraction
-    mantissa = (total >> octave) - (1 << EXP.fraction)
+    octave = np.maximum(np.floor(np.log2(np.maximum(total, 1))).astype(np.int64) - EXP.fraction, 0)
+    mantissa = (total >> octave) & ((1 << EXP.fraction) - 1)  # a row that sees nothing sums to 0
     inverse = inverse_table(entries)[mantissa >> (EXP.fraction - int(log2(entries)))]
     top = int(octave.max(initial=0))
     # e * inverse / 2**octave, all with `top` more fractional bits so that nothing is lost
@@ -282,16 +300,33 @@ def softmax_raw(x: Ints, of: Fixed, entries: int, mask: NDArrayBool | None) -> t
 def _attention(layer: p.Attention, types: Types, xs: list[Ints], of: list[Fixed]) -> Ints:
     assert types.score is not None
     assert types.inner is not None
-    q, k, v = (x[:, heads_of(layer, i)] for i, x in enumerate(xs))
+    q, k, v = (x[:, heads_of(layer, i)] for i, x in enumerate(xs[:3]))
     scale, shift = scale_constant(layer.scale)
-    raw = _exact_matmul(q, np.swapaxes(k, -1, -2)) * scale
-    score = types.score.from_raw(raw, of[0].fraction + of[1].fraction + shift)
-    mask = visible(layer)
+    raw, fraction = _exact_matmul(q, np.swapaxes(k, -1, -2)) * scale, of[0].fraction + of[1].fraction + shift
+    mask: NDArrayBool = visible(layer)
+    if layer.mask is not None:
+        bias = bias_type(layer, fraction)
+        raw = raw + (bias.raw(bias_of(layer)) << (fraction - bias.fraction))
+    if layer.keyed:
+        key, own = xs[3][:, None, None, :], of[3].fraction
+        hidden = key <= int(HIDDEN) * 2**own if own >= 0 else key * 2**-own <= int(HIDDEN)
+        mask = mask & ~hidden
+        common = max(fraction, own)
+        raw = (raw << (common - fraction)) + (np.where(hidden, 0, key) << (common - own))
+        fraction = common
+    score = types.score.from_raw(raw, fraction)
     prob = types.inner.from_raw(*softmax_raw(score, types.score, layer.entries, None if mask.all() else mask))
     y = types.result.from_raw(_exact_matmul(prob, v), types.inner.fraction + of[2].fraction)
     out = np.zeros((len(y), layer.size), np.int64)
     out[:, heads_of(layer, 3)] = y
     return out
+
+
+def bias_type(layer: p.Attention, fraction: int) -> Fixed:
+    """The type of constant biases: no finer than the scores they are added to."""
+    largest = float(np.abs(bias_of(layer)).max(initial=0.0))
+    whole = int(np.ceil(log2(largest + 1))) + 1
+    return Fixed(whole + min(12, fraction), whole)
 
 
 def scale_constant(scale: float) -> tuple[int, int]:

@@ -10,15 +10,16 @@ import numpy as np
 
 from tetrasim.hw_targets.fpga.hls import plan as p
 from tetrasim.hw_targets.fpga.hls.convert import Converter, RefusalError, Stream
+from tetrasim.hw_targets.fpga.hls.einsum import einsum, matmul
 from tetrasim.hw_targets.fpga.hls.plan import Floats, Shape
+from tetrasim.hw_targets.fpga.hls.pointwise import LARGEST, POINTWISE, Line
 from tetrasim.hw_targets.fpga.hls.quantised import given_type
 from tetrasim.hw_targets.fpga.hls.windows import window_index
-from tetrasim.sim.ir.graph import Node
+from tetrasim.sim.ir.graph import Kind, Node
 from tetrasim.sim.ops.opdef import float_attr, int_attr, ints_attr
 from tetrasim.sim.ops.registry import find_op
 from tetrasim.sim.ops.rounding import EXACT
 
-TABLE_REACH = 8.0
 MAX_VOCABULARY = 65536
 
 
@@ -49,38 +50,32 @@ def _numbers(c: Converter, node: Node, i: int) -> Floats | None:
         return None
     if value in c.streams:
         raise RefusalError("its indices or shape are computed at run time")
-    return None if value.data is None else np.asarray(value.data.load())
+    return c.number(value)
 
 
 def _matmul(c: Converter, node: Node) -> None:
-    x = c.stream(node, 0)
-    weight = c.constant(node, 1)
-    if weight is None:
-        _product(c, node, x, c.stream(node, 1))
+    """A stream times a matrix of weights; everything else by its indices."""
+    weight, value = c.constant(node, 1), node.inputs[0]
+    alpha = float_attr(node.attrs, "alpha", 1.0)
+    flat = weight is not None and prod(weight.shape[:-2]) == 1 and weight.ndim >= 2
+    if weight is not None and flat and value in c.streams and not node.attrs.get("transA", 0):
+        matrix = weight.reshape(-1, weight.shape[-1])
+        matrix = alpha * (matrix.T if node.attrs.get("transB", 0) else matrix)
+        _dense(c, node, c.stream(node, 0), matrix, np.zeros(matrix.shape[1]))
         return
-    weight = weight.reshape(weight.shape[-2:]) if prod(weight.shape[:-2]) == 1 else weight
-    if weight.ndim != 2:
-        raise RefusalError(f"its weight has {weight.ndim} axes, not 2")
-    _dense(c, node, x, weight, np.zeros(weight.shape[1]))
+    matmul(c, node)
+    if alpha != 1.0:
+        line = Line(c, node)
+        line.end(line.affine(c.streams[node.outputs[0]].layer, alpha, 0.0))
 
 
 def _dense(c: Converter, node: Node, x: Stream, weight: Floats, bias: Floats) -> None:
     c.emit(node, p.Dense(c.head(node, (x.layer,), c.shape(node)), weight, bias))
 
 
-def _product(c: Converter, node: Node, a: Stream, b: Stream) -> None:
-    m, k = a.shape[-2:] if len(a.shape) > 1 else (1, a.shape[-1])
-    if len(b.shape) < 2 or a.shape[:-2] != b.shape[:-2]:
-        raise RefusalError(f"its operands {a.shape} and {b.shape} have different batches")
-    c.emit(
-        node,
-        p.Product(c.head(node, (a.layer, b.layer), c.shape(node)), prod(a.shape[:-2]), m, k, b.shape[-1]),
-    )
-
-
 def _gemm(c: Converter, node: Node) -> None:
     x, weight = c.stream(node, 0), c.constant(node, 1)
-    if weight is None or node.attrs.get("transA", 0):
+    if weight is None or (node.attrs.get("transA", 0) and x.shape[0] != 1):
         raise RefusalError("only constant weights and untransposed inputs are supported")
     weight = weight.T if node.attrs.get("transB", 0) else weight
     bias = c.constant(node, 2)
@@ -103,8 +98,7 @@ def _binary(c: Converter, node: Node) -> None:
     number, x = numbers[1 - at], c.stream(node, at)
     assert number is not None
     shape = c.shape(node)
-    if prod(shape) != prod(x.shape):
-        raise RefusalError("the constant is larger than the stream")
+    x = Stream(c.expanded(node, at), shape)
     value = np.broadcast_to(number, node.outputs[0].type.shape).reshape(-1)
     one, zero = np.ones(1), np.zeros(1)
     if node.op == "Add":
@@ -141,80 +135,88 @@ def _two_streams(c: Converter, node: Node) -> None:
     if node.op == "Div":
         raise RefusalError("division by a run-time value has no HLS layer")
     shape = c.shape(node)
-    names = []
-    for i in range(2):
-        x, value = c.stream(node, i), node.inputs[i]
-        assert value is not None
-        if prod(x.shape) != prod(shape):
-            numbers = np.arange(prod(x.shape)).reshape(value.type.shape)
-            index = np.broadcast_to(numbers, node.outputs[0].type.shape)
-            names.append(c.select(node, x.layer, index, shape, f"_expand{i}").name)
-        else:
-            names.append(x.layer)
-    c.emit(node, p.Binary(c.head(node, tuple(names), shape), node.op.lower()))
-
-
-def _relu(c: Converter, node: Node) -> None:
-    c.emit(node, p.Relu(c.head(node, (c.stream(node, 0).layer,), c.shape(node))))
-
-
-LOOKUPS: dict[str, tuple[str, float, float | None]] = {  # function, value below, value above (None: x)
-    "Gelu": ("gelu", 0.0, None),
-    "Swish": ("silu", 0.0, None),
-    "Softplus": ("softplus", 0.0, None),
-    "Sigmoid": ("sigmoid", 0.0, 1.0),
-    "Tanh": ("tanh", -1.0, 1.0),
-    "Erf": ("erf", -1.0, 1.0),
-}
-
-
-def _lookup(c: Converter, node: Node) -> None:
-    function, below, above = LOOKUPS[node.op]
-    if node.op == "Gelu" and node.attrs.get("approximate") == "tanh":
-        function = "gelu_tanh"
-    if node.op == "Swish" and node.attrs.get("alpha", 1.0) != 1.0:
-        raise RefusalError("only alpha = 1 is supported")
-    extra = (function, c.entries, TABLE_REACH, below, above)
-    c.emit(node, p.Lookup(c.head(node, (c.stream(node, 0).layer,), c.shape(node)), *extra))
+    names = (c.expanded(node, 0), c.expanded(node, 1))
+    c.emit(node, p.Binary(c.head(node, names, shape), node.op.lower()))
 
 
 def _softmax(c: Converter, node: Node) -> None:
-    rank = len(node.outputs[0].type.shape)
-    if node.attrs.get("axis", -1) not in (-1, rank - 1):
-        raise RefusalError("softmax is supported over the last axis only")
-    c.emit(node, p.Softmax(c.head(node, (c.stream(node, 0).layer,), c.shape(node)), c.entries))
+    """Over the last axis; another axis is moved there and back."""
+    x, shape = c.stream(node, 0), c.shape(node)
+    axis = int_attr(node.attrs, "axis", -1) % len(shape)
+    order = [i for i in range(len(shape)) if i != axis] + [axis]
+    moved = tuple(shape[i] for i in order)
+    if prod(shape[axis + 1 :]) == 1:
+        head = c.head(node, (x.layer,), (prod(shape[:axis]), shape[axis]))
+        c.emit(node, p.Softmax(head, c.entries))
+        return
+    numbers = np.arange(prod(shape)).reshape(shape).transpose(order)
+    turned = c.select(node, x.layer, numbers, moved, "_turned")
+    rows = p.Softmax(c.head(node, (turned.name,), moved, "_rows"), c.entries)
+    c.layers.append(rows)
+    back = np.arange(prod(shape)).reshape(moved).transpose(np.argsort(order))
+    c.emit(node, p.Select(c.head(node, (rows.name,), shape), back.reshape(-1).astype(np.int64)))
 
 
 def _attention(c: Converter, node: Node) -> None:
-    if len(node.inputs) > 3 and node.inputs[3] is not None:
-        raise RefusalError("an attention mask or bias tensor is not supported (a causal mask is)")
-    if node.attrs.get("softcap", 0.0) or node.attrs.get("window", 0):
-        raise RefusalError("soft-capped and windowed attention are not supported")
-    q, k, v = (c.stream(node, i) for i in range(3))
+    if node.attrs.get("softcap", 0.0):
+        raise RefusalError("soft-capped attention is not supported")
+    q, k, v = (c.filled(node, i) for i in range(3))
     dims: list[dict[str, int]] = []
     strides: list[Shape] = []
     for n, s in zip("qkvo", (q, k, v, Stream("", c.shape(node))), strict=True):
-        layout = str(node.attrs.get(f"{n}_layout", "bhsd"))
-        full = (1, *s.shape)
-        if len(full) != 4 or layout[0] != "b":
-            raise RefusalError(f"its {n} has layout '{layout}' and shape {full}")
+        layout, full = str(node.attrs.get(f"{n}_layout", "bhsd")), s.shape
+        size = dict(zip(layout, full, strict=True))
         step = {a: prod(full[i + 1 :]) for i, a in enumerate(layout)}
-        dims.append({a: full[i] for i, a in enumerate(layout)})
+        if size["b"] > 1:  # sequences of one batch are heads of one sequence
+            if size["h"] > 1 and step["b"] != size["h"] * step["h"]:
+                raise RefusalError(f"its {n} has a batch of {size['b']} between its heads")
+            step["h"] = step["b"] if size["h"] == 1 else step["h"]
+            size["h"] *= size["b"]
+        dims.append(size)
         strides.append((step["h"], step["s"], step["d"]))
     qd, kd, vd = dims[0], dims[1], dims[2]
     scale = float_attr(node.attrs, "scale", qd["d"] ** -0.5)
     sizes = (qd["h"], kd["h"], qd["s"], kd["s"], qd["d"], vd["d"])
     causal = bool(node.attrs.get("causal", 0)) and qd["s"] > 1
-    head = c.head(node, (q.layer, k.layer, v.layer), c.shape(node))
+    mask, extra = _mask(c, node, (qd["h"], qd["s"], kd["s"]))
+    head = c.head(node, (q.layer, k.layer, v.layer, *extra), c.shape(node))
     steps = (strides[0], strides[1], strides[2], strides[3])
-    layer = p.Attention(head, *sizes, scale, causal, steps, c.entries)
-    c.emit(node, layer)
+    c.emit(node, p.Attention(head, *sizes, scale, causal, steps, c.entries, mask))
+
+
+def _mask(c: Converter, node: Node, full: tuple[int, int, int]) -> tuple[Floats | None, tuple[str, ...]]:
+    """What is added to the scores: constants [heads, queries, keys], and a run-time value per key."""
+    value = node.inputs[3] if len(node.inputs) > 3 else None
+    window = int_attr(node.attrs, "window", 0)
+    q_len, kv_len = full[1:]
+    added = np.zeros((1, q_len, kv_len))
+    if window:
+        near = np.triu(np.ones((q_len, kv_len), bool), kv_len - q_len - window + 1)
+        added = np.where(near, added, -LARGEST)
+    mask = None if value is None else c.constant(node, 3)
+    if mask is not None and value is not None:
+        shape = (1,) * (4 - mask.ndim) + mask.shape
+        if shape[0] != 1:
+            raise RefusalError(f"its mask has a batch of {shape[0]}")
+        mask = np.where(mask != 0, 0.0, -LARGEST) if value.type.kind is Kind.BOOL else mask
+        added = np.broadcast_to(added + np.maximum(mask.reshape(shape)[0], -LARGEST), (shape[1], *full[1:]))
+    static = np.ascontiguousarray(added) if added.any() else None
+    if value is None or mask is not None:
+        return static, ()
+    x = c.stream(node, 3)
+    if prod(x.shape[:-1]) != 1 or x.shape[-1] != kv_len:
+        raise RefusalError(f"its run-time mask has shape {x.shape}: one value per key is supported")
+    if value.type.kind is not Kind.BOOL:
+        return static, (x.layer,)
+    line = Line(c, node)
+    line.shape = (1, kv_len)
+    return static, (line.affine(x.layer, LARGEST, -LARGEST),)
 
 
 def _norm(c: Converter, node: Node) -> None:
     x = c.stream(node, 0)
     axis = node.attrs.get("axis", -1)
-    if axis not in (-1, len(x.shape)):
+    if axis not in (-1, len(x.shape) - 1):
         raise RefusalError("normalisation is supported over the last axis only")
     cols = x.shape[-1]
     scale, offset = c.constant(node, 1), c.constant(node, 2)
@@ -232,7 +234,7 @@ def _batch_norm(c: Converter, node: Node) -> None:
         raise RefusalError("its statistics must be constant")
     gamma, beta, mean, var = (np.asarray(n) for n in numbers)
     scale = gamma / np.sqrt(var + float_attr(node.attrs, "epsilon", 1e-5))
-    inner = prod(x.shape[1:])
+    inner = prod(x.shape[2:])
     both = (np.repeat(scale, inner), np.repeat(beta - mean * scale, inner))
     c.emit(node, p.Affine(c.head(node, (x.layer,), c.shape(node)), *both))
 
@@ -240,14 +242,20 @@ def _batch_norm(c: Converter, node: Node) -> None:
 def _reduce(c: Converter, node: Node) -> None:
     x, value = c.stream(node, 0), node.inputs[0]
     assert value is not None
-    rank = len(value.type.shape)
-    given = ints_attr(node.attrs, "axes", ())
-    axes = sorted(a % rank for a in given) or list(range(1, rank))
-    if 0 in axes or axes != list(range(axes[0], axes[-1] + 1)):
-        raise RefusalError(f"it reduces axes {tuple(axes)}: they must be neighbours and leave out the batch")
     full = value.type.shape
-    parts = (prod(full[: axes[0]]), prod(full[axes[0] : axes[-1] + 1]), prod(full[axes[-1] + 1 :]))
-    _reduced(c, node, x.layer, {"ReduceMean": "mean", "ReduceSum": "sum", "ReduceMax": "max"}[node.op], parts)
+    given = {axis % len(full) for axis in ints_attr(node.attrs, "axes", ())} or set(range(len(full)))
+    reduced = [a for a in range(len(full)) if a in given and full[a] > 1]
+    kept = [a for a in range(len(full)) if a not in reduced and full[a] > 1]
+    after = [a for a in kept if reduced and a > reduced[-1]]
+    before = [a for a in kept if a not in after]
+    source = x.layer
+    if reduced and before and before[-1] > reduced[0]:  # not neighbours: bring them together
+        order = [*before, *reduced, *after, *(a for a in range(len(full)) if full[a] == 1)]
+        numbers = np.arange(prod(full)).reshape(full).transpose(order)
+        source = c.select(node, x.layer, numbers, numbers.shape, "_together").name
+    before_size, n, after_size = (prod(full[a] for a in part) for part in (before, reduced, after))
+    kind = {"ReduceMean": "mean", "ReduceSum": "sum", "ReduceMax": "max"}[node.op]
+    _reduced(c, node, source, kind, (before_size, n, after_size))
 
 
 def _reduced(c: Converter, node: Node, source: str, kind: str, parts: tuple[int, int, int]) -> None:
@@ -257,39 +265,69 @@ def _reduced(c: Converter, node: Node, source: str, kind: str, parts: tuple[int,
 def _global_pool(c: Converter, node: Node) -> None:
     x = c.stream(node, 0)
     kind = "mean" if node.op == "GlobalAveragePool" else "max"
-    _reduced(c, node, x.layer, kind, (x.shape[0], prod(x.shape[1:]), 1))
+    _reduced(c, node, x.layer, kind, (x.shape[1], prod(x.shape[2:]), 1))
 
 
 def _pool(c: Converter, node: Node) -> None:
+    """Windows position by position, all channels in a row; then channels in front again.
+
+    A maximum reads an element of its window twice instead of padding; a mean without padding in its count is
+    scaled by the full count over the real one.
+    """
     x, value = c.stream(node, 0), node.inputs[0]
     assert value is not None
+    channels = value.type.shape[1]
     index, padded = window_index(value.type.shape[1:], node, depthwise=True)
-    if padded:
-        raise RefusalError("padded pooling is not supported")
-    shape = c.shape(node)
     taps = index.shape[-1]
-    windows = c.select(node, x.layer, index, (prod(shape), taps), "_windows")
-    _reduced(c, node, windows.name, "mean" if node.op == "AveragePool" else "max", (prod(shape), taps, 1))
+    windows = index.reshape(channels, -1, taps).transpose(1, 2, 0)  # [positions, taps, channels]
+    positions = len(windows)
+    if padded and node.op == "MaxPool":
+        windows = np.where(windows < 0, windows.max(1, keepdims=True), windows)
+    source = c.select(node, x.layer, windows, (positions * taps, channels), "_windows").name
+    kind = "mean" if node.op == "AveragePool" else "max"
+    head = c.head(node, (source,), (positions, channels), "_pooled")
+    c.layers.append(p.Reduce(head, kind, positions, taps, channels))
+    pooled = c.layers[-1].name
+    if padded and kind == "mean" and not node.attrs.get("count_include_pad", 0):
+        scale = taps / np.maximum((windows >= 0).sum(1), 1)
+        head = c.head(node, (pooled,), (positions, channels), "_counted")
+        c.layers.append(p.Affine(head, scale.reshape(-1).astype(np.float64), np.zeros(scale.size)))
+        pooled = c.layers[-1].name
+    _channels_first(c, node, pooled, positions, channels)
+
+
+def _channels_first(c: Converter, node: Node, source: str, positions: int, channels: int) -> None:
+    back = np.arange(positions * channels).reshape(positions, channels).T
+    c.emit(node, p.Select(c.head(node, (source,), c.shape(node)), back.reshape(-1).astype(np.int64)))
 
 
 def _conv(c: Converter, node: Node) -> None:
-    """im2col by a `Select`, one dense layer, and channels back in front."""
+    """im2col by a `Select`, one dense layer, and channels back in front.
+
+    Groups are blocks of one weight matrix: what is 0 between them costs nothing where products are unrolled.
+    """
     x, weight, value = c.stream(node, 0), c.constant(node, 1), node.inputs[0]
     assert value is not None
-    if weight is None or node.attrs.get("group", 1) != 1:
-        raise RefusalError("only ungrouped convolutions with constant weights are supported")
+    if weight is None:
+        raise RefusalError("only constant weights are supported")
+    group = int_attr(node.attrs, "group", 1)
     index, _ = window_index(value.type.shape[1:], node, kernel=weight.shape[2:])
     rows, taps = index.shape
     windows = c.select(node, x.layer, index, (rows, taps), "_windows")
     bias = c.constant(node, 2)
     channels = weight.shape[0]
     offset = np.zeros(channels) if bias is None else bias.reshape(-1)
-    dense = p.Dense(
-        c.head(node, (windows.name,), (rows, channels), "_product"), weight.reshape(channels, taps).T, offset
-    )
+    matrix = np.zeros((taps, channels))
+    for g in range(group):
+        ins, outs = slice(g * taps // group, (g + 1) * taps // group), slice(*_share(g, channels, group))
+        matrix[ins, outs] = weight[outs].reshape(channels // group, -1).T
+    dense = p.Dense(c.head(node, (windows.name,), (rows, channels), "_product"), matrix, offset)
     c.layers.append(dense)
-    back = np.arange(rows * channels).reshape(rows, channels).T
-    c.emit(node, p.Select(c.head(node, (dense.name,), c.shape(node)), back.reshape(-1).astype(np.int64)))
+    _channels_first(c, node, dense.name, rows, channels)
+
+
+def _share(g: int, channels: int, group: int) -> tuple[int, int]:
+    return g * channels // group, (g + 1) * channels // group
 
 
 def _gather(c: Converter, node: Node) -> None:
@@ -376,7 +414,7 @@ MOVING = frozenset(
 HANDLERS: dict[str, Callable[[Converter, Node], None]] = {
     **dict.fromkeys(("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Cast"), _alias),
     **dict.fromkeys(("Add", "Sub", "Mul", "Div"), _binary),
-    **dict.fromkeys(LOOKUPS, _lookup),
+    **POINTWISE,
     **dict.fromkeys(("LayerNormalization", "RMSNormalization"), _norm),
     **dict.fromkeys(("ReduceMean", "ReduceSum", "ReduceMax"), _reduce),
     **dict.fromkeys(("GlobalAveragePool", "GlobalMaxPool"), _global_pool),
@@ -385,13 +423,13 @@ HANDLERS: dict[str, Callable[[Converter, Node], None]] = {
     "DequantizeLinear": _dequantise,
     "MatMul": _matmul,
     "Gemm": _gemm,
-    "Relu": _relu,
     "Softmax": _softmax,
     "Attention": _attention,
     "BatchNormalization": _batch_norm,
     "Conv": _conv,
     "Gather": _gather,
     "Concat": _concat,
+    "Einsum": einsum,
 }
 SUPPORTED = tuple(sorted({*HANDLERS, *MOVING}))
 

@@ -220,10 +220,11 @@ class _Maker:
             self.readers[name].append((main, span))
         held = layer.inputs[len(stage.reads) :]
         if held:
-            rows = self.plan.layer(held[0]).shape[0]
+            counts = [self.plan.layer(name).shape[0] for name in held]
+            rows = counts[0]
             collector = self.actor(f"{layer.name} buffer", _through(rows, 1))
-            for name in held:
-                self.readers[name].append((collector, (0, rows, 1)))
+            for name, count in zip(held, counts, strict=True):
+                self.readers[name].append((collector, (0, count, 1)))
             self.link(f"{layer.name} full", collector, (rows - 1, rows, 1), main, (0, 1, 1), 1)
             last = stage.firings
             self.link(f"{layer.name} free", main, (last - 1, last, 1), collector, (0, 1, 1), 1, initial=2)

@@ -186,8 +186,8 @@ class Softmax(Layer):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Attention(Layer):
-    """softmax(scale q k^T) v per head; strides say where q[h, i, d] lies in each array: (head, row,
-    element)."""
+    """softmax(scale q k^T + mask) v per head; strides say where q[h, i, d] lies in each array: (head, row,
+    element). `mask` is [1 or heads, q_len, kv_len]; a fourth input adds a run-time value per key."""
 
     heads: int
     kv_heads: int
@@ -199,6 +199,11 @@ class Attention(Layer):
     causal: bool
     strides: tuple[Shape, Shape, Shape, Shape]
     entries: int
+    mask: Floats | None = None
+
+    @property
+    def keyed(self) -> bool:
+        return len(self.inputs) > 3
 
 
 @dataclass(frozen=True, slots=True, eq=False)

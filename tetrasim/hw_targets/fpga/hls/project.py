@@ -31,7 +31,7 @@ from tetrasim.hw_targets.fpga.hls.emit import model_graph
 from tetrasim.hw_targets.fpga.hls.estimate import estimate
 from tetrasim.hw_targets.fpga.hls.options import HlsOptions
 from tetrasim.hw_targets.fpga.hls.pipeline import Pipeline, reuse_of, simulate_pipeline
-from tetrasim.hw_targets.fpga.hls.plan import Floats, Plan
+from tetrasim.hw_targets.fpga.hls.plan import Floats, Ints, Plan, Shape
 from tetrasim.hw_targets.fpga.hls.relu import clip_relus
 from tetrasim.hw_targets.fpga.hls.report import HlsReport, text
 from tetrasim.hw_targets.fpga.hls.search import find_widths
@@ -40,7 +40,6 @@ from tetrasim.sim.ir.graph import Graph
 from tetrasim.sim.ir.interpreter import interpret
 
 __all__ = ["HlsReport", "generate", "reference_outputs", "sample_inputs"]
-DEFAULT_VOCABULARY = 64
 
 
 def generate(
@@ -108,7 +107,9 @@ def sample_inputs(graph: Graph, plan: Plan, options: HlsOptions) -> dict[str, Fl
     for layer, value in zip(plan.inputs, graph.inputs, strict=True):
         shape = (rows, *value.type.shape[1:])
         if layer.integers:
-            out[value.name] = rng.integers(0, _vocabulary(plan, layer.name), shape).astype(np.float64)
+            ids = _vocabulary(plan, layer.name)
+            made = rng.integers(0, ids, shape) if ids else _padding_masks(rng, shape)
+            out[value.name] = made.astype(np.float64)
         else:
             # the reference runs in float32: give both the same numbers
             out[value.name] = rng.normal(size=shape).astype(np.float32).astype(np.float64)
@@ -116,8 +117,19 @@ def sample_inputs(graph: Graph, plan: Plan, options: HlsOptions) -> dict[str, Fl
 
 
 def _vocabulary(plan: Plan, name: str) -> int:
-    tables = [len(x.table) for x in plan.layers if isinstance(x, p.Embed) and name in x.inputs]
-    return min(tables, default=DEFAULT_VOCABULARY)
+    """Ids that the tables hold; 0 for integers that no table reads: a mask."""
+    readers = {name}
+    for layer in plan.layers:  # regrouped ids are ids
+        if isinstance(layer, p.Select) and layer.inputs[0] in readers:
+            readers.add(layer.name)
+    tables = [len(x.table) for x in plan.layers if isinstance(x, p.Embed) and x.inputs[0] in readers]
+    return min(tables, default=0)
+
+
+def _padding_masks(rng: np.random.Generator, shape: Shape) -> Ints:
+    """1 for the first few tokens (at least one), 0 for the padding after them."""
+    length = rng.integers(1, shape[-1] + 1, (*shape[:-1], 1))
+    return np.asarray(np.arange(shape[-1]) < length, np.int64)
 
 
 def _named(graph: Graph, plan: Plan, feeds: Mapping[str, Floats]) -> dict[str, Floats]:

@@ -38,7 +38,7 @@ def clip_relus(plan: Plan) -> Plan:
         inputs = tuple(gone.get(i, i) for i in layer.inputs)
         layers.append(replace(layer, head=replace(layer.head, inputs=inputs, op=op)))
     outputs = tuple(gone.get(n, n) for n in plan.outputs)
-    clipped = frozenset(gone.values())
+    clipped = plan.clipped | set(gone.values())
     return replace(plan, layers=tuple(layers), outputs=outputs, given=given, clipped=clipped)
 
 

@@ -7,7 +7,6 @@ joined. The numbers do not change: emulation and calibration work on the same fl
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -16,6 +15,7 @@ from tetrasim.errors import UserError
 from tetrasim.hw_targets.fpga.hls import plan as p
 from tetrasim.hw_targets.fpga.hls.names import Namer
 from tetrasim.hw_targets.fpga.hls.plan import Ints, Layer, Plan, Shape
+from tetrasim.hw_targets.fpga.hls.relu import clip_relus
 
 MAX_READERS = 7  # hls4ml clones a stream at most seven times
 
@@ -31,8 +31,8 @@ def streamed(plan: Plan) -> Plan:
         maker.add(layer)
     outputs = tuple(maker.now[name] for name in plan.outputs)
     made = replace(plan, layers=tuple(maker.layers), outputs=outputs, given=maker.given, streamed=True)
-    made = _fuse(made)
-    readers = Counter(i for x in made.layers for i in x.inputs) + Counter(made.outputs)
+    made = clip_relus(_fuse(made))
+    readers = {name: len(found) for name, found in made.readers().items()}
     crowded = [x for x in made.layers if readers[x.name] > MAX_READERS]
     if crowded:
         listed = "\n".join(
@@ -127,11 +127,14 @@ class _Rows:
 
     def _attention(self, layer: p.Attention) -> None:
         """One row per position with all its heads; other layouts are permuted before and after."""
-        rows = (layer.q_len, layer.kv_len, layer.kv_len)
+        rows = (layer.q_len, layer.kv_len, layer.kv_len, 1)
         kv = (layer.kv_heads * layer.head_dim, layer.kv_heads * layer.v_head_dim)
         widths = (layer.heads * layer.head_dim, *kv)
         inputs, strides = [], list(layer.strides)
         for i, name in enumerate(layer.inputs):
+            if i == 3:
+                inputs.append(self.at(name, 1))
+                continue
             if strides[i][1] == widths[i]:
                 inputs.append(self.at(name, rows[i]))
                 continue
@@ -139,6 +142,7 @@ class _Rows:
             inputs.append(self.move(self.now[name], index, rows[i], self.plan.layer(name), "positions"))
         width = layer.heads * layer.v_head_dim
         if strides[3][1] == width:
+            layer = replace(layer, strides=(strides[0], strides[1], strides[2], strides[3]))
             self.now[layer.name] = self.put(layer, tuple(inputs), layer.q_len, width)
             return
         index, strides[3] = _by_position(layer, 3)
@@ -170,29 +174,57 @@ def _one_rounding(plan: Plan, first: Layer, second: Layer) -> bool:
 
 
 def _fuse(plan: Plan) -> Plan:
-    """Neighbouring `Select`s as one; a `Select` that changes nothing is dropped."""
-    readers = Counter(i for x in plan.layers for i in x.inputs) + Counter(plan.outputs)
+    """Neighbouring `Select`s as one, and those that change nothing or that nobody reads are dropped."""
     made: dict[str, Layer] = {}
     same: dict[str, str] = {}
     for old in plan.layers:
         layer = replace(old, head=replace(old.head, inputs=tuple(same.get(i, i) for i in old.inputs)))
         if isinstance(layer, p.Select):
             before = made[layer.inputs[0]]
-            if (
-                isinstance(before, p.Select)
-                and readers[before.name] == 1
-                and _one_rounding(plan, before, layer)
-            ):
+            if isinstance(before, p.Select) and _one_rounding(plan, before, layer):
                 index = np.where(layer.index < 0, -1, before.index[layer.index])
                 layer = replace(layer, head=replace(layer.head, inputs=before.inputs), index=index)
-                del made[before.name]
-                before = made[layer.inputs[0]]
-            plain = layer.name not in plan.given or plan.given.get(before.name) == plan.given[layer.name]
-            moves = layer.shape != before.shape or (layer.index != np.arange(before.size)[: layer.size]).any()
-            if plain and not moves and not (layer.name in plan.outputs and isinstance(before, p.Input)):
+            layer = _before_functions(plan, made, layer)
+            before = made[layer.inputs[0]]
+            if _changes_nothing(plan, before, layer):
                 same[layer.name] = before.name
-                readers[before.name] += readers[layer.name] - 1
                 continue
         made[layer.name] = layer
     outputs = tuple(same.get(n, n) for n in plan.outputs)
-    return replace(plan, layers=tuple(made.values()), outputs=outputs)
+    return _read(replace(plan, layers=tuple(made.values()), outputs=outputs))
+
+
+def _changes_nothing(plan: Plan, before: Layer, layer: p.Select) -> bool:
+    if layer.shape != before.shape or (layer.index != np.arange(before.size)).any():
+        return False
+    if layer.name in plan.outputs and isinstance(before, p.Input):
+        return False
+    return layer.name not in plan.given or plan.given.get(before.name) == plan.given[layer.name]
+
+
+def _before_functions(plan: Plan, made: dict[str, Layer], layer: p.Select) -> p.Select:
+    """Element by element functions do not mind order: a permutation before one joins the `Select` after it,
+    so that an image stays in rows of channels from one convolution to the next."""
+    function = made[layer.inputs[0]]
+    if not isinstance(function, p.Relu | p.Lookup) or len(plan.readers()[function.name]) > 1:
+        return layer
+    first = made[function.inputs[0]]
+    if not isinstance(first, p.Select) or not {first.name, function.name, layer.name}.isdisjoint(plan.given):
+        return layer
+    if (np.sort(first.index) != np.arange(made[first.inputs[0]].size)).any():
+        return layer
+    shape = made[first.inputs[0]].shape
+    made[function.name] = replace(function, head=replace(function.head, inputs=first.inputs, shape=shape))
+    index = np.where(layer.index < 0, -1, first.index[layer.index])
+    return replace(layer, index=index)
+
+
+def _read(plan: Plan) -> Plan:
+    """Without the `Select`s that nobody reads any more."""
+    needed = set(plan.outputs)
+    kept = []
+    for layer in reversed(plan.layers):
+        if layer.name in needed or not isinstance(layer, p.Select):
+            kept.append(layer)
+            needed.update(layer.inputs)
+    return replace(plan, layers=tuple(reversed(kept)))

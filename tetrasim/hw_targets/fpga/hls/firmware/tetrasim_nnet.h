@@ -164,9 +164,10 @@ template <class x_T, class res_T, typename CONFIG_T> void ts_softmax(x_T x[CONFI
     }
 }
 
-// softmax(scale q k^T) v of query row i for all heads; its elements start at q[from] and y[to].
-template <class q_T, class k_T, class v_T, class res_T, typename CONFIG_T>
-void ts_attention_row(const q_T *q, unsigned from, const k_T *k, const v_T *v, res_T *y, unsigned to, unsigned i) {
+// softmax(scale q k^T + masks) v of query row i for all heads; its elements start at q[from] and y[to].
+template <class q_T, class k_T, class v_T, class m_T, class res_T, typename CONFIG_T>
+void ts_attention_row(const q_T *q, unsigned from, const k_T *k, const v_T *v, const m_T *m, res_T *y, unsigned to,
+                      unsigned i) {
     #pragma HLS INLINE
     static const unsigned N = CONFIG_T::kv_len;
     for (unsigned h = 0; h < CONFIG_T::heads; h++) {
@@ -186,8 +187,13 @@ void ts_attention_row(const q_T *q, unsigned from, const k_T *k, const v_T *v, r
                 sum += q[from + h * CONFIG_T::qh + d * CONFIG_T::qd] *
                        k[g * CONFIG_T::kh + j * CONFIG_T::ks + d * CONFIG_T::kd];
             }
-            s[j] = sum * CONFIG_T::scale();
-            seen[j] = !CONFIG_T::causal || j + CONFIG_T::q_len <= N + i;
+            const unsigned at = CONFIG_T::keyed ? j : 0;
+            const bool shown = !CONFIG_T::keyed || m[at] > m_T(CONFIG_T::hidden());
+            if (CONFIG_T::keyed && shown)
+                s[j] = sum * CONFIG_T::scale() + CONFIG_T::bias(h, i, j) + m[at];
+            else
+                s[j] = sum * CONFIG_T::scale() + CONFIG_T::bias(h, i, j);
+            seen[j] = shown && CONFIG_T::sees(h, i, j);
         }
         ts_softmax_row<typename CONFIG_T::score_t, typename CONFIG_T::prob_t, CONFIG_T, N>(s, seen, p);
         for (unsigned d = 0; d < CONFIG_T::v_head_dim; d++) {
@@ -207,7 +213,18 @@ template <class q_T, class k_T, class v_T, class res_T, typename CONFIG_T>
 void ts_attention(q_T q[CONFIG_T::n_q], k_T k[CONFIG_T::n_k], v_T v[CONFIG_T::n_v], res_T y[CONFIG_T::n_out]) {
     for (unsigned i = 0; i < CONFIG_T::q_len; i++) {
         #pragma HLS PIPELINE II = CONFIG_T::reuse_factor
-        ts_attention_row<q_T, k_T, v_T, res_T, CONFIG_T>(q, i * CONFIG_T::qs, k, v, y, i * CONFIG_T::os, i);
+        const ap_int<2> none[1] = {0};
+        ts_attention_row<q_T, k_T, v_T, ap_int<2>, res_T, CONFIG_T>(q, i * CONFIG_T::qs, k, v, none, y,
+                                                                    i * CONFIG_T::os, i);
+    }
+}
+
+template <class q_T, class k_T, class v_T, class m_T, class res_T, typename CONFIG_T>
+void ts_attention_keyed(q_T q[CONFIG_T::n_q], k_T k[CONFIG_T::n_k], v_T v[CONFIG_T::n_v], m_T m[CONFIG_T::n_m],
+                        res_T y[CONFIG_T::n_out]) {
+    for (unsigned i = 0; i < CONFIG_T::q_len; i++) {
+        #pragma HLS PIPELINE II = CONFIG_T::reuse_factor
+        ts_attention_row<q_T, k_T, v_T, m_T, res_T, CONFIG_T>(q, i * CONFIG_T::qs, k, v, m, y, i * CONFIG_T::os, i);
     }
 }
 
