@@ -18,11 +18,13 @@ import numpy as np
 
 from tetrasim.facade import load_for
 from tetrasim.flow.run_phases import lowered_phases, set_up
+from tetrasim.hw_targets.common.dram.controller import serve_requests
 from tetrasim.hw_targets.common.dram.program import Command, Loop, Row, Wait, encode
+from tetrasim.hw_targets.common.dram.refresh import NO_REFRESH, refresh_of
 from tetrasim.hw_targets.common.dram.replay import aim_channel
-from tetrasim.hw_targets.common.dram.requests import lcg
+from tetrasim.hw_targets.common.dram.requests import lcg, nested
 from tetrasim.hw_targets.common.dram.stream import Requests, issue, open_page
-from tetrasim.hw_targets.common.dram.yaml_device import find_tables
+from tetrasim.hw_targets.common.dram.yaml_device import device_names, find_device, find_tables
 from tetrasim.hw_targets.common.presets import with_overrides
 from tetrasim.hw_targets.pim.config import PimConfig
 from tetrasim.hw_targets.pim.generate import simulate_runs
@@ -74,20 +76,45 @@ def gemv() -> None:
 
 
 def streams(count: int) -> None:
-    """In-order streams of random requests, 30 % writes."""
-    for device in ("gddr6", "hbm2", "ddr4"):
+    """In-order streams of random requests, 30 % writes, on every shipped device."""
+    draws = lcg(1, 4 * count, 8).reshape(count, 4)
+    requests = Requests(
+        ((draws[:, 0] & 3) * 4 + (draws[:, 1] & 3)).astype(np.int32),
+        (draws[:, 2] & 1).astype(np.int32),
+        draws[:, 3] % 100 < 30,
+    )
+    for device in device_names():
         tables = find_tables(device)
-        draws = lcg(1, 4 * count, 8).reshape(count, 4)
-        requests = Requests(
-            ((draws[:, 0] & 3) * 4 + (draws[:, 1] & 3)).astype(np.int32),
-            (draws[:, 2] & 1).astype(np.int32),
-            draws[:, 3] % 100 < 30,
-        )
         commands = open_page(requests, tables)
         clocks, timed = best(lambda c=commands, t=tables: issue(c, t))  # type: ignore[misc]
         rate = len(commands) / timed.cpu_s / 1e6
+        print(f"in-order {device:13s} {len(commands)} commands {rate:6.1f} M commands/s, last {clocks[-1]}")
+
+
+def controller(count: int) -> None:
+    """FR-FCFS on GDDR6: the bank-group stream of the R cases without and with refresh, and random rows."""
+    fields = nested([("row", count // 1024), ("bank", 4), ("col", 64), ("bg", 4)], {}, ("bg", "bank", "row"))
+    stream = fields["bg"] * 4 + fields["bank"], fields["row"]
+    draws = lcg(1, 2 * count, 8).reshape(count, 2)
+    cases = {
+        "stream": (*stream, NO_REFRESH),
+        "stream, all-bank refresh": (*stream, refresh_of(find_device("gddr6"), "all_bank")),
+        "stream, per-bank refresh": (*stream, refresh_of(find_device("gddr6"), "per_bank")),
+        "random, 2 rows": (draws[:, 0] & 15, draws[:, 1] & 1, NO_REFRESH),
+        "random, 256 rows": (draws[:, 0] & 15, draws[:, 1] & 255, NO_REFRESH),
+    }
+    tables = find_tables("gddr6")
+    for name, (bank, row, refresh) in cases.items():
+        reads = np.zeros(len(bank), np.bool_)
+        served, timed = best(
+            lambda b=bank, r=row, f=refresh, w=reads: serve_requests(  # type: ignore[misc]
+                b, r, w, tables, until=len(b), refresh=f, keep_log=False
+            )
+        )
+        rate, commands = len(bank) / timed.cpu_s / 1e6, int(served.issues.sum()) / timed.cpu_s / 1e6
         print(
-            f"in-order {device:6s} {len(commands)} commands {rate:6.1f} M commands/s, last clock {clocks[-1]}"
+            f"controller {name:24s} {len(bank)} reads {rate:5.1f} M requests/s ({commands:4.1f} M commands/s)"
+            f", last {served.last_column}"
         )
 
 
@@ -125,6 +152,7 @@ def main() -> None:
     options = parser.parse_args()
     gemv()
     streams(200_000 if options.quick else 2_000_000)
+    controller(1 << (16 if options.quick else 20))
     if options.quick:
         generation("gpt2-small", "pim/pim-gpt", 64, 4)
     else:

@@ -42,7 +42,7 @@ def test_aim_log(name: str) -> None:
 )
 def test_hbm_pim_log(name: str, shape: tuple[int, int]) -> None:
     case = next(c for c in CASES.values() if c.id.startswith(name[:2]))
-    log = hbm_pim.gemv_log(*shape, timing_of(case))
+    log = hbm_pim.run_gemv(*shape, timing_of(case)).lines()
     with (DATA / f"{name}.csv").open() as file:
         expected = [(int(c), command, int(b), int(r)) for c, command, b, r in csv.reader(file)]
     assert [(i.clock, i.command, i.bank, i.row) for i in log] == expected

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as json_text
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -46,15 +47,23 @@ def trace(
     ],
     device: Annotated[str, typer.Option(help="A shipped device, or the path of a .yaml file.")] = "gddr6",
     refresh_every: Annotated[int, typer.Option(help="Requests between all-bank refreshes.", min=0)] = 0,
+    refresh: Annotated[
+        str, typer.Option(help="Refresh in time, of a trace of requests: none, all_bank or per_bank.")
+    ] = "none",
+    postpone: Annotated[int, typer.Option(help="Intervals that a due refresh may wait.", min=0)] = 0,
     output: _options.Output = None,
     json: _options.Json = False,
 ) -> None:
     """Write the issue clock of every command of FILE on a device, as CSV (clock,command,bank,row)."""
+    from tetrasim.hw_targets.common.dram.refresh import refresh_of
     from tetrasim.hw_targets.common.dram.trace import run_trace
     from tetrasim.hw_targets.common.dram.yaml_device import find_device
 
     found = find_device(device)
-    rows = run_trace(file, found, refresh_every=refresh_every)
+    done = run_trace(file, found, refresh_every=refresh_every, refresh=refresh_of(found, refresh, postpone))
+    for warning in done.warnings:
+        sys.stderr.write(f"warning: {warning}\n")
+    rows = done.rows
     if json:
         text = json_text.dumps(
             [{"clock": r.clock, "command": r.command, "bank": r.bank, "row": r.row} for r in rows], indent=1

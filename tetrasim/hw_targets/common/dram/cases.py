@@ -15,22 +15,25 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar, cast
 
 import numpy as np
 
 from tetrasim.errors import UserError, nearest
 from tetrasim.hw_targets.common.dram.device import Command, Constraint, Device, Level
-from tetrasim.hw_targets.common.dram.requests import lcg, nested
+from tetrasim.hw_targets.common.dram.requests import LCG_MASK, lcg, lcg_from, nested
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MAX_BYTES = 64 << 20
-MAX_REQUESTS = 50_000_000
+MAX_REQUESTS = 20_000_000  # of a controller case, which are held at once
+MAX_STREAM = 1_000_000_000  # of an in-order case
+MAX_BANKS = 512
+FIELDS = ("bg", "bank", "row", "col", "wr")
 _LEVELS = ("Channel", "PseudoChannel", "Rank", "BankGroup", "Bank")
 _ALL_BANK = ("PREab", "REFab", "PREA")
 T = TypeVar("T")
@@ -111,8 +114,9 @@ def timing_of(case: Case) -> dict[str, int]:
     return {k: v for k, v in table.items() if isinstance(v, int) and not isinstance(v, bool)}
 
 
-def device_of(case: Case) -> Device:
-    """The device of a D or R case: the file's rules with the case's timing, 4 bank groups of 4 banks.
+def device_of(case: Case, groups: int = 4, banks: int = 4) -> Device:
+    """The device of a D or R case: the file's rules with the case's timing, and so many bank groups and banks
+    in each.
 
     Raises:
         UserError: no such rules, or malformed ones.
@@ -126,7 +130,7 @@ def device_of(case: Case) -> Device:
     outer = [n for n in _LEVELS[:3] if n in found]
     if not outer or outer[0] != "Channel":
         outer = ["Channel", *outer]
-    levels = (*(Level(n, 1) for n in outer), Level("BankGroup", 4), Level("Bank", 4))
+    levels = (*(Level(n, 1) for n in outer), Level("BankGroup", groups), Level("Bank", banks))
     names = dict.fromkeys(n for r in rules for n in (*_names(r["before"], case), *_names(r["after"], case)))
     commands = tuple(
         Command(n, outer[-1] if n in _ALL_BANK else "Bank", cycles=int(cycles.get(n, 1))) for n in names
@@ -170,27 +174,63 @@ def _names(value: object, case: Case) -> tuple[str, ...]:
 
 @dataclass(frozen=True, eq=False)
 class BankRequests:
-    """Requests in order; `bank` counts depth first (bank group x 4 + bank)."""
+    """Requests in order; `bank` counts depth first over `groups` groups of `banks` banks."""
 
     bank: NDArray[np.int64]
     row: NDArray[np.int64]
+    column: NDArray[np.int64]
     write: NDArray[np.bool_]
+    groups: int = 4
+    banks: int = 4
 
 
-def recipe_requests(case: Case) -> tuple[BankRequests, int]:
-    """Requests of a D case and how many lie between refreshes (0: none)."""
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """What a D case draws: so many requests, row bits, percent of writes, requests between refreshes."""
+
+    seed: int
+    requests: int
+    row_bits: int
+    write_percent: int
+    refresh_every: int
+
+    def chunks(self, size: int) -> Iterator[BankRequests]:
+        """The requests in order, `size` at a time, so that long streams need little memory."""
+        x, left = self.seed, self.requests
+        while left > 0:
+            count = min(size, left)
+            x, draws = lcg_from(x, 4 * count, 8)
+            four = draws.reshape(count, 4)
+            yield BankRequests(
+                (four[:, 0] & 3) * 4 + (four[:, 1] & 3),
+                four[:, 2] & ((1 << self.row_bits) - 1),
+                np.zeros(0, np.int64),
+                four[:, 3] % 100 < self.write_percent,
+            )
+            left -= count
+
+
+def recipe_of(case: Case) -> Recipe:
+    """The recipe of a D case.
+
+    Raises:
+        UserError: a missing number, or one out of range.
+    """
     recipe: dict[str, object] = case.get("recipe", dict)
 
-    def number(name: str, default: int | None = None) -> int:
-        return typed(recipe, name, int, case.id, default)
+    def number(name: str, most: int, default: int | None = None) -> int:
+        value = typed(recipe, name, int, case.id, default)
+        if not 0 <= value <= most:
+            raise UserError(f"'{name}' is {value}", where=case.id, hint=f"0 to {most}")
+        return value
 
-    count = _bounded(number("n_requests"), case)
-    draws = lcg(number("seed"), 4 * count, 8).reshape(count, 4)
-    return BankRequests(
-        (draws[:, 0] & 3) * 4 + (draws[:, 1] & 3),
-        draws[:, 2] & ((1 << number("row_bits")) - 1),
-        draws[:, 3] % 100 < number("wr_pct", 0),
-    ), number("ref_every", 0)
+    return Recipe(
+        number("seed", LCG_MASK),
+        _bounded(number("n_requests", MAX_STREAM), case, MAX_STREAM),
+        number("row_bits", 23),
+        number("wr_pct", 100, 0),
+        number("ref_every", MAX_STREAM, 0),
+    )
 
 
 Maker = Callable[[Case, Mapping[str, object], int], tuple["dict[str, NDArray[np.int64]]", int]]
@@ -200,37 +240,39 @@ def controller_requests(case: Case, appended: int) -> tuple[BankRequests, int]:
     """Requests of an R case followed by `appended` more of the same stream, and the number without those."""
     spec: dict[str, object] = case.get("requests", dict)
     kind = typed(spec, "kind", str, case.id)
-    makers: dict[
-        str, Callable[[Case, Mapping[str, object], int], tuple[dict[str, NDArray[np.int64]], int]]
-    ] = {
-        "nested": _nested,
-        "lcg": _draws,
-        "formula": _formula,
-    }
+    makers: dict[str, Maker] = {"nested": _nested, "lcg": _draws, "formula": _formula}
     if kind not in makers:
         raise UserError(f"unknown request kind '{kind}'", where=case.id, hint=nearest(kind, makers))
     fields, count = makers[kind](case, spec, appended)
     zero = np.zeros(count + appended, dtype=np.int64)
-    group, bank, row = (fields.get(n, zero) for n in ("bg", "bank", "row"))
-    if len(zero) and (group.max() > 3 or bank.max() > 3):
-        raise UserError("a bank group or bank above 3", where=case.id)
-    wr = fields.get("wr", zero)
-    return BankRequests(group * 4 + bank, row, wr.astype(bool)), count
+    for name, values in fields.items():
+        if name not in FIELDS:
+            if values.any():
+                raise UserError(f"unknown field '{name}'", where=case.id, hint=nearest(name, FIELDS))
+        elif values.min() < 0 or values.max() >= 1 << 40:
+            raise UserError(f"'{name}' is out of range", where=case.id, hint="0 or more")
+    group, bank, row, column, write = (fields.get(n, zero) for n in FIELDS)
+    groups, banks = max(4, int(group.max()) + 1), max(4, int(bank.max()) + 1)
+    if groups * banks > MAX_BANKS:
+        raise UserError(
+            f"{groups} bank groups of {banks} banks", where=case.id, hint=f"at most {MAX_BANKS} banks"
+        )
+    return BankRequests(group * banks + bank, row, column, write.astype(bool), groups, banks), count
 
 
 def _nested(
     case: Case, spec: Mapping[str, object], appended: int
 ) -> tuple[dict[str, NDArray[np.int64]], int]:
     order = typed(spec, "order", list, case.id)
-    loops = [(str(f), int(n)) for f, n in order]
+    loops = [(str(e[0]), e[1]) for e in order if isinstance(e, list) and len(e) == 2 and type(e[1]) is int]
+    if not loops or len(loops) < len(order) or min(n for _, n in loops) < 1:
+        raise UserError("'order' needs pairs [field, count of 1 or more]", where=case.id)
     fixed = {str(k): int(v) for k, v in typed(spec, "fixed", dict, case.id, {}).items()}
-    if not loops or min(n for _, n in loops) < 1:
-        raise UserError("'order' needs counts of 1 or more", where=case.id)
     inner = int(np.prod([n for _, n in loops[1:]], dtype=object))
     count = _bounded(inner * loops[0][1], case)
     more = -(-appended // inner)
     longer = [(loops[0][0], loops[0][1] + more), *loops[1:]]
-    fields = nested(longer, fixed, ("bg", "bank", "row", "col", "wr"))
+    fields = nested(longer, fixed, FIELDS)
     return {k: v[: count + appended] for k, v in fields.items()}, count
 
 
@@ -252,7 +294,7 @@ def _formula(
 ) -> tuple[dict[str, NDArray[np.int64]], int]:
     count = _count(case, spec)
     index = np.arange(count + appended, dtype=np.int64)
-    given = spec.get("fields", {k: v for k, v in spec.items() if k in ("bg", "bank", "row", "col", "wr")})
+    given = spec.get("fields", {k: v for k, v in spec.items() if k in FIELDS})
     out: dict[str, NDArray[np.int64]] = _fixed(spec, count + appended)
     for name, (low, mask) in _bit_fields(given, case):
         out[name] = (index >> low) & mask
@@ -272,9 +314,9 @@ def _count(case: Case, spec: Mapping[str, object]) -> int:
     raise UserError("'n' is missing", where=case.id, hint="the number of reads")
 
 
-def _bounded(count: int, case: Case) -> int:
-    if not 0 < count <= MAX_REQUESTS:
-        raise UserError(f"{count} requests", where=case.id, hint=f"1 to {MAX_REQUESTS}")
+def _bounded(count: int, case: Case, most: int = MAX_REQUESTS) -> int:
+    if not 0 < count <= most:
+        raise UserError(f"{count} requests", where=case.id, hint=f"1 to {most}")
     return count
 
 
@@ -282,8 +324,7 @@ def _bit_fields(entry: object, case: Case) -> Sequence[tuple[str, tuple[int, int
     """`{"row": [shift, mask]}`, `{"field": "row", "shift": 0, "mask": 3}`, `["row", 0, 3]`, or lists."""
     match entry:
         case {"field": str(name), "mask": int(mask)}:
-            assert isinstance(entry, dict)
-            return [(name, (int(entry.get("shift", 0)), mask))]
+            return [(name, (typed(cast("Mapping[str, object]", entry), "shift", int, case.id, 0), mask))]
         case [str(name), int(shift), int(mask)]:
             return [(name, (shift, mask))]
         case list():
@@ -307,17 +348,34 @@ def _bit_fields(entry: object, case: Case) -> Sequence[tuple[str, tuple[int, int
     )
 
 
-def gemv_shape(case: Case) -> tuple[int, int]:
-    """(outputs, inputs) of an S case, from explicit fields or its description.
+@dataclass(frozen=True, slots=True)
+class Gemv:
+    """y[outputs] = W x[inputs], `batch` vectors, on so many channels."""
+
+    outputs: int
+    inputs: int
+    batch: int = 1
+    channels: int = 1
+
+
+def gemv_of(case: Case) -> Gemv:
+    """The GEMV of an S case, from explicit fields or its description.
 
     Raises:
-        UserError: neither says it.
+        UserError: neither says it, or it is another kernel.
     """
+    text = " ".join(str(case.fields.get(k, "")) for k in ("desc", "recipe", "kind"))
+    if re.search(r"is_tree\s*=\s*true", text):
+        raise UserError("the adder-tree kernel is not modelled", where=case.id, hint="is_tree=false")
+    batch = re.search(r"batch\s*=?\s*(\d+)", text)
+    channels = re.search(r"(\d+)\s*(?:pCH|pseudo)", text) or re.search(r"_(\d+)ch\.ini", text)
+    more = int(batch[1]) if batch else 1, int(channels[1]) if channels else 1
     for a, b in (("out", "in"), ("outputs", "inputs"), ("n", "k"), ("rows", "cols")):
-        if isinstance(case.fields.get(a), int) and isinstance(case.fields.get(b), int):
-            return case.get(a, int), case.get(b, int)
-    text = f"{case.fields.get('desc', '')} {case.fields.get('recipe', '')}"
-    found = re.search(r"out\s*=\s*(\d+)\D+in\s*=\s*(\d+)", text) or re.search(r"(\d+)x(\d+)", case.id)
+        if a in case.fields and b in case.fields:
+            return Gemv(case.get(a, int), case.get(b, int), *more)
+    found = re.search(r"out\s*=\s*(\d+)\D+in\s*=\s*(\d+)", text)
+    if not found and "gemv" in f"{case.id} {text}".lower():
+        found = re.search(r"(\d+)\s*x\s*(\d+)", case.id) or re.search(r"(\d+)\s*x\s*(\d+)", text)
     if not found:
-        raise UserError("the GEMV shape is not given", where=case.id, hint="add out and in")
-    return int(found[1]), int(found[2])
+        raise UserError("no GEMV with its shape is given", where=case.id, hint="add out and in")
+    return Gemv(int(found[1]), int(found[2]), *more)

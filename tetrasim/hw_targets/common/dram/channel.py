@@ -12,7 +12,7 @@ from tetrasim.errors import UserError, nearest
 from tetrasim.hw_targets.common.dram import channel_kernel as kernel
 from tetrasim.hw_targets.common.dram.channel_kernel import Place
 from tetrasim.hw_targets.common.dram.device import Device
-from tetrasim.hw_targets.common.dram.program import Dialect, loops_of
+from tetrasim.hw_targets.common.dram.program import MAX_DEPTH, Dialect, loops_of
 from tetrasim.hw_targets.common.dram.tables import NEVER, Tables
 
 if TYPE_CHECKING:
@@ -55,8 +55,8 @@ class Channel:
         arena[o.state_end : o.log_at] = self.fixed
         arena[kernel.DUE] = o.interval if o.refresh >= 0 else 1 << 60
         arena[kernel.LAST] = arena[kernel.OPEN_ROW] = -1
-        saved = np.zeros((kernel.MAX_DEPTH, o.state_end), dtype=np.int64)
-        return Running(self, o, arena, saved, np.zeros((5, kernel.MAX_DEPTH), dtype=np.int64))
+        saved = np.zeros((MAX_DEPTH, o.state_end), dtype=np.int64)
+        return Running(self, o, arena, saved, np.zeros((5, MAX_DEPTH), dtype=np.int64))
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,9 +74,11 @@ class Running:
         """Issue clock of the last command."""
         return int(self.arena[kernel.CLOCK])
 
-    def arena_visible(self) -> int:
-        """The clock before which nothing may issue, because the host has not seen the last result yet."""
-        return int(self.arena[kernel.VISIBLE])
+    @property
+    def last_command(self) -> str:
+        """The last command issued, empty before the first."""
+        last = int(self.arena[kernel.LAST])
+        return self.on.names[last] if last >= 0 else ""
 
     @property
     def row_hits(self) -> int:

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 CLOCK, MODE, OPEN, OPEN_ROW, ROW, DUE, VISIBLE = 0, 1, 2, 3, 4, 5, 6
 SINCE, OPEN_CYCLES, PART, ACCOUNTED, LAST, HITS, LOGGED, FRESH_ROW, BEGUN = 7, 8, 9, 10, 11, 12, 13, 14, 15
 STATE_SIZE = 16
-MAX_DEPTH = 8
 _COMMAND, _ROW, _LOOP, _END, _WAIT, _CLOSE = 0, 1, 2, 3, 4, 5  # program.Op
 _IDLE = -(1 << 39)  # anything older has no influence
 _WHOLE = cast(int, np.int64(0))  # the whole channel as an address; typed: nothing is compiled twice

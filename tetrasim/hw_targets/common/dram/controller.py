@@ -1,24 +1,45 @@
-"""A first-ready, first-come-first-served controller over one channel, open pages, all-bank refresh.
+"""A first-ready, first-come-first-served controller over one channel with open pages.
 
-Behaviour measured on Ramulator 2.1 (cases R of the replay file): one request is accepted per cycle while the
-32-entry read queue has room; each cycle issues at most one command. A request whose row was just activated
-moves to the active buffer, which goes first; a pending refresh goes next and lets nothing else of the
-queue pass (PREab when legal, then REFab); else the ready request that came first. A precharge waits while the
-active buffer holds a request of its bank.
+Behaviour of Ramulator 2.1 (commit c5b1c3a; cases R of the replay file). Each cycle one request is accepted
+while its queue (32 reads, 32 writes) has room, and at most one command issues:
+
+1. a request whose row was just activated waits in the active buffer, which goes first, oldest arrival first;
+2. a pending refresh goes next, and while one is pending nothing is picked from the queues: PREab (or PREpb of
+   the bank) when legal and no active request would lose its row, then REFab (REFpb);
+3. else, of the queue in turn (reads, or writes between the watermarks of 80 % and 20 %, or while no read
+   waits), the oldest request whose next command is ready. A request whose precharge would close a row that
+   an active request waits for is passed over.
+
+A read of a burst whose write is still queued is answered from the queue, a second write to it is merged.
 
 Nothing happens between cycles in which a request is accepted, a refresh falls due or a command becomes ready,
-so the clock jumps from one such cycle to the next.
+so the clock jumps from one such cycle to the next (`controller_kernel.py`).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tetrasim.hw_targets.common.dram.tables import Tables
-from tetrasim.sim.engine.jit import jit
+from tetrasim.errors import UserError
+from tetrasim.hw_targets.common.dram.controller_kernel import (
+    BANK_COMMANDS,
+    COMMANDS,
+    IDLE,
+    MAX_BANKS,
+    NONE,
+    QUEUE_COMMANDS,
+    STATE_SIZE,
+    Place,
+    pack,
+    serve,
+)
+from tetrasim.hw_targets.common.dram.refresh import NO_REFRESH, Refresh, RefreshMode
+from tetrasim.hw_targets.common.dram.stream import check_refresh
+from tetrasim.hw_targets.common.dram.tables import NEVER, Tables
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -28,38 +49,25 @@ QUEUE = 32
 
 @dataclass(frozen=True, eq=False)
 class Served:
-    """What the controller issued, in order, up to the wanted number of column commands."""
+    """What the controller issued, in order: `clock`, `command` (index into `names`), `bank` (-1: all banks).
+    The three are empty when no log was kept; the rest is there always."""
 
     clock: NDArray[np.int64]
-    command: NDArray[np.int64]
-    bank: NDArray[np.int64]  # -1: all banks
+    command: NDArray[np.int8]
+    bank: NDArray[np.int16]
     names: tuple[str, ...]
+    issues: NDArray[np.int64]
+    first_read: int  # clock, -1: none
+    last_column: int
 
     def counts(self) -> dict[str, int]:
-        """Issues per command."""
-        found = np.bincount(self.command, minlength=len(self.names))
-        return {n: int(c) for n, c in zip(self.names, found, strict=True) if c}
+        """Issues per command, those that occurred."""
+        return {n: int(c) for n, c in zip(self.names, self.issues, strict=True) if c}
 
     def clocks_of(self, name: str) -> NDArray[np.int64]:
         """Issue clocks of one command."""
         found: NDArray[np.int64] = self.clock[self.command == self.names.index(name)]
         return found
-
-
-class _Wires(NamedTuple):
-    path: NDArray[np.int32]
-    gap: NDArray[np.int64]
-    window: NDArray[np.int64]
-    ready: NDArray[np.int64]
-    history: NDArray[np.int64]
-    first_bank: int
-    channel: int
-    act: int
-    pre: int
-    read: int
-    write: int
-    preab: int
-    refab: int
 
 
 def serve_requests(
@@ -69,235 +77,122 @@ def serve_requests(
     tables: Tables,
     *,
     until: int,
-    refresh_interval: int = 0,
+    column: NDArray[np.int64] | None = None,
+    refresh: Refresh = NO_REFRESH,
     queue: int = QUEUE,
+    keep_log: bool = True,
 ) -> Served:
     """Serve requests in order of arrival (one per cycle) until `until` column commands have issued.
 
     Args:
         bank: banks counted depth first over the channel.
-        refresh_interval: cycles between all-bank refreshes, 0: none.
-        queue: entries of the request queue.
+        column: burst within the row (writes are merged and forwarded by it), None: all differ.
+        refresh: a refresh that falls due may wait `refresh.postpone` intervals while requests wait.
+        queue: entries of the read queue, and of the write queue.
+
+    Raises:
+        UserError: no room for a request, or a device without a command that is needed.
     """
-    ready, history = tables.fresh()
-    has = set(tables.names)
-    wires = _Wires(
-        tables.path,
-        tables.gap,
-        tables.window,
-        ready,
-        history,
-        tables.nodes - tables.device.banks,
-        tables.node(),
-        tables.index("ACT"),
-        tables.index("PREpb"),
-        tables.index("RD"),
-        tables.index("WR"),
-        tables.index("PREab") if "PREab" in has else -1,
-        tables.index("REFab") if "REFab" in has else -1,
+    if queue < 1:
+        raise UserError(f"a queue of {queue} entries", hint="1 or more")
+    check_refresh(tables, refresh)
+    writes = bool(write.any())
+    arena, place = _arena(tables, writes, refresh.mode, queue)
+    log, issues, ends = serve(
+        pack(bank.astype(np.int64), row.astype(np.int64), write),
+        np.zeros(0, np.int64) if column is None or not writes else _burst_keys(bank, row, column),
+        arena.copy(),
+        place,
+        until,
+        (refresh.interval, refresh.postpone, int(refresh.mode is RefreshMode.PER_BANK)),
+        int(keep_log),
     )
-    size = 4 * until + 4 * queue + 1024
-    while True:
-        log = np.zeros((size, 3), dtype=np.int64)
-        used = _serve(
-            bank.astype(np.int64),
-            row.astype(np.int64),
-            write,
-            wires._replace(ready=ready.copy(), history=history.copy()),
-            until,
-            refresh_interval,
-            tables.device.banks,
-            queue,
-            log,
+    at = np.where(log[:, 2] < place.banks, log[:, 2], -1).astype(np.int16)
+    return Served(log[:, 0], log[:, 1].astype(np.int8), at, COMMANDS, issues, int(ends[0]), int(ends[1]))
+
+
+def _burst_keys(
+    bank: NDArray[np.int64], row: NDArray[np.int64], column: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """One number per burst address, to find writes to the same one."""
+    width = int(column.max(initial=0)) + 1
+    height = int(row.max(initial=0)) + 1
+    keys: NDArray[np.int64] = (bank.astype(np.int64) * height + row) * width + column
+    return keys
+
+
+@lru_cache(maxsize=64)
+def _arena(tables: Tables, writes: bool, mode: RefreshMode, queue: int) -> tuple[NDArray[np.int64], Place]:
+    """An idle channel for the kernel, and where things are."""
+    needed = ["ACT", "PREpb", "RD", *(["WR"] if writes else [])]
+    needed += {RefreshMode.ALL_BANK: ["PREab", "REFab"], RefreshMode.PER_BANK: ["REFpb"]}.get(mode, [])
+    for name in needed:
+        tables.device.command(name)
+    banks = tables.device.banks
+    if banks > MAX_BANKS:
+        raise UserError(
+            f"{banks} banks in one channel", where=tables.device.file, hint=f"at most {MAX_BANKS}"
         )
-        if used >= 0:
-            return Served(log[:used, 0], log[:used, 1], log[:used, 2], tables.names)
-        size *= 2
+    first = tables.nodes - banks
+    index = [tables.names.index(n) if n in tables.names else -1 for n in COMMANDS]
+    paths = tables.path[[*range(first, first + banks), tables.node()]]  # banks, then the channel
+    windows = _windows(tables, index)
+    live = QUEUE_COMMANDS - 1 if not writes else QUEUE_COMMANDS
+    sections = {
+        "ready": np.full(BANK_COMMANDS * banks + 2, IDLE),
+        "opened": np.full(banks, -1),
+        "active": np.full(banks, NONE),
+        "active_write": np.zeros(banks),
+        "hit": np.full(2 * banks, NONE),
+        "other": np.full(2 * banks, NONE),
+        "length": np.zeros(2 * banks),
+        "lists": np.zeros(2 * banks * queue),
+        "history": np.full(len(windows) * tables.nodes * tables.depth, IDLE),
+        "push": _gaps(tables, index, paths),
+        "window": windows,
+        "path": paths,
+    }
+    at, end = {}, STATE_SIZE
+    for name, section in sections.items():
+        at[name] = end
+        end += section.size
+    arena = np.concatenate([np.zeros(STATE_SIZE), *(a.ravel() for a in sections.values())]).astype(np.int64)
+    return arena, Place(
+        banks=banks,
+        queue=queue,
+        live=BANK_COMMANDS if mode is RefreshMode.PER_BANK else live,
+        windows=len(windows),
+        levels=paths.shape[1],
+        nodes=tables.nodes,
+        depth=tables.depth,
+        **at,
+    )
 
 
-@jit
-def _earliest(c: int, node: int, w: _Wires) -> int:
-    clock = np.int64(0)
-    for level in range(w.path.shape[1]):
-        n = w.path[node, level]
-        if n < 0:
-            break
-        clock = max(clock, w.ready[n, c])
-    return int(clock)
+def _gaps(tables: Tables, index: list[int], paths: NDArray[np.int32]) -> NDArray[np.int64]:
+    """[commands, B + 1, BANK_COMMANDS * B + 2]: least distance from a command at an address (a bank, or the
+    channel) to every bank-level command at every bank, and to PREab and REFab; over the levels they share."""
+    banks = len(paths) - 1
+    bank_level = np.full((len(COMMANDS), banks + 1, BANK_COMMANDS, banks), NEVER, dtype=np.int64)
+    whole = np.full((len(COMMANDS), banks + 1, 2), NEVER, dtype=np.int64)
+    shared = (paths[:, None, :] == paths[None, :, :]) & (paths[:, None, :] >= 0)  # [from, to, level]
+    for k, before in enumerate(index):
+        for a, after in enumerate(index):
+            if before < 0 or after < 0:
+                continue
+            gaps = np.where(shared, tables.gap[:, before, after], NEVER).max(axis=2)
+            if a < BANK_COMMANDS:
+                bank_level[k, :, a, :] = gaps[:, :banks]
+            else:
+                whole[k, :, a - BANK_COMMANDS] = gaps[:, banks]
+    flat = bank_level.reshape(len(COMMANDS), banks + 1, -1)
+    return np.concatenate([flat, whole], axis=2)
 
 
-@jit
-def _push(c: int, node: int, clock: int, w: _Wires) -> None:
-    for level in range(w.path.shape[1]):
-        n = w.path[node, level]
-        if n < 0:
-            break
-        for a in range(w.gap.shape[1]):
-            w.ready[n, a] = max(w.ready[n, a], clock + w.gap[level, c, a])
-        for k in range(w.history.shape[2] - 1, 0, -1):
-            w.history[n, c, k] = w.history[n, c, k - 1]
-        w.history[n, c, 0] = clock
-    for r in range(len(w.window)):
-        n = w.path[node, w.window[r, 0]]
-        if w.window[r, 1] == c and n >= 0:
-            a = w.window[r, 2]
-            w.ready[n, a] = max(w.ready[n, a], w.history[n, c, w.window[r, 4] - 1] + w.window[r, 3])
-
-
-@jit
-def _wanted(bank: int, row: int, write: bool, opened: NDArray[np.int64], w: _Wires) -> int:
-    """The command a request needs next."""
-    if opened[bank] < 0:
-        return w.act
-    if opened[bank] != row:
-        return w.pre
-    return w.write if write else w.read
-
-
-@jit
-def _best(
-    queue: NDArray[np.int64],
-    length: int,
-    clock: int,
-    row: NDArray[np.int64],
-    bank: NDArray[np.int64],
-    write: NDArray[np.bool_],
-    opened: NDArray[np.int64],
-    w: _Wires,
-) -> tuple[int, int]:
-    """(position of the first ready request or -1, the earliest later clock at which one becomes ready)."""
-    found, later = -1, np.int64(1) << 60
-    for i in range(length):
-        q = queue[i]
-        c = _wanted(bank[q], row[q], write[q], opened, w)
-        at = _earliest(c, w.first_bank + bank[q], w)
-        if at > clock:
-            later = min(later, np.int64(at))
-        elif found < 0:
-            found = i
-    return found, int(later)
-
-
-@jit
-def _take(queue: NDArray[np.int64], length: int, at: int) -> int:
-    """Remove one entry, keep the order; the new length."""
-    for i in range(at, length - 1):
-        queue[i] = queue[i + 1]
-    return length - 1
-
-
-@jit
-def _holds(queue: NDArray[np.int64], length: int, bank: NDArray[np.int64], wanted: int) -> bool:
-    found = False
-    for i in range(length):
-        found = found or bank[queue[i]] == wanted
-    return found
-
-
-# Fields of the queue state: requests waiting, those whose row was activated, refreshes due, requests taken.
-_WAITING, _ACTIVE, _REFRESH, _ARRIVED = 0, 1, 2, 3
-_FROM_ACTIVE, _FROM_REFRESH, _FROM_WAITING, _NONE = 0, 1, 2, -1
-
-
-@jit
-def _select(
-    clock: int,
-    state: NDArray[np.int64],
-    queues: NDArray[np.int64],
-    bank: NDArray[np.int64],
-    row: NDArray[np.int64],
-    write: NDArray[np.bool_],
-    opened: NDArray[np.int64],
-    w: _Wires,
-) -> tuple[int, int, int, int]:
-    """(source, position in it, command, the next clock at which the choice may change)."""
-    at, later = _best(queues[1], state[_ACTIVE], clock, row, bank, write, opened, w)
-    if at >= 0:
-        q = queues[1, at]
-        return _FROM_ACTIVE, at, _wanted(bank[q], row[q], write[q], opened, w), later
-    if state[_REFRESH] > 0:
-        c = w.preab if opened.max() >= 0 else w.refab
-        ready = _earliest(c, w.channel, w)
-        if ready > clock:
-            return _NONE, -1, c, min(later, ready)
-        if c == w.preab and state[_ACTIVE] > 0:
-            return _NONE, -1, c, later
-        return _FROM_REFRESH, 0, c, later
-    at, other = _best(queues[0], state[_WAITING], clock, row, bank, write, opened, w)
-    later = min(later, other)
-    if at < 0:
-        return _NONE, -1, -1, later
-    q = queues[0, at]
-    c = _wanted(bank[q], row[q], write[q], opened, w)
-    if c == w.pre and _holds(queues[1], state[_ACTIVE], bank, bank[q]):
-        return _NONE, -1, c, later
-    return _FROM_WAITING, at, c, later
-
-
-@jit
-def _retire(
-    source: int, at: int, c: int, q: int, state: NDArray[np.int64], queues: NDArray[np.int64], w: _Wires
-) -> None:
-    """Move or remove the request that the issued command served."""
-    column = c == w.read or c == w.write  # noqa: PLR1714  (a membership test does not compile)
-    if source == _FROM_ACTIVE and column:
-        state[_ACTIVE] = _take(queues[1], state[_ACTIVE], at)
-    elif source == _FROM_REFRESH and c == w.refab:
-        state[_REFRESH] -= 1
-    elif source == _FROM_WAITING:
-        if c == w.act and state[_ACTIVE] < queues.shape[1]:
-            queues[1, state[_ACTIVE]] = q
-            state[_ACTIVE] += 1
-            state[_WAITING] = _take(queues[0], state[_WAITING], at)
-        elif column:
-            state[_WAITING] = _take(queues[0], state[_WAITING], at)
-
-
-@jit
-def _serve(
-    bank: NDArray[np.int64],
-    row: NDArray[np.int64],
-    write: NDArray[np.bool_],
-    w: _Wires,
-    until: int,
-    interval: int,
-    banks: int,
-    queue: int,
-    log: NDArray[np.int64],
-) -> int:
-    opened = np.full(banks, -1, np.int64)
-    queues = np.zeros((2, queue), np.int64)  # waiting, active
-    state = np.zeros(4, np.int64)
-    done, used, clock, requests = 0, 0, 0, len(bank)
-    due = interval if interval > 0 else 1 << 60
-    while done < until and (state[_ARRIVED] < requests or state[_WAITING] + state[_ACTIVE] > 0):
-        clock += 1
-        if state[_ARRIVED] < requests and state[_WAITING] < queue:
-            queues[0, state[_WAITING]] = state[_ARRIVED]
-            state[_WAITING] += 1
-            state[_ARRIVED] += 1
-        if clock >= due:
-            state[_REFRESH] += 1
-            due += interval
-        source, at, c, later = _select(clock, state, queues, bank, row, write, opened, w)
-        if source == _NONE:
-            if state[_ARRIVED] == requests or state[_WAITING] == queue:
-                clock = max(clock, min(later, due) - 1)
-            continue
-        if used == len(log):
-            return -1
-        q = -1 if source == _FROM_REFRESH else queues[1 if source == _FROM_ACTIVE else 0, at]
-        b = -1 if q < 0 else bank[q]
-        log[used, 0], log[used, 1], log[used, 2] = clock, c, b
-        used += 1
-        _push(c, w.channel if q < 0 else w.first_bank + b, clock, w)
-        _retire(source, at, c, q, state, queues, w)
-        if c == w.act:
-            opened[b] = row[q]
-        elif c == w.pre:
-            opened[b] = -1
-        elif c == w.preab:
-            opened[:] = -1
-        elif q >= 0:
-            done += 1
-    return used
+def _windows(tables: Tables, index: list[int]) -> NDArray[np.int64]:
+    """[W, 5] rules that look back several issues: level, before, after (kernel's numbers), window, gap."""
+    at = {c: i for i, c in enumerate(index) if c >= 0}
+    rows = [
+        (w[0], at[w[1]], at[w[2]], w[4], w[3]) for w in tables.window.tolist() if w[1] in at and w[2] in at
+    ]
+    return np.array(rows, dtype=np.int64).reshape(-1, 5)

@@ -16,8 +16,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tetrasim.errors import UserError
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+
+MAX_DEPTH = 8  # of nested loops
 
 
 class Op(IntEnum):
@@ -98,7 +103,14 @@ class Dialect:
 
 
 def encode(instructions: Iterable[Instruction], index: Callable[[str], int]) -> NDArray[np.int64]:
-    """Program rows [K, 4] of an instruction list; `index` numbers the commands (`Channel.index`)."""
+    """Program rows [K, 4] of an instruction list; `index` numbers the commands (`Channel.index`).
+
+    Raises:
+        UserError: loops nested too deep for the kernel.
+    """
+    depth = _depth(instructions := list(instructions))
+    if depth > MAX_DEPTH:
+        raise UserError(f"loops are nested {depth} deep", hint=f"at most {MAX_DEPTH}")
     rows: list[tuple[int, int, int, int]] = []
     _encode(instructions, index, rows)
     return np.array(rows, dtype=np.int64).reshape(len(rows), 4)
@@ -119,6 +131,11 @@ def rows_advanced(instructions: Iterable[Instruction]) -> int:
             step = rows_advanced(instruction.body) if instruction.row_step is None else instruction.row_step
             total += instruction.count * step
     return total
+
+
+def _depth(instructions: Iterable[Instruction]) -> int:
+    loops = [i for i in instructions if isinstance(i, Loop)]
+    return 1 + max(_depth(loop.body) for loop in loops) if loops else 0
 
 
 def _encode(

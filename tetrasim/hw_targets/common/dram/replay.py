@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 
@@ -16,20 +17,40 @@ from tetrasim.hw_targets.common.dram.cases import (
     Case,
     controller_requests,
     device_of,
-    gemv_shape,
+    gemv_of,
     read_cases,
-    recipe_requests,
+    recipe_of,
     timing_of,
+    typed,
 )
 from tetrasim.hw_targets.common.dram.channel import Channel, build_channel
 from tetrasim.hw_targets.common.dram.controller import QUEUE, serve_requests
+from tetrasim.hw_targets.common.dram.device import Device
 from tetrasim.hw_targets.common.dram.program import Command, Dialect, Instruction, Loop, Row, Wait, encode
-from tetrasim.hw_targets.common.dram.stream import Requests, checksum, issue, open_page
+from tetrasim.hw_targets.common.dram.refresh import Refresh, RefreshMode, refresh_of
+from tetrasim.hw_targets.common.dram.stream import Requests, Stream, checksum, front_commands
 from tetrasim.hw_targets.common.dram.tables import compile_device
 from tetrasim.hw_targets.common.dram.yaml_device import find_device
 
 APPENDED = 64  # reads after the last one that is measured, so that it issues in company
-HOST_CYCLES = 3  # RD_MAC blocks: the host goes on so many cycles after the command issued
+CHUNK = 1 << 20  # requests of an in-order case at a time
+_REFRESH = {
+    "none": RefreshMode.NONE,
+    "off": RefreshMode.NONE,
+    "all-bank": RefreshMode.ALL_BANK,
+    "per-bank": RefreshMode.PER_BANK,
+}
+
+
+_MALFORMED = (
+    LookupError,
+    ValueError,
+    TypeError,
+    ArithmeticError,
+    AttributeError,
+    MemoryError,
+    RecursionError,
+)
 
 
 @dataclass(frozen=True)
@@ -70,11 +91,12 @@ def run_case(case: Case, *, exact_slow: bool = False) -> Outcome:
         if case.kind not in runners:
             raise UserError("none of recipe, requests or program is given", where=case.id)
         got = runners[case.kind](case, exact_slow)
-    except (UserError, KeyError, ValueError, TypeError, OverflowError) as failure:
+    except UserError as failure:
+        reason = str(failure).splitlines()[0]
+        return Outcome(case.id, case.kind, None, None, {}, False, time.perf_counter() - begun, reason)
+    except _MALFORMED as failure:
         seconds = time.perf_counter() - begun
-        reason = (
-            str(failure).splitlines()[0] if isinstance(failure, UserError) else f"malformed case: {failure}"
-        )
+        reason = f"malformed case: {type(failure).__name__} {failure}".splitlines()[0]
         return Outcome(case.id, case.kind, None, None, {}, False, seconds, reason)
     seconds = time.perf_counter() - begun
     compared = {k: v for k, v in expected.items() if k in got}
@@ -96,42 +118,58 @@ def run_case(case: Case, *, exact_slow: bool = False) -> Outcome:
 def _run_stream(case: Case, exact_slow: bool) -> dict[str, object]:
     del exact_slow  # every command is issued one by one already
     tables = compile_device(device_of(case))
-    requests, every = recipe_requests(case)
-    commands = open_page(
-        Requests(requests.bank.astype(np.int32), requests.row.astype(np.int32), requests.write, every), tables
-    )
-    clocks = issue(commands, tables)
-    counts = np.bincount(commands.command, minlength=len(tables.names))
+    recipe = recipe_of(case)
+    mode = RefreshMode.ALL_BANK if recipe.refresh_every else RefreshMode.NONE
+    stream = Stream(tables, front_commands(tables, mode))
+    sum_of_clocks, last = 0, 0
+    counts = np.zeros(len(tables.names), dtype=np.int64)
+    for part in recipe.chunks(CHUNK):
+        commands = stream.commands_of(
+            Requests(part.bank.astype(np.int32), part.row.astype(np.int32), part.write, recipe.refresh_every)
+        )
+        clocks = stream.issue(commands)
+        sum_of_clocks, last = checksum(clocks, sum_of_clocks), int(clocks[-1])
+        counts += np.bincount(commands.command, minlength=len(tables.names))
     return {
-        "final_issue_clk": int(clocks[-1]),
-        "checksum": checksum(clocks),
+        "final_issue_clk": last,
+        "checksum": sum_of_clocks,
         "counts": {n: int(c) for n, c in zip(tables.names, counts, strict=True) if c},
     }
 
 
 def _run_controller(case: Case, exact_slow: bool) -> dict[str, object]:
-    del exact_slow
-    refresh = case.get("refresh", str, "none")
-    if refresh not in ("none", "all-bank"):
-        raise UserError(f"refresh '{refresh}' is not modelled", where=case.id, hint="use none or all-bank")
-    device = device_of(case)
+    del exact_slow  # the only way it runs is exact
     requests, count = controller_requests(case, APPENDED)
-    entries = re.search(r"read buffer (\d{1,4})", case.get("controller", str, ""))
+    device = device_of(case, requests.groups, requests.banks)
+    text = case.get("controller", str, "")
+    if re.search(r"(separate|two|dual)\W+(\w+\W+){0,3}(command )?bus", text):
+        raise UserError("a controller with two command buses is not modelled", where=case.id)
+    entries = re.search(r"(?:read )?(?:buffer|queue)\D{0,9}(\d{1,4})", text)
     served = serve_requests(
         requests.bank,
         requests.row,
         requests.write,
         compile_device(device),
         until=count,
-        refresh_interval=device.timing.get("nREFI", 0) if refresh == "all-bank" else 0,
+        column=requests.column,
+        refresh=_refresh_of(case, device),
         queue=int(entries[1]) if entries else QUEUE,
+        keep_log=False,
     )
-    reads = served.clocks_of("RD")
     return {
-        "nth_RD_clk": int(served.clock[-1]),
-        "first_RD_clk": int(reads[0]),
+        "nth_RD_clk": served.last_column,
+        "first_RD_clk": served.first_read,
         "cmd_counts_until_last": served.counts(),
     }
+
+
+def _refresh_of(case: Case, device: Device) -> Refresh:
+    """The refresh an R case asks for; intervals are in its timing table."""
+    name = case.get("refresh", str, "none")
+    mode = _REFRESH.get(name.lower().replace("_", "-"))
+    if mode is None:
+        raise UserError(f"refresh '{name}' is not modelled", where=case.id, hint=f"use {', '.join(_REFRESH)}")
+    return refresh_of(device, mode)
 
 
 def aim_channel(timing: Mapping[str, int], *, exact_slow: bool = False) -> Channel:
@@ -143,23 +181,31 @@ def aim_channel(timing: Mapping[str, int], *, exact_slow: bool = False) -> Chann
     return build_channel(compile_device(device), dialect, used, ("all",), exact_slow=exact_slow)
 
 
-def aim_instructions(program: Sequence[object], where: str) -> list[Instruction]:
-    """Instructions of the replay format as channel instructions."""
+def host_cycles(timing: Mapping[str, int]) -> int:
+    """RD_MAC blocks: the host goes on so many cycles after the command issued, one after its data."""
+    return timing["nCLREG"] + timing["nBL"] + 1
+
+
+def aim_instructions(program: Sequence[object], where: str, wait: int = 3) -> list[Instruction]:
+    """Instructions of the replay format as channel instructions; `wait`: see `host_cycles`.
+
+    Raises:
+        UserError: an instruction of another form.
+    """
     out: list[Instruction] = []
     for entry in program:
         match entry:
             case {"repeat": int(count), "body": list(body)}:
-                assert isinstance(entry, dict)
-                step = int(entry.get("row_step", 0))
-                out.append(Loop(count, tuple(aim_instructions(body, where)), step, restore_row=True))
+                step = typed(cast("Mapping[str, object]", entry), "row_step", int, where, 0)
+                out.append(Loop(count, tuple(aim_instructions(body, where, wait)), step, restore_row=True))
             case ["WR_GB", int(bursts)]:
                 out.append(Command("WRGB", bursts))
             case ["WR_BIAS"]:
                 out.append(Command("WRMAC16"))
-            case ["MAC_ABK", int(macs), *_]:
-                out += [Row(0), Command("MAC16", macs)]
+            case ["MAC_ABK", int(macs)] | ["MAC_ABK", int(macs), "row"]:
+                out += [Row(0), Command("MAC16", macs)] if macs > 0 else []
             case ["RD_MAC"]:
-                out += [Command("RDMAC16"), Wait(HOST_CYCLES)]
+                out += [Command("RDMAC16"), Wait(wait)]
             case ["EOC"]:
                 pass
             case _:
@@ -173,12 +219,19 @@ def aim_instructions(program: Sequence[object], where: str) -> list[Instruction]
 
 def _run_program(case: Case, exact_slow: bool) -> dict[str, object]:
     channel = aim_channel(timing_of(case), exact_slow=exact_slow)
+    timing = channel.device.timing
+    program = aim_instructions(case.get("program", list), case.id, host_cycles(timing))
     running = channel.start()
-    running.run(encode(aim_instructions(case.get("program", list), case.id), channel.index))
+    running.run(encode(program, channel.index))
     last = running.clock
-    blocked = running.arena_visible() > last
+    # EOC is answered a cycle after it is reached, and not before data written by then has arrived.
+    after = {
+        "RDMAC16": host_cycles(timing) + 1,
+        "WRGB": timing["nCWLGB"] + timing["nBL"] + 1,
+        "WRMAC16": timing["nCWLREG"] + timing["nBL"] + 1,
+    }
     return {
-        "memory_system_cycles": last + 1 + (HOST_CYCLES if blocked else 0),
+        "memory_system_cycles": last + max(2, after.get(running.last_command, 0)),
         "last_command_clk": last,
         "command_counts": running.counts,
     }
@@ -186,6 +239,8 @@ def _run_program(case: Case, exact_slow: bool) -> dict[str, object]:
 
 def _run_hbm_pim(case: Case, exact_slow: bool) -> dict[str, object]:
     del exact_slow
-    outputs, inputs = gemv_shape(case)
-    log = hbm_pim.gemv_log(outputs, inputs, timing_of(case))
-    return {"cycles": hbm_pim.total_cycles(log)}
+    shape = gemv_of(case)
+    run = hbm_pim.run_gemv(
+        shape.outputs, shape.inputs, timing_of(case), batch=shape.batch, channels=shape.channels
+    )
+    return {"cycles": run.cycles, "counts": run.counts()}

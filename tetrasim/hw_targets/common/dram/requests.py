@@ -16,14 +16,19 @@ LCG_MULTIPLIER, LCG_INCREMENT, LCG_MASK = 1103515245, 12345, 0x7FFFFFFF
 
 
 @jit
-def lcg(seed: int, count: int, emit_shift: int) -> NDArray[np.int64]:
-    """`count` draws of x = (1103515245 x + 12345) mod 2**31, each emitted as x >> `emit_shift`."""
+def lcg_from(x: int, count: int, emit_shift: int) -> tuple[int, NDArray[np.int64]]:
+    """`count` draws of x = (1103515245 x + 12345) mod 2**31, each emitted as x >> `emit_shift`, and the x to
+    go on from."""
     out = np.empty(count, np.int64)
-    x = seed
     for i in range(count):
         x = (LCG_MULTIPLIER * x + LCG_INCREMENT) & LCG_MASK
         out[i] = x >> emit_shift
-    return out
+    return x, out
+
+
+def lcg(seed: int, count: int, emit_shift: int) -> NDArray[np.int64]:
+    """The first `count` draws of `lcg_from`."""
+    return lcg_from(seed, count, emit_shift)[1]
 
 
 def nested(

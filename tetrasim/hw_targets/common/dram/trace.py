@@ -21,10 +21,13 @@ import numpy as np
 
 from tetrasim.errors import UserError, nearest
 from tetrasim.hw_targets.common.dram.device import Device
-from tetrasim.hw_targets.common.dram.stream import Commands, Requests, issue, open_page
+from tetrasim.hw_targets.common.dram.refresh import NO_REFRESH, Refresh
+from tetrasim.hw_targets.common.dram.stream import Commands, Requests, issue, open_page, run_requests
 from tetrasim.hw_targets.common.dram.tables import Tables, compile_device
 
 MAX_BYTES = 1 << 30
+MAX_WARNINGS = 10
+_NEED_OPEN = ("RD", "WR", "RDA", "WRA", "MAC16", "MACab", "RDCP", "WRCP", "MOVab")
 _COLUMNS = ("command", "request", "rank", "bg", "bank", "row", "col")
 _REQUESTS = {
     "read": False,
@@ -48,27 +51,77 @@ class TraceRow:
     row: int
 
 
-def run_trace(file: Path, device: Device, *, refresh_every: int = 0) -> list[TraceRow]:
+@dataclass(frozen=True)
+class Trace:
+    """What was issued, and `warnings`: commands that the state of the rows does not allow."""
+
+    rows: tuple[TraceRow, ...]
+    warnings: tuple[str, ...] = ()
+
+
+def run_trace(file: Path, device: Device, *, refresh_every: int = 0, refresh: Refresh = NO_REFRESH) -> Trace:
     """Issue clocks of the trace, in order, each command as early as the device allows.
 
     Args:
         refresh_every: requests between all-bank refreshes (request traces only), 0: none.
+        refresh: refreshes that fall due in time (request traces only), instead of by requests.
 
     Raises:
-        UserError: unreadable file, unknown column, command or request, address out of range: with the line.
+        UserError: unreadable file, unknown column, command or request, address out of range: with the line;
+            a refresh for a trace of commands, which has its own.
     """
     tables = compile_device(device)
-    rows = list(_rows(file))
-    if rows and "command" in rows[0][1]:
-        commands = _commands(rows, tables, file)
+    lines = list(_rows(file))
+    if not lines:
+        return Trace(())
+    warnings: tuple[str, ...] = ()
+    if "command" in lines[0][1]:
+        if refresh_every or refresh.interval:
+            raise UserError(
+                "a trace of commands says itself where it refreshes",
+                where=str(file),
+                hint="leave the refresh options out, or give a trace of requests",
+            )
+        commands = _commands(lines, tables, file)
+        clocks = issue(commands, tables)
+        warnings = tuple(_row_warnings(lines, commands, tables, file))
     else:
-        commands = open_page(_requests(rows, tables, file, refresh_every), tables)
-    clocks = issue(commands, tables)
+        requests = _requests(lines, tables, file, refresh_every)
+        if refresh.interval:
+            commands, clocks = run_requests(requests, tables, refresh)
+        else:
+            commands = open_page(requests, tables)
+            clocks = issue(commands, tables)
     first = tables.nodes - device.banks
-    return [
-        TraceRow(int(clock), tables.names[c], int(node) - first if node >= first else -1, int(row))
-        for clock, c, node, row in zip(clocks, commands.command, commands.node, commands.row, strict=True)
-    ]
+    return Trace(
+        tuple(
+            TraceRow(int(clock), tables.names[c], int(node) - first if node >= first else -1, int(row))
+            for clock, c, node, row in zip(clocks, commands.command, commands.node, commands.row, strict=True)
+        ),
+        warnings,
+    )
+
+
+def _row_warnings(
+    lines: list[tuple[int, dict[str, str]]], commands: Commands, tables: Tables, file: Path
+) -> Iterator[str]:
+    """Commands that need an open or a closed row and do not find it (the first ten)."""
+    device = tables.device
+    first, opened, said = tables.nodes - device.banks, np.zeros(device.banks, dtype=np.bool_), 0
+    for (line, _), c, node in zip(lines, commands.command, commands.node, strict=True):
+        command = device.command(tables.names[c])
+        here = opened[node - first : node - first + 1] if node >= first else opened
+        problem = ""
+        if command.name in _NEED_OPEN and not here.all():
+            problem = "no row is open there"
+        elif (command.opens and command.name != "ACT4" and here.any()) or (
+            command.name.startswith("REF") and here.any()
+        ):
+            problem = "a row is still open there"
+        if problem and said < MAX_WARNINGS:
+            said += 1
+            yield f"{file}:{line}: {command.name}: {problem}"
+        here[:] = (here | command.opens) & (not command.closes)
 
 
 def _rows(file: Path) -> Iterator[tuple[int, dict[str, str]]]:

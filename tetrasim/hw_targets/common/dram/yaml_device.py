@@ -31,7 +31,7 @@ from tetrasim.hw_targets.common.presets import Plain, read_yaml
 DEVICES = Path(__file__).parent / "devices"
 _KEYS = (
     "name", "title", "source", "note", "based_on", "tck_ps", "row_bytes", "burst_bytes", "rows", "levels",
-    "commands", "timing", "constraints", "energy",
+    "postpone_limit", "commands", "timing", "constraints", "energy",
 )  # fmt: skip
 _RULE_KEYS = ("level", "before", "after", "min_gap", "window")
 _COMMAND_KEYS = ("level", "opens", "closes", "mode", "cycles")
@@ -100,6 +100,7 @@ def load_device(file: Path) -> Device:
         row_bytes=reader.whole(tree, "row_bytes", base.row_bytes if base else 2048),
         burst_bytes=reader.whole(tree, "burst_bytes", base.burst_bytes if base else 32),
         rows=reader.whole(tree, "rows", base.rows if base else 16384),
+        postpone_limit=reader.whole(tree, "postpone_limit", base.postpone_limit if base else 0),
         energy=reader.energy(tree) if "energy" in tree else (base.energy if base else Energy()),
         file=str(file),
     )
