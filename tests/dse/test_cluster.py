@@ -44,3 +44,43 @@ def test_a_wrong_address_is_refused(address: str, tmp_path: Path) -> None:
     spec = make_spec(dict(SPEC))
     with pytest.raises(UserError, match="scheduler"):
         DaskExecutor(spec, Store(tmp_path), address, 1)
+
+
+def test_a_worker_that_is_set_up_wrongly_is_no_impossible_point() -> None:
+    """Its trials are not recorded: they run again when the study goes on."""
+    from tetrasim.dse.cluster import _gave_up
+
+    with pytest.raises(UserError, match="cannot import tetrasim"):
+        _gave_up(ModuleNotFoundError("No module named 'tetrasim'"))
+    assert _gave_up(MemoryError("too large\nfor this node")).note == "gave up: too large"
+
+
+def test_another_version_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = make_spec(dict(SPEC))
+    with distributed.LocalCluster(
+        n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None
+    ) as cluster:
+        executor = DaskExecutor(spec, Store(tmp_path), cluster.scheduler_address, 1)
+        try:
+            executor.submit(0, {"cpu/xeon-6154:core.clock_hz": 10**9})
+            answers = iter(("worker", "driver"))
+            monkeypatch.setattr("tetrasim.dse.cluster.code_sha256", lambda: next(answers))
+            with pytest.raises(UserError, match="another version"):
+                executor.wait()
+        finally:
+            executor.close()
+
+
+def test_a_lost_scheduler_records_nothing(tmp_path: Path) -> None:
+    spec = make_spec(dict(SPEC))
+    cluster = distributed.LocalCluster(
+        n_workers=0, threads_per_worker=1, processes=False, dashboard_address=None
+    )
+    executor = DaskExecutor(spec, Store(tmp_path), cluster.scheduler_address, 1)
+    try:
+        executor.submit(0, {"cpu/xeon-6154:core.clock_hz": 10**9})
+        cluster.close()
+        with pytest.raises(UserError, match="is gone"):
+            executor.wait()
+    finally:
+        executor.close()

@@ -26,7 +26,10 @@ def run_(
     workers: Annotated[int, typer.Option(min=1, help="Processes on this machine.")] = 1,
     cluster: Annotated[
         str,
-        typer.Option(help="A dask scheduler (tcp://HOST:PORT), or slurm, lsf, pbs.", show_default=False),
+        typer.Option(
+            help="A dask scheduler (tcp://HOST:PORT), or slurm:cores=4,memory=8GB,queue=NAME (lsf, pbs).",
+            show_default=False,
+        ),
     ] = "",
     storage: Annotated[
         str, typer.Option(help="A database URL instead of the folder's journal.", show_default=False)

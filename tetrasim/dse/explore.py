@@ -36,7 +36,7 @@ def explore(
         study: a YAML file, or its content as plain data.
         folder: where the journal and the reports live; None: `out/dse-NAME`.
         workers: local processes; 1 evaluates in this process.
-        cluster: a dask scheduler's address, or slurm, lsf, pbs.
+        cluster: a dask scheduler's address, or slurm, lsf or pbs with options (`batch.py`).
         storage: an optuna database URL in place of the folder's journal.
         progress: called after every trial.
 

@@ -33,6 +33,7 @@ Scalar = str | int | float | bool
 Point = dict[str, Scalar]
 TARGET = "target"
 MAX_CHOICES = 4096
+NAME = r"^[A-Za-z0-9][A-Za-z0-9 ._+-]{0,79}$"
 _CONSTRAINT = re.compile(r"\s*([a-z][a-z0-9_]*)\s*(<=|>=)\s*([-+0-9.eE]+)\s*$")
 
 
@@ -133,7 +134,7 @@ class Parameter:
 class StudySpec(_Frozen):
     """A whole study."""
 
-    name: str = "study"
+    name: Annotated[str, Field(pattern=NAME)] = "study"  # part of folder names and job names
     model: ModelSpace = ModelSpace()
     workload: WorkloadSpace = WorkloadSpace()
     bits: BitsSpace = BitsSpace()
@@ -237,7 +238,7 @@ def load_spec(file: Path) -> StudySpec:
         UserError: unreadable YAML, an unknown key, path, metric or preset; with file and nearest name.
     """
     tree, lines = read_yaml(file)
-    tree.setdefault("name", file.stem)
+    tree.setdefault("name", re.sub(r"[^A-Za-z0-9._+-]+", "-", file.stem).strip("-._+ ")[:80] or "study")
     return make_spec(tree, str(file), lines)
 
 
@@ -277,4 +278,6 @@ def _readable(failure: ValidationError, where: str, lines: dict[str, int]) -> Us
     if first["type"] == "missing":
         return UserError(f"'{path}' is missing", where=place, hint="see docs/dse.md for a study file")
     message = first["msg"].removeprefix("Value error, ")
+    if path == "name":
+        message = "at most 80 letters, digits, spaces and . _ + -, the first a letter or a digit"
     return UserError(f"'{path}': {message}", where=place, hint="see docs/dse.md for a study file")
