@@ -6,18 +6,14 @@ DIR holds the tables named in `TABLES` (aiconfigurator, Apache-2.0; NeuSight, MI
 listed in each loader. Whole sites (all rows of one (n, k), or of one head and batch configuration) are kept
 out of the fit; their error is what is printed, and what becomes the error range of results. `--write`
 replaces calibration.yaml, errors.yaml, measured/*.csv and the fitted launch cost in the presets.
-
-The optimiser is a (1+1) evolution strategy in log space with one step size per parameter: the loss (mean
-absolute percentage error) has steps, because the best tile changes.
 """
 
 from __future__ import annotations
 
 import argparse
-import math
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
@@ -26,8 +22,10 @@ import yaml
 
 sys.path.insert(0, str(Path(__file__).parent))
 from fit_gpu_ranges import left_out, ranges
+from fit_gpu_search import optimise
 from fit_gpu_start import STARTS, Bounds, complete, start_calibration
 from fit_gpu_tables import TABLES, Table, load_table, ship
+from fit_gpu_unfitted import SOURCES, unfitted
 
 from tetrasim.hw_targets.gpu import attention as att
 from tetrasim.hw_targets.gpu import errors as errors_module
@@ -48,33 +46,6 @@ class State:
     fit: Calibration
     eager_us: float
     eager_product_us: float
-
-
-def optimise(
-    loss: Callable[[Mapping[str, float]], float],
-    start: Mapping[str, float],
-    bounds: Bounds,
-    budget: int,
-    seed: int,
-) -> dict[str, float]:
-    """The parameters in `bounds`, improved from `start`."""
-    rng = np.random.default_rng(seed)
-    names = [n for n in bounds if n in start]
-    best = {n: float(np.clip(start[n], *bounds[n])) for n in names}
-    best_loss = loss(best)
-    step = dict.fromkeys(names, 0.15)
-    for _ in range(budget):
-        moved = list(rng.choice(names, size=min(len(names), int(rng.integers(1, 4))), replace=False))
-        trial = dict(best)
-        for n in moved:
-            trial[n] = float(np.clip(best[n] * math.exp(step[n] * rng.standard_normal()), *bounds[n]))
-        value = loss(trial)
-        better = value < best_loss
-        if better:
-            best, best_loss = trial, value
-        for n in moved:
-            step[n] = min(max(step[n] * (1.3 if better else 0.96), 0.004), 0.4)
-    return best
 
 
 def split(measured: Measured) -> tuple[Measured, Measured]:
@@ -195,8 +166,15 @@ def to_tree(fit: Calibration) -> dict[str, dict[str, dict[str, float]]]:
     def rounded(values: Mapping[str, float]) -> dict[str, float]:
         return {n: float(f"{v:.5g}") for n, v in values.items()}
 
+    def product(name: str, values: dict[str, float]) -> dict[str, float]:
+        if name not in fit.shared:
+            return values
+        return {"shared": 1.0, **{n: values[n] for n in ("quantise_us", "quantise_passes")}}
+
+    formats = {name: rounded(asdict(g)) for name, g in zip(FORMATS, fit.gemm, strict=True)}
     return {
-        "gemm": {name: rounded(asdict(g)) for name, g in zip(FORMATS, fit.gemm, strict=True)},
+        "device": {"all": {"clock_hz": float(fit.clock_hz), "sm_count": float(fit.sm_count)}},
+        "gemm": {name: product(name, values) for name, values in formats.items()},
         "attention": {name: rounded(asdict(a)) for name, a in zip(att.KERNELS, fit.attention, strict=True)},
         "vector": {"all": rounded(asdict(fit.vector))},
         "power": {"all": rounded(asdict(fit.power))},
@@ -255,7 +233,8 @@ def write(states: Mapping[str, State], eager: set[str], folder: Path) -> None:
     CALIBRATION_FILE.write_text(head + yaml.dump(tree, Dumper=_NoAliases, sort_keys=False))
     for preset in eager:
         write_eager(preset, states[preset])
-    ship([split(load_table(table, folder))[1] for table in TABLES], measurements.FOLDER)
+    left = [split(load_table(table, folder))[1] for table in TABLES]
+    ship([*left, *unfitted(folder)], measurements.FOLDER, SOURCES)
     forget()
     preset_config.cache_clear()
     head = (

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import replace
 
 from tetrasim.hw_targets.gpu.attention import AttentionFit
-from tetrasim.hw_targets.gpu.calibration import Calibration
+from tetrasim.hw_targets.gpu.calibration import Calibration, moved
 from tetrasim.hw_targets.gpu.gemm import GemmFit
+from tetrasim.hw_targets.gpu.measurements import preset_config
 from tetrasim.hw_targets.gpu.power import PowerFit
+from tetrasim.hw_targets.gpu.transfer import slower_attention
 from tetrasim.hw_targets.gpu.vector import VectorFit
 
 Bounds = dict[str, tuple[float, float]]
@@ -80,7 +81,9 @@ STARTS = tuple(_POWER)
 def start_calibration(preset: str) -> Calibration:
     """Starting values of a preset's fit."""
     gemm = (_SIMT, _HALF, _HALF, _FLOAT8, _FLOAT8)
-    return Calibration(gemm, (_DECODE, _PREFILL, _ENCODER), _VECTOR, _POWER[preset])
+    config = preset_config(preset)
+    attention = (_DECODE, _PREFILL, _ENCODER)
+    return Calibration(gemm, attention, _VECTOR, _POWER[preset], config.clock_hz, config.sm_count)
 
 
 def _scaled(half: GemmFit, clock: float, start: float) -> GemmFit:
@@ -96,22 +99,22 @@ def _scaled(half: GemmFit, clock: float, start: float) -> GemmFit:
     )
 
 
-def _ada_half(a100: GemmFit, h100: GemmFit) -> GemmFit:
-    """Ada runs Ampere's kernels on newer libraries: times lie between (geometric mean of) A100's and H100's,
-    scaled by gpu-benches: DRAM latency 632 cycles at 2.52 GHz (572 at 1.41, 655 at 1.83), a kernel in a graph
-    0.94 us (1.34, 1.26). Its L2 is one piece: 96 MB are read at full rate, from 118 MB on at DRAM's."""
-    old = _scaled(a100, (632 / 2520) / (572 / 1410), 0.94 / 1.34)
-    new = _scaled(h100, (632 / 2520) / (655 / 1830), 0.94 / 1.26)
-    names = ("start_us", "wave_us", "epilogue_us", "split_us", "latency_us", "dram_latency_us")
-    between = {n: math.sqrt(getattr(old, n) * getattr(new, n)) for n in names}
-    return replace(old, **between, read_efficiency=0.88, write_efficiency=0.88, l2_share=1.2, l2_onset=0.82)
-
-
 def _older_half(a100: GemmFit, clock: float, compute_efficiency: float) -> GemmFit:
     """Volta and Turing: as Ampere, with their own latencies and the fraction of the peak that
     FasterTransformer's BERT rows of batch 8 show (batches 1 and 32 were left out)."""
     moved = _scaled(a100, clock, 1.0)
     return replace(moved, compute_efficiency=compute_efficiency, l2_share=1.0, l2_onset=0.0)
+
+
+SHARED = ("tfloat32", "half", "float8", "int8")  # formats that take the shared 16-bit parameters
+# Where each family's other parameters come from, as far as clock and number of SMs go.
+_FAMILY_DEVICE = {"ampere": "a100-sxm4-80gb", "hopper": "h100-sxm", "ada": "l40s"}
+
+
+def _family(name: str, fit: Calibration, shared: tuple[str, ...], power: PowerFit) -> Calibration:
+    """An entry for devices of an architecture that were never measured."""
+    at = moved(replace(fit, shared=()), preset_config(_FAMILY_DEVICE[name]))
+    return replace(at, power=power, shared=shared)
 
 
 def complete(fits: Mapping[str, Calibration]) -> dict[str, Calibration]:
@@ -121,7 +124,6 @@ def complete(fits: Mapping[str, Calibration]) -> dict[str, Calibration]:
         "t4": _older_half(a100.gemm[2], (1000 / 1590) / (572 / 1410), T4_HALF),
         "v100-pcie-32gb": _older_half(a100.gemm[2], (437 / 1380) / (572 / 1410), V100_HALF),
         "a100-pcie-40gb": a100.gemm[2],
-        "l4": _ada_half(a100.gemm[2], h100.gemm[2]),
     }
     pcie = fits["a100-pcie-40gb"].power
     above = pcie.fp32_pj_per_flop / _POWER["a100-pcie-40gb"].fp32_pj_per_flop
@@ -154,8 +156,17 @@ def complete(fits: Mapping[str, Calibration]) -> dict[str, Calibration]:
     ada_simt = replace(
         fits["l4"].gemm[0], compute_efficiency=0.7
     )  # L4's own fraction is its 72 W limit (assumed)
-    out["ampere"], out["hopper"] = out["a100-sxm4-80gb"], out["h100-sxm"]
-    out["ada"] = replace(out["l4"], gemm=(ada_simt, *out["l4"].gemm[1:]), power=ada_power)
+    older = tuple(slower_attention(a, a100.clock_hz / fits["l4"].clock_hz) for a in attention)
+    out["l4"] = replace(out["l4"], attention=older, shared=SHARED)
+    ada = replace(out["l4"], gemm=(ada_simt, *out["l4"].gemm[1:]))
+    ampere, hopper = out["a100-sxm4-80gb"], out["h100-sxm"]
+    # Boards with less power than the measured ones: Ampere as fitted on A100 PCIe's 250 W. Hopper's limiter
+    # was never measured: time goes with the square root of the excess (assumed, between the fitted boards).
+    limit = {"stretch_exponent": pcie.stretch_exponent, "response_us": pcie.response_us}
+    out["ampere"] = _family("ampere", ampere, SHARED, replace(ampere.power, **limit))
+    limit = {"stretch_exponent": 0.5, "response_us": pcie.response_us}
+    out["hopper"] = _family("hopper", hopper, ("tfloat32", "half", "int8"), replace(hopper.power, **limit))
+    out["ada"] = _family("ada", ada, SHARED, ada_power)
     return out
 
 

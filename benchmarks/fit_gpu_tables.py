@@ -25,7 +25,7 @@ from tetrasim.hw_targets.gpu.config import Launch
 from tetrasim.hw_targets.gpu.measurements import Measured, attentions, gemms, read_columns, vectors
 
 SHIPPED_ROWS = 260  # per table; the tables with the widest range of shapes ship more
-MORE_ROWS = {"gemm half": 900, "gemm float32": 430}
+MORE_ROWS = {"gemm half": 900, "gemm float32": 430, "linear half": 300}
 
 AIC = "ai-dynamo/aiconfigurator @ 095f58a51c4c, Apache-2.0"
 NEUSIGHT = "sitar-lab/NeuSight @ 6945927d9afc, MIT"
@@ -140,8 +140,9 @@ def _attentions(table: Table, columns: dict[str, list[str]]) -> Measured:
     return measured.take(np.flatnonzero(keep))
 
 
-def ship(sets: list[Measured], folder: Path) -> None:
-    """Write a sample of the left-out rows: what `tetrasim validate gpu` and the tests compare with."""
+def ship(sets: list[Measured], folder: Path, more_sources: str) -> None:
+    """Write a sample of the rows that no fit has seen, for `tetrasim validate gpu` and the tests.
+    `more_sources`: of the tables that are not in `TABLES`."""
     folder.mkdir(exist_ok=True)
     lines: dict[str, list[list[str]]] = {"gemm": [], "attention": [], "vector": []}
     for measured in sets:
@@ -151,7 +152,10 @@ def ship(sets: list[Measured], folder: Path) -> None:
         kind, rows = _lines(measured.take(np.sort(keep)))
         lines[kind].extend(rows)
     heads = {
-        "gemm": (f"{AIC}; {NEUSIGHT}", "preset,label,launch,batch,m,n,k,constant_b,latency_us,power_w"),
+        "gemm": (
+            f"{AIC}; {NEUSIGHT}; {more_sources}",
+            "preset,label,launch,batch,m,n,k,constant_b,latency_us,power_w",
+        ),
         "attention": (AIC, f"preset,label,{','.join(n for n in att.SHAPE if n != 'v_head_dim')},latency_us"),
         "vector": (NEUSIGHT, "preset,label,launch,slots,bytes,reduced_rows,latency_us"),
     }

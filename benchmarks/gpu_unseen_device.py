@@ -1,9 +1,12 @@
-"""A GPU that was never fitted: its data sheet with another device's calibration, against its measurements.
+"""A GPU that was never fitted: its data sheet with other devices' calibration, against its measurements.
 
     python benchmarks/gpu_unseen_device.py
 
-Nothing of the target is used but its preset (SMs, clocks, peaks, L2, DRAM). Efficiencies come from the other
-device; so do latencies, in cycles: they scale with the clock. The rows are those of `tetrasim validate gpu`.
+Nothing of the target is used but its preset (SMs, clocks, peaks, L2, DRAM) and what is published about its
+architecture. 16-bit products take the parameters that were fitted jointly to the devices named, the target
+not among them (tetrasim/hw_targets/gpu/transfer.py; `fit_gpu_shared.py` fits them). Attention comes from one
+device, its latencies in cycles. The rows are those of `tetrasim validate gpu`; those of A40 are in no fit at
+all.
 """
 
 from __future__ import annotations
@@ -13,24 +16,27 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from tetrasim.hw_targets.gpu.calibration import Calibration, calibration
-from tetrasim.hw_targets.gpu.measurements import predict, preset_config
+from tetrasim.hw_targets.gpu.calibration import Calibration, calibration, calibration_of, moved
+from tetrasim.hw_targets.gpu.measurements import Measured, predict, preset_config
+from tetrasim.hw_targets.gpu.transfer import ALL
 from tetrasim.hw_targets.gpu.validate import committed
 
-# target <- device that was fitted
-PAIRS = (
-    ("h200-sxm", "h100-sxm"),
-    ("h100-sxm", "h200-sxm"),
-    ("a100-sxm4-80gb", "h100-sxm"),
-    ("h100-sxm", "a100-sxm4-80gb"),
-    ("h200-sxm", "a100-sxm4-80gb"),
-)
-CLASSES = ("gemm half", "decode", "prefill")
+A100, H100, H200, A40 = "a100-sxm4-80gb", "h100-sxm", "h200-sxm", "a40"
+# target, devices that were fitted
+PRODUCTS = (
+    (H200, H100), (H100, H200), (A100, H100), (A100, H200), (H100, A100), (H200, A100),
+    (A40, A100), (A40, H100),
+    (A100, f"{H100}+{H200}"), (H100, f"{A100}+{H200}"), (H200, f"{A100}+{H100}"), (A40, ALL),
+)  # fmt: skip
+ATTENTION = ((H200, H100), (H100, H200), (A100, H100), (H100, A100), (H200, A100))
+PRODUCT_CLASSES = ("gemm half", "linear half")
+ATTENTION_CLASSES = ("decode", "prefill")
 
 
 @dataclass(frozen=True)
 class Transfer:
-    """Mean and median absolute error of one class on a device, with another's calibration; fractions."""
+    """Mean and median absolute error and bias of one class on a device with others' calibration; fractions.
+    `own_error`: with its own."""
 
     target: str
     fitted: str
@@ -42,47 +48,46 @@ class Transfer:
     own_error: float
 
 
-GEMM_CYCLES = ("start_us", "wave_us", "split_us", "epilogue_us", "latency_us", "dram_latency_us")
-ATTENTION_CYCLES = ("block_us", "row_us", "tile_us", "softmax_us", "combine_us", "combine_split_us")
-
-
-def moved(fitted: str, target: str) -> Calibration:
-    """The calibration of `fitted` at the clock of `target`."""
-    slower = preset_config(fitted).clock_hz / preset_config(target).clock_hz
-    fit = calibration(fitted)
-    kernels = tuple(replace(f, **{n: getattr(f, n) * slower for n in GEMM_CYCLES}) for f in fit.gemm)
-    attention = tuple(
-        replace(f, **{n: getattr(f, n) * slower for n in ATTENTION_CYCLES}) for f in fit.attention
-    )
-    return replace(fit, gemm=kernels, attention=attention)
-
-
 def transfers() -> Iterator[Transfer]:
-    """Every pair and class."""
-    tables = [m for m in committed() if m.label in CLASSES]
-    for target, fitted in PAIRS:
-        for measured in tables:
-            if measured.preset != target:
-                continue
-            there = predict(measured, moved(fitted, target)).latency_us / measured.latency_us - 1
-            own = predict(measured).latency_us / measured.latency_us - 1
-            yield Transfer(
-                target,
-                fitted,
-                measured.label,
-                len(there),
-                float(np.abs(there).mean()),
-                float(np.median(np.abs(there))),
-                float(there.mean()),
-                float(np.abs(own).mean()),
-            )
+    """Every target, set of fitted devices and class."""
+    tables = list(committed())
+    for pairs, classes in ((PRODUCTS, PRODUCT_CLASSES), (ATTENTION, ATTENTION_CLASSES)):
+        for target, fitted in pairs:
+            for measured in tables:
+                if measured.preset == target and measured.label in classes:
+                    yield _transfer(measured, fitted)
+
+
+def without_own(target: str, fitted: str) -> Calibration:
+    """What is known about `target` when only `fitted` were measured."""
+    config = preset_config(target)
+    first = H100 if fitted == ALL else fitted.split("+", maxsplit=1)[0]
+    borrowed = calibration(first)
+    at = moved(replace(borrowed, shared=("half",)), config, fitted)
+    family = calibration_of(config.model_copy(update={"calibration": config.architecture}))
+    return replace(at, power=family.power)
+
+
+def _transfer(measured: Measured, fitted: str) -> Transfer:
+    there = predict(measured, without_own(measured.preset, fitted)).latency_us / measured.latency_us - 1
+    own = predict(measured).latency_us / measured.latency_us - 1
+    return Transfer(
+        measured.preset,
+        fitted,
+        measured.label,
+        len(there),
+        float(np.abs(there).mean()),
+        float(np.median(np.abs(there))),
+        float(there.mean()),
+        float(np.abs(own).mean()),
+    )
 
 
 def main() -> None:
-    print(f"{'target':16s} {'fitted on':16s} {'class':10s} rows  error median   bias  (own fit)")
+    print(f"{'target':16s} {'fitted on':25s} {'class':11s} rows  error median   bias  (as it ships)")
     for t in transfers():
         print(
-            f"{t.target:16s} {t.fitted:16s} {t.op_class:10s} {t.rows:4d} {t.error:6.1%} {t.median:6.1%}"
+            f"{t.target:16s} {t.fitted:25s} {t.op_class:11s} {t.rows:4d} {t.error:6.1%} {t.median:6.1%}"
             f" {t.bias:+6.1%}  ({t.own_error:.1%})"
         )
 

@@ -57,7 +57,9 @@ def test_the_measurement_harness_runs_on_cpu_tensors(
 
 def test_a_device_never_fitted_is_predicted_within_a_fifth_from_its_data_sheet() -> None:
     unseen = load("gpu_unseen_device")
-    gemms = {(t.target, t.fitted): t.error for t in unseen.transfers() if t.op_class == "gemm half"}
-    assert len(gemms) == len(unseen.PAIRS)
-    assert gemms["h200-sxm", "h100-sxm"] < 0.12
-    assert gemms["a100-sxm4-80gb", "h100-sxm"] < 0.20
+    found = [t for t in unseen.transfers() if t.op_class in unseen.PRODUCT_CLASSES]
+    assert {(t.target, t.fitted) for t in found} == set(unseen.PRODUCTS)
+    assert all(t.error < 0.2 for t in found)
+    others = {t.target: t.error for t in found if "+" in t.fitted and t.op_class == "gemm half"}
+    assert len(others) == 3
+    assert all(error < 0.125 for error in others.values())

@@ -1,13 +1,15 @@
 """What only measurements tell: kernel starts and reached fractions of the peaks, per device and op class.
 
 `calibration.yaml` is written by `benchmarks/fit_gpu.py`; it is read as data, never edited by hand. Entries
-named after an architecture (`ada`) serve devices of that family that were never measured.
+named after an architecture (`ada`) serve devices of that family that were never measured: they have no
+parameters of 16-bit products, which come from the jointly fitted ones (transfer.py). Any entry used on a
+device with another clock or number of SMs than the one it was fitted on is moved to it.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -19,10 +21,19 @@ from tetrasim.hw_targets.gpu.attention import KERNELS, AttentionFit
 from tetrasim.hw_targets.gpu.device import FORMATS, HALF
 from tetrasim.hw_targets.gpu.gemm import ALWAYS_BEST, GemmFit
 from tetrasim.hw_targets.gpu.power import PowerFit
+from tetrasim.hw_targets.gpu.transfer import (
+    gemm_fit,
+    resized_power,
+    shared_gemm,
+    slower_attention,
+    slower_gemm,
+)
 from tetrasim.hw_targets.gpu.vector import VectorFit
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from tetrasim.hw_targets.gpu.config import GpuConfig
 
 FILE = Path(__file__).with_name("calibration.yaml")
 
@@ -31,12 +42,19 @@ Fit = TypeVar("Fit", GemmFit, AttentionFit, VectorFit, PowerFit)
 
 @dataclass(frozen=True)
 class Calibration:
-    """One entry: GEMM per format in the order of `FORMATS`, attention per kernel in that of `KERNELS`."""
+    """One entry: GEMM per format in the order of `FORMATS`, attention per kernel in that of `KERNELS`.
+
+    `clock_hz` and `sm_count` of the device it was fitted on; `shared`: the formats whose products were not
+    measured there and take the jointly fitted parameters.
+    """
 
     gemm: tuple[GemmFit, ...]
     attention: tuple[AttentionFit, ...]
     vector: VectorFit
     power: PowerFit
+    clock_hz: float
+    sm_count: int
+    shared: tuple[str, ...] = ()
 
     @cached_property
     def products(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -79,9 +97,8 @@ class Calibration:
         return np.array(self.vector.row())
 
 
-@cache
 def calibration(name: str) -> Calibration:
-    """The entry called `name`.
+    """The entry called `name`, as fitted; products of its formats in `shared` are priced after `moved` only.
 
     Raises:
         UserError: no such entry, with the nearest name.
@@ -89,22 +106,68 @@ def calibration(name: str) -> Calibration:
     tree = _read()
     if name not in tree:
         raise UserError(f"unknown calibration '{name}'", where="calibration", hint=nearest(name, tree))
-    entry = tree[name]
-    gemm = entry["gemm"]
-    fallback = {"tfloat32": "half", "float8": "half", "int8": "half", "float32": "half", "half": "float32"}
-    rows = {f: _fit(GemmFit, gemm.get(f) or gemm[fallback[f]]) for f in FORMATS}
+    return _entry(name)
+
+
+@lru_cache(maxsize=256)
+def calibration_of(config: GpuConfig) -> Calibration:
+    """What holds on a device: its own entry as fitted, or that of its family moved to it.
+
+    Raises:
+        UserError: no such entry, or an architecture of which nothing is known.
+    """
+    fit = calibration(config.calibration)
+    if fit.clock_hz == config.clock_hz and fit.sm_count == config.sm_count and not fit.shared:
+        return fit
+    return moved(fit, config)
+
+
+def moved(fit: Calibration, config: GpuConfig, fitted_on: str = "all") -> Calibration:
+    """A calibration on another device: the same cycles, fewer or more SMs; see transfer.py.
+
+    Args:
+        fit: the entry of the measured device, or of a family.
+        config: the device.
+        fitted_on: which devices the shared parameters were fitted on.
+    """
+    slower = fit.clock_hz / config.clock_hz
+    gemm = [slower_gemm(g, slower) for g in fit.gemm]
+    if fit.shared:
+        half = gemm_fit(shared_gemm(fitted_on), config)
+        for name in fit.shared:
+            i = FORMATS.index(name)
+            passes = {"quantise_us": gemm[i].quantise_us, "quantise_passes": gemm[i].quantise_passes}
+            gemm[i] = replace(half, **passes)
+    return replace(
+        fit,
+        gemm=tuple(gemm),
+        attention=tuple(slower_attention(a, slower) for a in fit.attention),
+        power=resized_power(fit.power, config.sm_count / fit.sm_count),
+        clock_hz=config.clock_hz,
+        sm_count=config.sm_count,
+    )
+
+
+@cache
+def _entry(name: str) -> Calibration:
+    entry = _read()[name]
+    gemm, device = entry["gemm"], entry["device"]["all"]
+    rows = {f: _fit(GemmFit, {**gemm["float32"], **gemm[f]}) for f in FORMATS}
     return Calibration(
         tuple(rows[f] for f in FORMATS),
         tuple(_fit(AttentionFit, entry["attention"][kernel]) for kernel in KERNELS),
         _fit(VectorFit, entry["vector"]["all"]),
         _fit(PowerFit, entry["power"]["all"]),
+        float(device["clock_hz"]),
+        int(device["sm_count"]),
+        tuple(f for f in FORMATS if "shared" in gemm[f]),
     )
 
 
 def forget() -> None:
     """Drop what was read: the file has been written again."""
-    calibration.cache_clear()
-    _read.cache_clear()
+    for kept in (calibration_of, shared_gemm, _entry, _read):
+        kept.cache_clear()
 
 
 @cache

@@ -19,7 +19,7 @@ from tetrasim.hw_targets.common.target import Aspect, aspect_without
 from tetrasim.hw_targets.gpu import attention as att
 from tetrasim.hw_targets.gpu import gemm, vector
 from tetrasim.hw_targets.gpu.attention_grouped import Grid, grids_of, time_grid
-from tetrasim.hw_targets.gpu.calibration import Calibration, calibration
+from tetrasim.hw_targets.gpu.calibration import Calibration, calibration_of
 from tetrasim.hw_targets.gpu.config import AttentionSchedule, GpuConfig, Number
 from tetrasim.hw_targets.gpu.device import FLOAT8, FLOAT32, HALF, INT8, TFLOAT32, Device, device_of, peak_of
 from tetrasim.hw_targets.gpu.power import drawn_pj, stretched_us
@@ -87,7 +87,7 @@ def kernel_costs(
         UserError: the device has no unit for a format.
     """
     alone = resident_bytes is None
-    device, fit = device_of(config), calibration(config.calibration)
+    device, fit = device_of(config), calibration_of(config)
     slow = config.slowdown  # below boost, all but DRAM runs slower: priced at boost beside a faster DRAM
     device = replace(device, rates=device.rates * np.array([1.0, slow]))
     table = _new_table(works, alone, config) if alone else _table(tuple(works), unpriced(config))

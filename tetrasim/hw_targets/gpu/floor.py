@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tetrasim.hw_targets.common.target import EnergyFloor
-from tetrasim.hw_targets.gpu.calibration import calibration
+from tetrasim.hw_targets.gpu.calibration import calibration_of
 from tetrasim.hw_targets.gpu.config import GpuConfig
 from tetrasim.hw_targets.gpu.costs import EIGHT_BIT_ENERGY, gemm_format
 from tetrasim.hw_targets.gpu.device import FLOAT8, FLOAT32, device_of
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 def least_energy(graph: Graph, config: GpuConfig) -> EnergyFloor:
     """Removed padding (`fill`) makes products smaller than the graph's: then the idle board alone."""
-    device, fit = device_of(config), calibration(config.calibration)
+    device, fit = device_of(config), calibration_of(config)
     works, macs, weight_bytes = _products(graph)
     if config.fill < 1.0 or not works:
         return EnergyFloor(config.power.idle_w, 0.0)

@@ -19,7 +19,7 @@ import numpy as np
 from tetrasim.hw_targets.common.presets import load_preset
 from tetrasim.hw_targets.gpu import attention as att
 from tetrasim.hw_targets.gpu import gemm, vector
-from tetrasim.hw_targets.gpu.calibration import Calibration, calibration
+from tetrasim.hw_targets.gpu.calibration import Calibration, calibration_of
 from tetrasim.hw_targets.gpu.config import GpuConfig, Launch
 from tetrasim.hw_targets.gpu.device import FLOAT8, FLOAT32, FORMATS, HALF, Device, device_of
 from tetrasim.hw_targets.gpu.power import drawn_pj, stretched_us
@@ -139,7 +139,7 @@ def predict(
 ) -> Predicted:
     """Latency and board power of every row; `fit` None: the preset's own calibration."""
     config = preset_config(measured.preset)
-    fit = fit or calibration(config.calibration)
+    fit = fit or calibration_of(config)
     device = device_of(config)
     time, dynamic = _kernels(measured, device, fit, schedules)
     time = stretched_us(time, dynamic, device.headroom_w, fit.power, None)
