@@ -15,11 +15,10 @@ from typing import TYPE_CHECKING, Literal
 
 from tetrasim import __version__
 from tetrasim.errors import UserError
-from tetrasim.flow import cache
 from tetrasim.flow.loading import find_model, load_model
 from tetrasim.flow.request import Overrides, check_targets, command_line, overrides_for, workload_for
-from tetrasim.flow.session import Session
-from tetrasim.reports.document import Document, document
+from tetrasim.flow.session import Session, all_refused
+from tetrasim.reports.document import Document, Refusal, document
 from tetrasim.reports.lock import Lock, LockedTarget
 
 if TYPE_CHECKING:
@@ -167,8 +166,10 @@ def simulate(
         allow_unmodelled: count ops without a cost model as zero, and say so, instead of refusing the model.
         progress: called before each step.
 
+    A target that cannot run the model is listed in `document.refusals`; the others are simulated.
+
     Raises:
-        UserError: anything wrong with the input, with the next step.
+        UserError: anything wrong with the input, with the next step; every target refuses the model.
     """
     from tetrasim.flow.run_phases import set_up
 
@@ -181,26 +182,30 @@ def simulate(
     files = find_model(model, use_cache=use_cache, allow_unmodelled=allow_unmodelled)
     workload = workload_for(files, prompt, generate, batch, dims)
     session = Session(files, workload, str(model), numerics=numerics, use_cache=use_cache)
-    for setup in setups:
-        session.check_fits(setup)
-    entries: list[cache.Entry] = []
-    for i, (setup, chosen) in enumerate(zip(setups, overrides, strict=True)):
-        report(f"simulating {setup.preset}", (i + 1) / (len(names) + 1))
-        entries.append(session.entry(setup, chosen))
-    results = tuple(entry.result for entry in entries)
+    entries, refused = session.entries(setups, overrides, report)
+    if not entries:
+        raise all_refused(str(model), refused)
+    results = tuple(entry.result for entry in entries.values())
     lock = Lock(
         model=str(model),
         model_sha256=files.sha256,
         workload=workload,
         targets=tuple(
-            LockedTarget(r.preset, tuple(sorted(chosen.items())), r.provenance.config_sha256)
-            for r, chosen in zip(results, overrides, strict=True)
+            LockedTarget(
+                entry.result.preset,
+                tuple(sorted(overrides[i].items())),
+                entry.result.provenance.config_sha256,
+            )
+            for i, entry in entries.items()
         ),
         version=__version__,
         allow_unmodelled=allow_unmodelled,
     )
     command = command_line(str(model), names, workload, settings or {}, files)
-    return Run(document(results, command), tuple(entry.trace for entry in entries), lock)
+    refusals = tuple(
+        Refusal(setups[i].preset, error.what, error.where, error.hint) for i, error in refused.items()
+    )
+    return Run(document(results, command, refusals), tuple(e.trace for e in entries.values()), lock)
 
 
 def compare(*runs: Comparison | Result | Sequence[Result]) -> Comparison:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from tetrasim.errors import UserError
+from tetrasim.errors import CapacityError, UnsupportedOpError, UserError
 from tetrasim.flow import cache
 from tetrasim.flow.loading import ModelFiles, beyond_context, load_model
 from tetrasim.flow.request import Overrides, command_line
@@ -43,18 +43,35 @@ class Session:
         made_by = replace(found.result.provenance, command=command)
         return replace(found, result=replace(found.result, model=self._files.name, provenance=made_by))
 
-    def check_fits(self, setup: Setup) -> None:
-        """Refuse a model that does not fit before any target is simulated.
+    def entries(
+        self, setups: Sequence[Setup], overrides: Sequence[Overrides], report: Callable[[str, float], None]
+    ) -> tuple[dict[int, cache.Entry], dict[int, UserError]]:
+        """Results, and refusals, by the target's place. All targets are asked before any is simulated."""
+        refused = {i: no for i, setup in enumerate(setups) if (no := self.refusal(setup)) is not None}
+        found: dict[int, cache.Entry] = {}
+        for i, (setup, chosen) in enumerate(zip(setups, overrides, strict=True)):
+            if i in refused:
+                continue
+            report(f"simulating {setup.preset}", (i + 1) / (len(setups) + 1))
+            try:
+                found[i] = self.entry(setup, chosen)
+            except (CapacityError, UnsupportedOpError) as refusal:
+                refused[i] = refusal
+        return found, dict(sorted(refused.items()))
 
-        Raises:
-            CapacityError: with the target's name and both byte counts.
-        """
+    def refusal(self, setup: Setup) -> UserError | None:
+        """Why the target cannot run the model (an op, or what does not fit), before anything is simulated."""
         if self._cached(setup) is not None:
-            return
+            return None
         from tetrasim.flow.run_phases import capacity_of, lowered_phases
 
-        with _named(setup):
-            capacity_of(lowered_phases(self._model_graphs(), setup, self._workload), setup)
+        graphs = self._model_graphs()  # a model that cannot be read is no target's refusal
+        try:
+            with self._named(setup):
+                capacity_of(lowered_phases(graphs, setup, self._workload), setup)
+        except UserError as refusal:
+            return refusal
+        return None
 
     def _cached(self, setup: Setup) -> cache.Entry | None:
         if not self._use_cache:
@@ -82,7 +99,7 @@ class Session:
         from tetrasim.flow.traces import trace_of
 
         model = self._model_graphs()
-        with _named(setup):
+        with self._named(setup):
             result = simulate_on_target(
                 model, setup.preset, self._workload, overrides=overrides, numerics=self._numerics
             )
@@ -94,12 +111,21 @@ class Session:
             result = replace(result, warnings=(*result.warnings, omitted))
         return cache.Entry(result, trace)
 
+    @contextmanager
+    def _named(self, setup: Setup) -> Iterator[None]:
+        """One of several targets refuses: the message says which, and names the model as the user does."""
+        try:
+            yield
+        except UserError as refusal:
+            place = f"{self._model} on {setup.preset}"
+            inside = "" if isinstance(refusal, CapacityError) else refusal.where
+            where = f"{place}: {inside}" if inside else place
+            raise type(refusal)(refusal.what, where=where, hint=refusal.hint) from None
 
-@contextmanager
-def _named(setup: Setup) -> Iterator[None]:
-    """One of several targets refuses: the message says which, whatever the target's own words name."""
-    try:
-        yield
-    except UserError as refusal:
-        where = f"{setup.preset}: {refusal.where}" if refusal.where else setup.preset
-        raise type(refusal)(refusal.what, where=where, hint=refusal.hint) from None
+
+def all_refused(model: str, refused: Mapping[int, UserError]) -> UserError:
+    """What to say when no target runs the model: the one refusal, or all of them."""
+    if len(refused) == 1:
+        return next(iter(refused.values()))
+    lines = [f"  {no.where}: {no.what}" + (f" ({no.hint})" if no.hint else "") for no in refused.values()]
+    return UserError("no target runs the model:\n" + "\n".join(lines), where=model)

@@ -14,17 +14,29 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
+class Refusal:
+    """A target that was named and cannot run the model: the reason and the next step."""
+
+    preset: str
+    what: str
+    where: str
+    hint: str
+
+
+@dataclass(frozen=True, slots=True)
 class Document:
-    """Results in the order in which the targets were named; `command` makes all of them again."""
+    """Results in the order in which the targets were named; `command` makes all of them again. `refusals`:
+    targets without a result."""
 
     schema_version: str
     command: str
     results: tuple[Result, ...]
+    refusals: tuple[Refusal, ...] = ()
 
 
-def document(results: tuple[Result, ...], command: str = "") -> Document:
+def document(results: tuple[Result, ...], command: str = "", refusals: tuple[Refusal, ...] = ()) -> Document:
     """A document of the current schema version; without `command`, that of the first result."""
-    return Document(SCHEMA_VERSION, command or results[0].provenance.command, results)
+    return Document(SCHEMA_VERSION, command or results[0].provenance.command, results, refusals)
 
 
 @cache

@@ -55,6 +55,7 @@ def to_html(found: Document) -> str:
         sections=SECTIONS,
         panels=panels,
         command=found.command,
+        refusals=found.refusals,
         latency_bars=charts.bars(_latency_bars(named), "Latency of every target"),
         energy_bars=charts.bars(_energy_bars(named), "Energy of every target"),
         token_bars=charts.bars(_token_bars(named), "Time per token of every target")

@@ -28,7 +28,7 @@ def to_text(found: Document, width: int = 160, color: bool = False) -> str:
     if len({r.model for r in found.results}) == 1:
         head = f"[bold]{_plain(first.model)}[/bold]  {view.parameters_text(first)} parameters"
         console.print(f"{head}  {view.workload_text(first)}")
-    console.print(_table(found.results, labels, width))
+    console.print(_table(found.results, labels, width, tuple(no.preset for no in found.refusals)))
     for label, result in zip(labels, found.results, strict=True):
         console.print(f"[bold]why {_plain(label)}[/bold]: {_plain(why(result))}", soft_wrap=True)
     for label, result in zip(labels, found.results, strict=True):
@@ -37,6 +37,9 @@ def to_text(found: Document, width: int = 160, color: bool = False) -> str:
     for label, result in zip(labels, found.results, strict=True):
         for note in view.headline_notes(result):
             console.print(f"[yellow]note {_plain(label)}[/yellow]: {_plain(note)}", soft_wrap=True)
+    for no in found.refusals:
+        step = f"; {no.hint}" if no.hint else ""
+        console.print(f"[red]refused {_plain(no.preset)}[/red]: {_plain(no.what + step)}", soft_wrap=True)
     return "\n".join(line.rstrip() for line in stream.getvalue().splitlines()) + "\n"
 
 
@@ -46,13 +49,17 @@ def _plain(text: str) -> str:
     return escape(text)
 
 
-def _table(results: tuple[Result, ...], labels: tuple[str, ...], width: int) -> Table:
-    """One row per result; in a narrow terminal the columns that explain least are left out, not cut."""
+def _table(
+    results: tuple[Result, ...], labels: tuple[str, ...], width: int, refused: tuple[str, ...] = ()
+) -> Table:
+    """One row per result and per refusing target; in a narrow terminal the columns that explain least are
+    left out, not cut."""
     from rich import box
     from rich.table import Table
 
     rows = [{"target": label, **_cells(r)} for label, r in zip(labels, results, strict=True)]
     columns = [name for name in rows[0] if any(row[name] for row in rows)]
+    rows += [{**dict.fromkeys(rows[0], ""), "target": name, "latency": "refused"} for name in refused]
     for name in _DISPENSABLE:
         if _table_width(columns, rows) > width and name in columns:
             columns.remove(name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from tetrasim.errors import CapacityError
 from tetrasim.hw_targets.common.presets import with_overrides
 from tetrasim.hw_targets.fpga.config import FpgaConfig
 from tetrasim.hw_targets.fpga.demands import PARTS, unpriced
-from tetrasim.hw_targets.fpga.lower import decide, simulate_design, simulate_spatial
+from tetrasim.hw_targets.fpga.lower import decide, simulate_design, simulate_spatial, what_fits
 from tetrasim.hw_targets.fpga.numerics import quantise_fixed
 from tetrasim.hw_targets.fpga.overlay import lower_overlay, priced, tasks_of
 from tetrasim.hw_targets.fpga.target import TARGET
@@ -94,8 +95,25 @@ def test_fabric_beyond_the_synthesised_layers_is_announced() -> None:
 
 def test_a_model_that_does_not_fit_says_what_is_short() -> None:
     c = config("fpga/pynq-z2", mapping="spatial", spatial__reuse=1)
-    with pytest.raises(CapacityError, match="x the usable DSP"):
+    with pytest.raises(CapacityError, match="times the usable DSP"):
         decide(graph_for(c), c)
+
+
+def test_what_would_fit_is_named_and_does_fit() -> None:
+    c = config(mapping="spatial", spatial__reuse=1)
+    graph = graph_for(c, heads=4, head_dim=64)
+    with pytest.raises(
+        CapacityError, match=r"at reuse 1 a spatial pipeline needs \d+% of the usable DSP"
+    ) as no:
+        decide(graph, c)
+    smallest = re.search(r"spatial\.reuse=(\d+)", no.value.hint)
+    assert smallest is not None
+    fitting = config(mapping="spatial", spatial__reuse=int(smallest[1]))
+    assert decide(graph_for(fitting, heads=4, head_dim=64), fitting).mapping == "spatial"
+    for setting in what_fits(graph, c):
+        path, _, value = setting.split(" ")[0].partition("=")
+        changed = with_overrides(c, {path: int(value) if value.isdigit() else value})
+        assert decide(graph_for(changed, heads=4, head_dim=64), changed).mapping == "spatial"
 
 
 def test_configured_shallow_fifos_are_explained() -> None:

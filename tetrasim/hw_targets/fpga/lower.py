@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from tetrasim.errors import CapacityError
+from tetrasim.hw_targets.common.presets import with_overrides
 from tetrasim.hw_targets.fpga.config import FpgaConfig
 from tetrasim.hw_targets.fpga.dataflow.explain import explain
 from tetrasim.hw_targets.fpga.dataflow.kernel import Run, simulate
@@ -16,8 +17,10 @@ from tetrasim.hw_targets.fpga.resources import limiting
 from tetrasim.hw_targets.fpga.spatial import Design, build, total_cost
 from tetrasim.sim.engine.program import Program
 from tetrasim.sim.ir.graph import Graph
+from tetrasim.sim.passes.precision import with_precision
 
 MAX_REUSE = 4096
+FEWEST_BITS = 4  # below it, no transformer in hand keeps its accuracy
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,16 +79,19 @@ def decide(graph: Graph, config: FpgaConfig) -> Decision:
         reuse, name, share = find_reuse(graph, config)
         if share <= 1:
             return Decision("spatial", reuse, f"reuse {reuse}: {share:.0%} of the usable {name}")
-        why = f"even at reuse {reuse} it needs {share:.1f} x the usable {name}"
+        even = "" if config.spatial.reuse else "even "
+        much = f"{share:.0%} of" if share < 10 else f"{share:.0f} times"
+        why = f"{even}at reuse {reuse} a spatial pipeline needs {much} the usable {name}"
+        fits = what_fits(graph, config)
+        would = f"fits: {'; '.join(fits)}" if fits else "no reuse factor and no width fits"
         if config.mapping == "spatial":
             raise CapacityError(
-                f"'{graph.name}' does not fit {config.part} as a spatial pipeline: {why}",
-                hint="a larger part, a larger reuse factor, fewer bits, or mapping: overlay",
+                f"the model does not fit {config.part}: {why}", hint=f"{would}; or mapping: overlay"
             )
-        return Decision("overlay", 0, f"overlay because {why}")
+        return Decision("overlay", 0, f"overlay because {why} ({would})")
     if config.mapping == "spatial":
         raise CapacityError(
-            f"'{graph.name}' cannot be a spatial pipeline on {config.part}: {why}",
+            f"the model cannot be a spatial pipeline on {config.part}: {why}",
             hint="use mapping: overlay (or auto)",
         )
     return Decision("overlay", 0, f"overlay because {why}")
@@ -102,6 +108,33 @@ def find_reuse(graph: Graph, config: FpgaConfig) -> tuple[int, str, float]:
         if share <= 1 or reuse >= MAX_REUSE:
             return reuse, name, share
         reuse *= 2
+
+
+def what_fits(graph: Graph, config: FpgaConfig) -> tuple[str, ...]:
+    """Settings under which the spatial pipeline fits, each with one change: the smallest reuse factor, the
+    most bits, distributed arithmetic."""
+    found = []
+    if config.spatial.reuse and config.spatial.strategy != "distributed_arithmetic":
+        reuse, name, share = find_reuse(graph, with_overrides(config, {"spatial.reuse": 0}))
+        if share <= 1:
+            found.append(f"spatial.reuse={reuse} ({share:.0%} of the {name})")
+    reuse = config.spatial.reuse or 1
+    if config.numbers.format == "fixed":
+        for bits in range(config.numbers.bits - 1, FEWEST_BITS - 1, -1):
+            whole = min(config.numbers.integer_bits, bits)
+            less = with_overrides(config, {"numbers.bits": bits, "numbers.integer_bits": whole})
+            name, share = limiting(
+                total_cost(with_precision(graph, less.numbers.precision), reuse, less), less
+            )
+            if share <= 1:
+                found.append(f"numbers.bits={bits} ({share:.0%} of the {name})")
+                break
+    if config.spatial.strategy != "distributed_arithmetic":
+        adders = with_overrides(config, {"spatial.strategy": "distributed_arithmetic"})
+        name, share = limiting(total_cost(graph, reuse, adders), adders)
+        if share <= 1:
+            found.append(f"spatial.strategy=distributed_arithmetic ({share:.0%} of the {name})")
+    return tuple(found)
 
 
 def simulate_spatial(graph: Graph, config: FpgaConfig) -> Spatial:
@@ -135,7 +168,7 @@ def simulate_design(graph: Graph, reuse: int, config: FpgaConfig) -> Spatial:
     stuck = explain(network, run, frames)
     if stuck is not None:
         hint = "set spatial.fifo_depth to 0 to have depths searched"
-        raise CapacityError(stuck.text(), where=graph.name, hint=hint)
+        raise CapacityError(stuck.text(), hint=hint)
     return Spatial(replace(design, network=network), run, frames)
 
 

@@ -71,7 +71,7 @@ def capacity(graph: Graph, config: FpgaConfig) -> Capacity:
         memory = MemoryUse("on-chip memory", on_chip, graph.weight_bytes, state, live_bytes(graph))
         if not memory.fits:
             raise CapacityError(
-                f"'{graph.name}' needs {memory.used_bytes:,} bytes; {config.part} holds {on_chip:,} bytes "
+                f"the model needs {memory.used_bytes:,} bytes; {config.part} holds {on_chip:,} bytes "
                 "on chip and the preset has no off-chip memory",
                 hint="a card with HBM or DDR (fpga/u280, fpga/u250), or fewer bits per weight",
             )
@@ -81,7 +81,7 @@ def capacity(graph: Graph, config: FpgaConfig) -> Capacity:
     )
     if not outer.fits:
         raise CapacityError(
-            f"'{graph.name}' needs {outer.used_bytes:,} bytes of weights and cache; {config.part} has "
+            f"the model needs {outer.used_bytes:,} bytes of weights and cache; {config.part} has "
             f"{outer.capacity_bytes:,} bytes of {config.off_chip.kind.upper()}",
             hint="a card with more memory, or --set numbers.format=int8",
         )
