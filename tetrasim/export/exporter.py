@@ -65,29 +65,33 @@ def export_model(
     Raises:
         UserError: unknown model, wrong weights, or a folder that exists or cannot be written.
     """
-    config = resolve(model)
-    mode = _weights_mode(config, weights)
-    given = weights if isinstance(weights, Mapping) else None
-    key = cache.key_of(
-        {
-            "config": config.model_dump(mode="json"),
-            "weights": mode if given is None else _hash_arrays(config, given),
-            "seed": seed if mode in ("random", "trained") else 0,
-            "check": check,
-        }
-    )
+    job = _job(resolve(model), weights, seed, check)
     if output is not None:
         cache.refuse_existing(output)
-    target = output or cache.exports_folder() / f"{config.name}-{key[:16]}"
-    if use_cache and (target / MANIFEST).is_file():
-        cache.mark_used(target)
-        return ExportedModel(target, read_manifest(target), cached=True)
-    job = _Job(config, mode, seed, given, check, key)
+    target = output or _cached_folder(job)
+    if use_cache and (known := _read_cached(target)) is not None:
+        return known
     with cache.new_folder(target, replace=not use_cache) as folder:
         write_manifest(folder, _fill(job, folder))
     if output is None:
         cache.prune(keep=target)
     return ExportedModel(target, read_manifest(target))
+
+
+def cached_export(model: str | Path | ModelConfig) -> ExportedModel | None:
+    """What `export_model` with its defaults would find in the cache; loads no torch.
+
+    Raises:
+        UserError: unknown model.
+    """
+    return _read_cached(_cached_folder(_job(resolve(model), "auto", 0, True)))
+
+
+def _read_cached(folder: Path) -> ExportedModel | None:
+    if not (folder / MANIFEST).is_file():
+        return None
+    cache.mark_used(folder)
+    return ExportedModel(folder, read_manifest(folder), cached=True)
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,6 +104,24 @@ class _Job:
     given: Mapping[str, NDArray[np.float32]] | None
     check: bool
     key: str
+
+
+def _job(config: ModelConfig, weights: Weights, seed: int, check: bool) -> _Job:
+    mode = _weights_mode(config, weights)
+    given = weights if isinstance(weights, Mapping) else None
+    key = cache.key_of(
+        {
+            "config": config.model_dump(mode="json"),
+            "weights": mode if given is None else _hash_arrays(config, given),
+            "seed": seed if mode in ("random", "trained") else 0,
+            "check": check,
+        }
+    )
+    return _Job(config, mode, seed, given, check, key)
+
+
+def _cached_folder(job: _Job) -> Path:
+    return cache.exports_folder() / f"{job.config.name}-{job.key[:16]}"
 
 
 def _fill(job: _Job, folder: Path) -> Manifest:

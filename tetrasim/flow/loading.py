@@ -43,7 +43,7 @@ class ModelFiles:
 
 
 def find_model(model: str | Path, *, use_cache: bool = True, allow_unmodelled: bool = False) -> ModelFiles:
-    """The files of `model`, exported now where they are not in the cache.
+    """The files of `model`, exported now (by another process) where they are not in the cache.
 
     Raises:
         UserError: unknown preset, missing file, an export that fails its checks.
@@ -59,9 +59,18 @@ def _find(model: str | Path, use_cache: bool) -> ModelFiles:
         from tetrasim.export.manifest import ExportedModel, read_manifest
 
         return _exported(ExportedModel(path, read_manifest(path)))
-    from tetrasim.export.exporter import export_model
+    from tetrasim.export.child import export_apart
 
-    return _exported(export_model(model if isinstance(model, str) else str(model), use_cache=use_cache))
+    return _exported(export_apart(str(model), _load_meanwhile, use_cache=use_cache))
+
+
+def _load_meanwhile() -> None:
+    """Load what reading and simulating the graphs needs, while another process writes them."""
+    import onnxruntime  # noqa: F401
+
+    from tetrasim.flow import numerics, pricing, run_phases  # noqa: F401
+    from tetrasim.sim.engine import static  # noqa: F401
+    from tetrasim.sim.ir import importer, interpreter  # noqa: F401
 
 
 def check_workload(files: ModelFiles, workload: Workload) -> Workload:
