@@ -16,6 +16,7 @@ from tetrasim.reports.csv import to_csv
 from tetrasim.reports.document import document
 from tetrasim.reports.perfetto import to_pftrace
 from tetrasim.reports.run_folder import save_run
+from tetrasim.sim.engine.timeline import Counter
 from tetrasim.sim.workload import Workload
 
 LOCK = lock.Lock(
@@ -74,6 +75,18 @@ def test_trace_has_a_slice_per_task_on_its_resource_at_its_time() -> None:
     assert texts[noted["node"].string_value_iid] == b"n2"
     assert noted["cycles: work"].int_value == 3
     assert noted["bytes: DRAM"].int_value == 8
+
+
+def test_trace_shows_counters_beside_the_tasks() -> None:
+    busy = Counter("busy SMs", "SMs", (0, 5_000, 9_000), (0, 108, 12))
+    runs = [replace(fake.traced(), counters=(busy,), begin_ps=begin) for begin in (0, 1_000_000)]
+    trace = pb.Trace.FromString(to_pftrace(runs))
+    (described,) = [p.track_descriptor for p in trace.packet if p.track_descriptor.HasField("counter")]
+    assert (described.name, described.counter.unit_name) == ("busy SMs", "SMs")
+    values = [p for p in trace.packet if p.track_event.type == pb.TrackEvent.TYPE_COUNTER]
+    found = [(p.timestamp, p.track_event.counter_value) for p in values]
+    assert found == [(0, 0), (5, 108), (9, 12), (1000, 0), (1005, 108), (1009, 12)]
+    assert {p.track_event.track_uuid for p in values} == {described.uuid}
 
 
 def test_run_folder_holds_five_files_per_target(tmp_path: Path) -> None:

@@ -77,5 +77,8 @@ def traced_runs(
             begin_ps = max(due_ps, end_ps)
             end_ps = begin_ps + max(timeline.total_ps, int(timeline.free_ps.max(initial=0)))
             name = f"context {contexts[run]}" if phase.name == "decode" else phase.name
+            count = setup.target.counters
+            counters = () if count is None else count(graphs[run], setup.config, timeline)
+            counters = tuple(c for c in counters if run == show.shown[0] or not c.once)
             label = f"{setup.preset} {phase.name}{some}"
-            yield TracedRun(label, program, timeline, graphs[run], begin_ps, name)
+            yield TracedRun(label, program, timeline, graphs[run], begin_ps, name, counters)

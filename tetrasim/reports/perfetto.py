@@ -2,10 +2,11 @@
 
 One process per phase, one track per resource, one slice per task from its start to the moment the resource
 is free again; the runs of a phase follow each other on the same tracks, each begun by a mark on the track
-`runs`. Perfetto counts integer nanoseconds, so each slice also carries its exact picoseconds since the run
-began, its node and what its time was spent on. Names are interned, and the packets of slices are put
-together from encoded pieces: building a message object for each takes ten times as long.
-Source: protos/perfetto/trace/track_event/track_event.proto of the Perfetto project.
+`runs`. What the target counts over time (busy SMs) is a track of values. Perfetto counts integer
+nanoseconds, so each slice also carries its exact picoseconds since the run began, its node and what its
+time was spent on. Names are interned, and the packets of slices are put together from encoded pieces:
+building a message object for each takes ten times as long. Source:
+protos/perfetto/trace/track_event/track_event.proto of the Perfetto project.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from tetrasim.sim.engine.program import Program, Resource
-from tetrasim.sim.engine.timeline import Cause, Timeline
+from tetrasim.sim.engine.timeline import Cause, Counter, Timeline
 from tetrasim.sim.ir.graph import Graph
 from tetrasim.units import PS_PER_S
 
@@ -39,6 +40,7 @@ class TracedRun:
     graph: Graph
     begin_ps: int = 0
     name: str = ""
+    counters: tuple[Counter, ...] = ()
 
 
 def chosen_runs(runs: int, tasks_per_run: int, most_slices: int = MOST_SLICES) -> tuple[int, ...]:
@@ -64,6 +66,8 @@ def to_pftrace(runs: Iterable[TracedRun]) -> bytes:
         if run.name:
             sequence.mark(run.begin_ps, run.name)
         _slices(sequence, run)
+        for counter in run.counters:
+            sequence.values(counter, run.begin_ps)
     return b"".join(pieces)
 
 
@@ -146,11 +150,14 @@ class _Sequence:
             self._tracks[key] = self._describe(resource.name, self._lanes[resource.lane])
         return self._tracks[key]
 
-    def _describe(self, name: str, parent: int) -> int:
+    def _describe(self, name: str, parent: int, unit: str = "") -> int:
+        """A new track; with a `unit`, one of values."""
         uuid = self._first + len(self._lanes) + len(self._tracks)
         packet = self._pb.TracePacket()
         described = packet.track_descriptor
         described.uuid, described.name, described.parent_uuid = uuid, name, parent
+        if unit:
+            described.counter.unit_name = unit
         self._add(packet)
         return uuid
 
@@ -204,6 +211,17 @@ class _Sequence:
         instant = _varint(self._pb.TrackEvent.TYPE_INSTANT)
         name = self._name + _encoded(self.intern("event_names", text))
         self.event(time_ps, self._type + instant + self._track + _varint(track) + name)
+
+    def values(self, counter: Counter, begin_ps: int) -> None:
+        """The values of a counter on its track, described now if it is new."""
+        key = ("", counter.name)
+        if key not in self._tracks:
+            self._tracks[key] = self._describe(counter.name, self._first, counter.unit)
+        event = self._pb.TrackEvent
+        head = self._type + _varint(event.TYPE_COUNTER) + self._track + _varint(self._tracks[key])
+        head += _tag(event, "counter_value", _VARINT)
+        for time_ps, value in zip(counter.time_ps, counter.values, strict=True):
+            self.event(begin_ps + time_ps, head + _encoded(value))
 
 
 def _slices(sequence: _Sequence, run: TracedRun) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from tetrasim.sim.engine.program import Program
-from tetrasim.sim.engine.timeline import RunTotals
+from tetrasim.sim.engine.timeline import Counter, RunTotals, Timeline
 from tetrasim.sim.ir.family import GraphFamily
 from tetrasim.sim.ir.graph import Graph
 from tetrasim.sim.metric import Basis, ErrorRange
@@ -149,3 +149,5 @@ class Target(Generic[ConfigT]):
     simulate_runs: Callable[[GraphFamily, Sequence[int], ConfigT], RunTotals] | None = None
     least_energy: Callable[[Graph, ConfigT], EnergyFloor] | None = None  # to screen candidates; None: nothing
     mapping_text: Callable[[Graph, ConfigT, Workload], str] | None = None  # `tetrasim show mapping`
+    # quantities over time that the trace shows beside the tasks of a run
+    counters: Callable[[Graph, ConfigT, Timeline], tuple[Counter, ...]] | None = None

@@ -67,6 +67,7 @@ class Costs:
     level_bytes: NDArray[np.float64]  # [R, LEVELS]
     energy_pj: NDArray[np.float64]  # [R, COMPONENTS] dynamic
     label: tuple[str, ...]  # [R]
+    blocks: NDArray[np.float64]  # [R] thread blocks of products and attention, 0: as many as wanted
 
 
 def kernel_costs(
@@ -93,7 +94,7 @@ def kernel_costs(
     table = _new_table(works, alone, config) if alone else _table(tuple(works), unpriced(config))
     raw = np.zeros((len(works), 5))  # time, fixed, ideal, compute, memory
     energy = np.zeros((len(works), len(COMPONENTS)))
-    dram = np.zeros(len(works))
+    dram, blocks = np.zeros(len(works)), np.zeros(len(works))
     label = list(table.kinds)
     for at, operands, price_rows in (
         (table.gemm_at, table.gemm_operands, partial(_gemms, table.gemms)),
@@ -105,7 +106,10 @@ def kernel_costs(
                 operands, config, device, fit, resident_bytes
             )
             raw[at] = out[:, :5] * slow
+            if at is table.gemm_at:
+                blocks[at] = out[:, gemm.OUT.index("blocks")]
             if at is table.attention_at:
+                blocks[at] = out[:, att.OUT.index("blocks")]
                 for i, row in zip(at.tolist(), out.tolist(), strict=True):
                     label[i] = _schedule_label(row, device.sm_count)
     energy[:, 2] = dram * fit.power.dram_pj_per_byte
@@ -116,7 +120,8 @@ def kernel_costs(
     limit_pj = device.headroom_w * time * 1e6  # the limiter keeps the board at its limit
     energy *= np.minimum(limit_pj / np.maximum(energy.sum(axis=1), 1e-9), 1.0)[:, None]
     part = _parts(raw, time)
-    return Costs(part.sum(axis=1), part, np.stack([table.operands.total, dram], axis=1), energy, tuple(label))
+    level_bytes = np.stack([table.operands.total, dram], axis=1)
+    return Costs(part.sum(axis=1), part, level_bytes, energy, tuple(label), blocks)
 
 
 @dataclass(frozen=True, eq=False)

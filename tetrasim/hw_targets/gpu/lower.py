@@ -62,6 +62,17 @@ def lower(graph: Graph, config: GpuConfig) -> Program:
     return join(machine(config), _columns(split, costs, graph, config), split.order)
 
 
+def priced_tasks(graph: Graph, config: GpuConfig) -> tuple[tuple[Work, ...], Costs, NDArray[np.int64]]:
+    """The distinct kernels of a graph, their costs, and which of them each task of `lower`'s program runs
+    (-1: a launch)."""
+    split = _split(graph, unpriced(config))
+    costs = kernel_costs(split.works, config, graph.weight_bytes + graph.state_bytes, split.counts)
+    ends = np.cumsum(split.lengths)
+    runs = np.where(split.launches, -1, split.kernel)
+    pieces = [runs[ends[place] - split.lengths[place] : ends[place]] for place in split.order.places]
+    return split.works, costs, np.concatenate([np.zeros(0, dtype=np.int64), *pieces])
+
+
 @dataclass(frozen=True, eq=False)
 class _Split:
     """A graph as kernels and launches, whatever each takes: R distinct kernels, U distinct tasks in blocks.

@@ -10,6 +10,7 @@ from tetrasim.hw_targets.gpu.errors import error_range
 from tetrasim.hw_targets.gpu.floor import least_energy
 from tetrasim.hw_targets.gpu.lower import lower
 from tetrasim.hw_targets.gpu.numerics import arithmetic_of
+from tetrasim.hw_targets.gpu.occupancy import counters, mapping_text
 from tetrasim.hw_targets.gpu.price import price
 from tetrasim.sim.ir.graph import Graph
 
@@ -55,4 +56,6 @@ TARGET = Target(
     price=price,
     error_range=error_range,
     least_energy=least_energy,
+    mapping_text=mapping_text,
+    counters=counters,
 )

@@ -39,6 +39,18 @@ class Timeline:
         return int(self.end_ps.max()) if len(self.end_ps) else 0
 
 
+@dataclass(frozen=True)
+class Counter:
+    """A quantity over a run's time, for the trace: `values[i]` (not negative) holds from `time_ps[i]` on.
+    `once`: not of the run itself but a comparison, shown with the first run of a phase."""
+
+    name: str
+    unit: str
+    time_ps: tuple[int, ...]
+    values: tuple[int, ...]
+    once: bool = False
+
+
 @dataclass(frozen=True, eq=False)
 class CriticalPath:
     """`tasks` in time order; `advance_ps[i]` is how far task i moves time on: they sum to
