@@ -7,11 +7,12 @@ on, so that a decomposition of a run sums to its total.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
 from tetrasim.hw_targets.cpu.attention import attention_pieces
+from tetrasim.hw_targets.cpu.config import VectorConfig
 from tetrasim.hw_targets.cpu.gemm import gemm_cycles, reread_bytes
 from tetrasim.hw_targets.cpu.machine import DRAM, LEVELS, Machine
 from tetrasim.hw_targets.cpu.placement import Placement
@@ -55,7 +56,8 @@ class Cost:
 
     @property
     def bound_by(self) -> str:
-        return max(self.seconds, key=lambda p: p[1])[0] if self.seconds else "free"
+        parts = _summed((self.seconds,))
+        return max(parts, key=lambda name: parts[name]) if parts else "free"
 
 
 FREE = Cost((), (), (), 0)
@@ -74,7 +76,7 @@ class Streams:
         all of them together can draw."""
         found: dict[str, float] = {}
         for level, what, nbytes in self.amounts:
-            part = _part(level, what)
+            part = part_of(level, what)
             rate = machine.bandwidth(level, threads, core_slowdown)
             found[part] = found.get(part, 0.0) + nbytes / rate
         return tuple(found.items())
@@ -130,7 +132,7 @@ def _gemm(work: Work, machine: Machine, placement: Placement) -> Cost:
         # What L2 holds of it is found there.
         far_share = 1 - machine.levels[1].capacity_bytes / reach
         rate = machine.bandwidth(level, cycles.threads) * g.reread_efficiency
-        body = (*body, (_part(level, "activations"), again * far_share / rate))
+        body = (*body, (part_of(level, "activations"), again * far_share / rate))
     if cycles.packing:
         body = (*body, ("packing", cycles.packing / clock))
     if len(work.reads) > 2:
@@ -146,7 +148,8 @@ def _bias_s(work: Work, machine: Machine, threads: int) -> float:
     return elements * (2 * v.access_cycles + v.add) / machine.clock_hz / threads
 
 
-def _part(level: int, what: str) -> str:
+def part_of(level: int, what: str) -> str:
+    """Under what traffic of `what` (weights, state, activations) from a level is booked."""
     return f"DRAM {what}" if level == DRAM else f"{LEVELS[level]} bandwidth"
 
 
@@ -172,27 +175,38 @@ def mac_format(work: Work) -> tuple[int, bool]:
 
 def _rows(work: Work, machine: Machine, placement: Placement) -> Cost:
     """Vector, gather and move work."""
-    reads, writes = work.reads, work.writes
-    if work.op == "KVAppend" and machine.config.kv_append == "copy":
-        # The old rows are read and all rows are written.
-        writes = tuple(Operand(o.elements, o.bits, o.kind, o.role) for o in work.writes)
-        reads = (writes[0], *work.reads[1:])
-    clock, v = machine.clock_hz, machine.config.vector
-    elements = sum(o.nbytes * 8 // o.bits for o in writes)
-    touched = elements + sum(o.nbytes * 8 // o.bits for o in reads)
-    if work.kind is WorkKind.VECTOR and work.vector is not None:
-        full = sum(o.elements == writes[0].elements for o in reads)
-        part, alone = "vector arithmetic", vector_cycles(work.vector, touched, full, v)
-    elif work.kind is WorkKind.GATHER:
-        part, alone = "copies", gather_cycles(elements, work.run or 1024, v)
-    else:
-        part, alone = "copies", move_cycles(elements, work.run, v)
+    reads, writes = rows_traffic(work, machine)
+    part, alone = unhindered_cycles(work, reads, writes, machine.config.vector)
     streams = streams_of(reads, writes, placement)
+    clock = machine.clock_hz
     serial = max(alone / clock, sum(s for _, s in streams.seconds(machine, 1)))
     # Work shorter than handing it out stays on one thread.
     threads = machine.threads if serial > machine.config.overhead.fork_join_ns * 1e-9 else 1
     body = _overlapped(((part, alone / clock / threads),), streams.seconds(machine, threads), 1.0)
     return _finish(work, machine, body, streams, threads)
+
+
+def rows_traffic(work: Work, machine: Machine) -> tuple[tuple[Operand, ...], tuple[Operand, ...]]:
+    """What such work really reads and writes."""
+    if work.op != "KVAppend" or machine.config.kv_append != "copy":
+        return work.reads, work.writes
+    # The old rows are read and all rows are written.
+    writes = tuple(Operand(o.elements, o.bits, o.kind, o.role) for o in work.writes)
+    return (writes[0], *work.reads[1:]), writes
+
+
+def unhindered_cycles(
+    work: Work, reads: Sequence[Operand], writes: Sequence[Operand], vector: VectorConfig
+) -> tuple[str, float]:
+    """The part that it is booked under, and its cycles on one core with the data at hand."""
+    elements = sum(o.nbytes * 8 // o.bits for o in writes)
+    if work.kind is WorkKind.VECTOR and work.vector is not None:
+        touched = elements + sum(o.nbytes * 8 // o.bits for o in reads)
+        full = sum(o.elements == writes[0].elements for o in reads)
+        return "vector arithmetic", vector_cycles(work.vector, touched, full, vector)
+    if work.kind is WorkKind.GATHER:
+        return "copies", gather_cycles(elements, work.run or 1024, vector)
+    return "copies", move_cycles(elements, work.run, vector)
 
 
 def _attention(work: Work, machine: Machine, placement: Placement) -> Cost:
@@ -232,31 +246,36 @@ def _finish(
     seconds = [*body, ("node overhead", nodes * (o.eager_op_ns if eager else o.node_ns) * 1e-9)]
     if threads > 1:
         seconds.append(("fork and join", nodes * o.fork_join_ns * 1e-9))
-    total = sum(s for _, s in seconds)
-    energy = _energy(work, machine, streams, threads, total)
-    dynamic_s = sum(pj for _, pj in energy) * 1e-12
+    total = 0.0
+    for _, s in seconds:
+        total += s
+    macs = work.macs
+    energy = _energy(work, macs, machine, streams, threads, total)
+    dynamic_s = 0.0
+    for _, pj in energy:
+        dynamic_s += pj * 1e-12
     allowed = machine.config.power.limit_w - machine.config.power.idle_w
     if dynamic_s > allowed * total:
         seconds.append(("power limit", dynamic_s / allowed - total))
     levels: dict[str, int] = {}
     for level, _, nbytes in streams.amounts:
         levels[LEVELS[level]] = levels.get(LEVELS[level], 0) + nbytes
-    return Cost(tuple(seconds), tuple(levels.items()), energy, work.macs)
+    return Cost(tuple(seconds), tuple(levels.items()), energy, macs)
 
 
 def _energy(
-    work: Work, machine: Machine, streams: Streams, threads: int, total_s: float
+    work: Work, macs: int, machine: Machine, streams: Streams, threads: int, total_s: float
 ) -> tuple[tuple[str, float], ...]:
     p = machine.config.power
-    bits, bfloat = mac_format(work)
-    # A multiply-add in a narrower format costs the energy of the wide one divided by its rate.
-    rate = machine.config.mac_rate(bits, bfloat) / machine.config.core.fp32_macs_per_cycle
     per_byte = (0.0, p.l2_byte_pj, p.l3_byte_pj, p.dram_byte_pj)
-    found = {
-        "active cores": p.core_active_w * threads * total_s * 1e12,
-        "multiply-add": work.macs * p.fp32_mac_pj / rate,
-        "vector arithmetic": work.vector_ops * p.vector_op_pj,
-    }
+    found = {"active cores": p.core_active_w * threads * total_s * 1e12}
+    if macs:
+        # A multiply-add in a narrower format costs the energy of the wide one divided by its rate.
+        bits, bfloat = mac_format(work)
+        rate = machine.config.mac_rate(bits, bfloat) / machine.config.core.fp32_macs_per_cycle
+        found["multiply-add"] = macs * p.fp32_mac_pj / rate
+    if work.vector is not None:
+        found["vector arithmetic"] = work.vector_ops * p.vector_op_pj
     for level, _, nbytes in streams.amounts:
         if level:
             name = LEVELS[level]

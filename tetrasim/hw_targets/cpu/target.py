@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-import numpy as np
-
 from tetrasim.errors import CapacityError
-from tetrasim.hw_targets.common.target import Capacity, MemoryUse, Peaks, Prices, ResourceUse, Target
+from tetrasim.hw_targets.common.target import Capacity, MemoryUse, Peaks, ResourceUse, Target
 from tetrasim.hw_targets.cpu.config import CpuConfig
-from tetrasim.hw_targets.cpu.cost import cost_of
 from tetrasim.hw_targets.cpu.errors import error_range
 from tetrasim.hw_targets.cpu.floor import least_energy
 from tetrasim.hw_targets.cpu.lower import lower
 from tetrasim.hw_targets.cpu.machine import LEVELS, machine_of
 from tetrasim.hw_targets.cpu.numerics import arithmetic_of, precision_of
-from tetrasim.hw_targets.cpu.placement import live_bytes, placed_alone, resident_level
+from tetrasim.hw_targets.cpu.placement import live_bytes, resident_level
+from tetrasim.hw_targets.cpu.price import price
 from tetrasim.sim.ir.graph import Graph
-from tetrasim.sim.ops.work import Work
 from tetrasim.units import si_bytes
 
 
@@ -60,21 +55,6 @@ def peaks(config: CpuConfig) -> Peaks:
         cycles_per_s / vector,
         tuple((name, level.bytes_per_s) for name, level in zip(LEVELS, machine.levels, strict=True)),
     )
-
-
-def price(works: Sequence[Work], config: CpuConfig) -> Prices:
-    """Each op alone in a repeated run: its operands stay in the smallest level that holds them all."""
-    machine = machine_of(config)
-    idle_w = config.power.idle_w
-    latency = np.empty(len(works))
-    energy = np.empty(len(works))
-    bound: list[str] = []
-    for i, work in enumerate(works):
-        cost = cost_of(work, machine, placed_alone(work, machine))
-        latency[i] = cost.total_s * 1e6
-        energy[i] = sum(pj for _, pj in cost.energy_pj) * 1e-6 + idle_w * cost.total_s * 1e6
-        bound.append(cost.bound_by)
-    return Prices(latency, energy, tuple(bound))
 
 
 TARGET = Target(
