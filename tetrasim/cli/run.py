@@ -41,6 +41,7 @@ def run(
     precision: Annotated[str | None, typer.Option(help="Number format, where a target has one.")] = None,
     launch: Annotated[str | None, typer.Option(help="GPU kernels from a graph, stream or eager.")] = None,
     attention: Annotated[str | None, typer.Option(help="Attention schedule, e.g. lean.")] = None,
+    fusion: Annotated[str | None, typer.Option(help="GPU kernels share full, chains or none.")] = None,
     exact_slow: Annotated[bool, typer.Option("--exact-slow", help="PIM: no exact speed-ups.")] = False,
     lock: Annotated[
         Path | None, typer.Option("--lock", help="Repeat the run of a config.lock.yaml.", show_default=False)
@@ -66,14 +67,14 @@ def run(
     if output is not None:
         check_free(output, force)
     if lock is not None:
-        _refuse_beside_lock(model, on, dim, setting, precision, launch, attention, allow_unmodelled)
+        _refuse_beside_lock(model, on, dim, setting, precision, launch, attention, fusion, allow_unmodelled)
     elif model is None:
         raise UserError("no model is named", hint="for example: tetrasim run gpt2-small --on gpu/t4")
     if measure:
         _measure.check(on or [])
     if precision is not None:
         precision = precision_name(precision)
-    shortcuts = {"precision": precision, "launch": launch, "attention": attention}
+    shortcuts = {"precision": precision, "launch": launch, "attention": attention, "fusion": fusion}
     chosen: dict[str, str | bool] = {name: value for name, value in shortcuts.items() if value is not None}
     if exact_slow:
         chosen["exact_slow"] = True
