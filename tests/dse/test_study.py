@@ -5,18 +5,19 @@ import os
 import shutil
 import signal
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tetrasim.dse import folder as folders
 from tetrasim.dse.evaluate import Outcome
-from tetrasim.dse.executors import InProcess, LocalWorkers
+from tetrasim.dse.executors import DEFECT, InProcess, LocalWorkers
 from tetrasim.dse.journal import only_driver
 from tetrasim.dse.report import to_html, write_report
 from tetrasim.dse.space import Point, StudySpec, make_spec
 from tetrasim.dse.store import Store
-from tetrasim.dse.study import State, open_study, read_state, run_study, storage_of
+from tetrasim.dse.study import State, defects, open_study, read_state, run_study, storage_of
 from tetrasim.errors import UserError
 
 SPEC: dict[str, object] = {
@@ -196,9 +197,11 @@ def test_an_sqlite_storage_works_too(tmp_path: Path) -> None:
 
 
 def test_report_and_front(tmp_path: Path) -> None:
-    spec = spec_of("random", 30, name="</script><b>")
+    spec = spec_of("random", 30)
     state = run_study(spec, folders.start(spec, tmp_path), Formula())
-    page = to_html(state)
+    hostile = replace(state.trials[0], metrics={}, note="</script><b>")
+    page = to_html(replace(state, trials=(hostile, *state.trials[1:])))
+    assert "b\\u003e" in page
     assert "</script><b>" not in page
     assert len(page) < 1_000_000
     assert "http://" not in page.replace("http://www.w3.org/2000/svg", "")
@@ -255,3 +258,30 @@ def test_optuna_opens_the_study_without_tetrasim(database: bool, tmp_path: Path)
     assert {t.number: t.values for t in complete} == kept
     assert {t.number for t in study.best_trials} == {t.number for t in state.front}
     assert all(set(t.params) == {p.name for p in spec.parameters} for t in complete)
+
+
+class Broken(Formula):
+    """A formula with a defect at some trials."""
+
+    def __init__(self, at: range) -> None:
+        super().__init__()
+        self.at = at
+
+    def wait(self) -> tuple[int, Outcome]:
+        number, outcome = super().wait()
+        return number, Outcome({}, f"{DEFECT}ValueError: 7") if number in self.at else outcome
+
+
+def test_a_defect_at_one_point_does_not_end_a_search(tmp_path: Path) -> None:
+    spec = spec_of("random", 10)
+    state = run_study(spec, folders.start(spec, tmp_path), Broken(range(4, 6)))
+    assert [t.number for t in defects(state)] == [4, 5]
+    assert len(state.trials) == 10
+
+
+def test_a_defect_before_anything_worked_ends_it_and_records_nothing(tmp_path: Path) -> None:
+    spec = spec_of("random", 10)
+    with pytest.raises(RuntimeError, match="trial 0: ValueError: 7"):
+        run_study(spec, folders.start(spec, tmp_path), Broken(range(10)))
+    assert read_state(spec, open_study(spec, storage_of(tmp_path))).trials == ()
+    assert len(run_study(spec, folders.start(spec, tmp_path), Formula()).trials) == 10

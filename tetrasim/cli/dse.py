@@ -142,8 +142,14 @@ def _print(state: State, folder: Path, json: bool) -> None:
         _options.out(json_.dumps(tree, indent=1, sort_keys=True))
         return
     from tetrasim.cli import _tables
+    from tetrasim.dse.study import defects
 
     feasible = sum(t.feasible for t in state.trials)
+    if found := defects(state):
+        sys.stderr.write(
+            f"warning: {len(found)} trials ended in a defect of tetrasim, please report it "
+            f"(trial {found[0].number}: {found[0].note})\n"
+        )
     _options.out(
         f"{spec.name}: {len(state.trials)} trials ({feasible} feasible, {failed} impossible), "
         f"{len(state.front)} on the front"

@@ -6,13 +6,14 @@ from tetrasim.dse.bits import clashing_path, settings_for
 from tetrasim.dse.metrics import METRICS, metric_info
 from tetrasim.dse.prices import check_prices
 from tetrasim.dse.space import Range as RangeDomain
-from tetrasim.dse.space import Scalar, StudySpec, domain_values
+from tetrasim.dse.space import Scalar, StudySpec, domain_values, parse_limit
 from tetrasim.errors import UserError, nearest
 from tetrasim.hw_targets.common.presets import with_overrides
 from tetrasim.hw_targets.registry import find_preset
 from tetrasim.models.pruning import parse_sparsity
 
 MAX_GRID = 1_000_000
+LARGEST = 2**53  # above it not every whole number has a double
 DERIVED_DIMS = ("ffn_ratio", "tokens", "heads_kept", "ffn_kept", "tokens_kept", "sparsity")
 TRAINABLE = "digits-tiny"
 
@@ -27,8 +28,12 @@ def check_spec(spec: StudySpec, where: str) -> None:
         raise UserError("the study has no target", where=where, hint="add `targets: {gpu/t4: {}}`")
     for name in spec.objectives:
         metric_info(name, f"{where}: objectives")
+        if spec.objectives.count(name) > 1:
+            raise UserError(
+                f"objective '{name}' is given twice", where=f"{where}: objectives", hint="name each once"
+            )
     for text in spec.constraints:
-        if text != "fits" and not any(text.strip().startswith(c.metric) for c in spec.limits):
+        if text != "fits" and parse_limit(text) is None:
             raise UserError(
                 f"constraint '{text}' is not METRIC <= NUMBER",
                 where=f"{where}: constraints",
@@ -36,6 +41,7 @@ def check_spec(spec: StudySpec, where: str) -> None:
             )
     for limit in spec.limits:
         metric_info(limit.metric, f"{where}: constraints")
+    _check_values(spec, where)
     _check_models(spec, where)
     _check_targets(spec, where)
     _check_bits(spec, where)
@@ -55,6 +61,24 @@ def check_spec(spec: StudySpec, where: str) -> None:
             hint="add accuracy, a proxy or nonzero_parameters; heads_kept and ffn_kept make matrices smaller",
         )
     _check_grid(spec, where)
+
+
+def _check_values(spec: StudySpec, where: str) -> None:
+    """Numbers that arithmetic holds exactly, and a workload of whole ones."""
+    for axis in (*spec.parameters, *spec.fixed):
+        domain = axis.domain
+        values = domain.ends if isinstance(domain, RangeDomain) else domain
+        for value in values:
+            if isinstance(value, (int, float)) and abs(value) > LARGEST:
+                raise UserError(
+                    f"{axis.name} = {value}", where=where, hint=f"numbers up to {LARGEST} are exact here"
+                )
+            if axis.name.startswith("workload."):
+                least = 0 if axis.name == "workload.generate" else 1
+                if isinstance(value, (bool, str)) or value != int(value) or value < least:
+                    raise UserError(
+                        f"{axis.name} = {value!r}", where=where, hint=f"whole numbers of at least {least}"
+                    )
 
 
 _NEED_TOKENS = {
@@ -131,6 +155,7 @@ def _check_targets(spec: StudySpec, where: str) -> None:
         _, preset = find_preset(parameter.target)
         domain = parameter.domain
         ends = [domain.low, domain.high] if isinstance(domain, RangeDomain) else domain_values(domain)
+        refused = 0
         for value in ends:
             try:
                 with_overrides(preset.config, {path: value})
@@ -138,7 +163,8 @@ def _check_targets(spec: StudySpec, where: str) -> None:
                 place = f"{where}: targets.{parameter.target}"
                 if "unknown parameter" in failure.what:
                     raise UserError(failure.what, where=place, hint=failure.hint) from None
-                if isinstance(domain, RangeDomain) or len(ends) == 1:
+                refused += 1
+                if isinstance(domain, RangeDomain) or refused == len(ends):
                     raise UserError(failure.what, where=place, hint=failure.hint) from None
                 # A choice may only be valid together with another parameter: then the trial says so.
     for name in spec.targets:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import gc
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from tetrasim.dse.candidate import Candidate
 from tetrasim.errors import CapacityError, UserError
@@ -20,6 +20,9 @@ from tetrasim.flow.run_phases import LoadedModel, PhaseRun, capacity_of, lowered
 from tetrasim.sim.workload import Workload
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from tetrasim.hw_targets.common.target import Capacity, ResourceUse
 
 OVERFLOW = "overflow"  # largest share of any memory or resource in use: above 1, it does not fit
@@ -39,6 +42,8 @@ def evaluate(candidate: Candidate) -> Outcome:
         return Outcome(_metrics(candidate))
     except (CapacityError, UserError) as refusal:
         return Outcome({}, str(refusal).splitlines()[0])
+    except (OverflowError, MemoryError) as failure:
+        return Outcome({}, f"beyond what can be simulated: {failure}".splitlines()[0])
 
 
 def _metrics(candidate: Candidate) -> dict[str, float]:
@@ -132,14 +137,16 @@ def _exported(config_json: str, trained_steps: int, weights: bool, sparsity: str
     from tetrasim.models.config import ModelConfig
 
     config = ModelConfig.model_validate_json(config_json)
-    if sparsity:
-        from tetrasim.dse.accuracy import sparse_weights
+    source: Mapping[str, NDArray[np.float32]] | Literal["auto", "none"] = "auto" if weights else "none"
+    try:
+        if sparsity:
+            from tetrasim.dse.accuracy import sparse_weights
 
-        return export_model(
-            config, weights=sparse_weights(config, trained_steps, sparsity), check=False
-        ).folder
-    if trained_steps >= 0:
-        from tetrasim.dse.accuracy import trained_weights
+            source = sparse_weights(config, trained_steps, sparsity)
+        elif trained_steps >= 0:
+            from tetrasim.dse.accuracy import trained_weights
 
-        return export_model(config, weights=trained_weights(config, trained_steps), check=False).folder
-    return export_model(config, weights="auto" if weights else "none", check=False).folder
+            source = trained_weights(config, trained_steps)
+        return export_model(config, weights=source, check=False).folder
+    except (RuntimeError, OverflowError, MemoryError) as failure:  # torch, of dims beyond all bounds
+        raise UserError(f"'{config.name}' cannot be exported: {failure}".splitlines()[0]) from None

@@ -24,6 +24,7 @@ from tetrasim.dse.store import Store
 from tetrasim.errors import UserError
 
 MAX_DEATHS = 5
+DEFECT = "internal error: "  # how the note of an evaluation begins that ended in a defect of ours
 
 
 class Executor(Protocol):
@@ -50,6 +51,8 @@ def outcome_of(spec: StudySpec, point: Point, store: Store) -> Outcome:
         found = store.evaluate(candidate)
     except UserError as refusal:
         return Outcome({}, str(refusal).splitlines()[0])
+    except Exception as defect:  # one point must not end a search of hours; the driver looks at the note
+        return Outcome({}, f"{DEFECT}{type(defect).__name__}: {defect}".splitlines()[0])
     costs = cost_metrics(spec, target_of(spec, point), candidate.workload, found.metrics)
     return Outcome(found.metrics | costs, found.note)
 

@@ -16,6 +16,7 @@ the target's configuration before anything runs.
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 
 from tetrasim.dse.prices import Ownership, Price
 from tetrasim.errors import UserError, nearest
@@ -62,6 +64,10 @@ class Range(_Frozen):
     @property
     def whole(self) -> bool:
         return all(isinstance(x, int) for x in (self.low, self.high, self.step or 1))
+
+    @property
+    def ends(self) -> tuple[int | float, int | float]:
+        return self.low, self.high
 
 
 Domain = Scalar | Annotated[tuple[Scalar, ...], Field(min_length=1, max_length=MAX_CHOICES)] | Range
@@ -171,13 +177,7 @@ class StudySpec(_Frozen):
     @cached_property
     def limits(self) -> tuple[Constraint, ...]:
         """The numeric constraints, parsed."""
-        out = []
-        for text in self.constraints:
-            match = _CONSTRAINT.match(text)
-            if match:
-                metric, order, bound = match.groups()
-                out.append(Constraint(metric, 1 if order == "<=" else -1, float(bound)))
-        return tuple(out)
+        return tuple(limit for text in self.constraints if (limit := parse_limit(text)) is not None)
 
     @property
     def must_fit(self) -> bool:
@@ -202,6 +202,24 @@ class StudySpec(_Frozen):
     def to_json(self) -> str:
         """Canonical text: equal specs give equal text."""
         return json.dumps(self.model_dump(mode="json"), sort_keys=True)
+
+
+def parse_limit(text: str) -> Constraint | None:
+    """`metric <= number` or `metric >= number`; None when it is neither."""
+    match = _CONSTRAINT.match(text)
+    bound = _number(match.group(3)) if match else None
+    if match is None or bound is None:
+        return None
+    return Constraint(match.group(1), 1 if match.group(2) == "<=" else -1, bound)
+
+
+def _number(text: str) -> float | None:
+    """A finite number, or None."""
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
 
 
 def _choices(value: Scalar | tuple[str, ...]) -> tuple[Scalar, ...]:
@@ -258,9 +276,29 @@ def make_spec(tree: dict[str, Any], where: str = "study", lines: dict[str, int] 
     return spec
 
 
+# What pydantic calls the alternatives of a domain: none of them is part of a path.
+_BRANCHES = ("str", "int", "float", "bool", "tuple", "union", "function", "Range", "constrained", "[key]")
+
+
+def _first_error(failure: ValidationError) -> ErrorDetails:
+    """The complaint to show: of a mapping, that of a range; a missing key after a misspelt one."""
+
+    def rank(error: ErrorDetails) -> tuple[bool, bool]:
+        names = [str(part) for part in error["loc"]]
+        about_range = any("Range" in name for name in names) and error["type"] not in (
+            "missing",
+            "model_type",
+        )
+        return error["type"] != "extra_forbidden", not about_range
+
+    return min(failure.errors(include_url=False), key=rank)
+
+
 def _readable(failure: ValidationError, where: str, lines: dict[str, int]) -> UserError:
-    first = min(failure.errors(include_url=False), key=lambda e: e["type"] != "extra_forbidden")
-    path = ".".join(str(p) for p in first["loc"] if not str(p).startswith(("tuple", "union", "function")))
+    first = _first_error(failure)
+    names = [str(part) for part in first["loc"]]
+    branch = next((i for i, name in enumerate(names) if name.startswith(_BRANCHES)), len(names))
+    path = ".".join(names[:branch])
     line = next((lines[p] for p in (path, path.rpartition(".")[0]) if p in lines), None)
     place = f"{where}:{line}" if line else where
     if first["type"] == "extra_forbidden":
@@ -278,6 +316,10 @@ def _readable(failure: ValidationError, where: str, lines: dict[str, int]) -> Us
     if first["type"] == "missing":
         return UserError(f"'{path}' is missing", where=place, hint="see docs/dse.md for a study file")
     message = first["msg"].removeprefix("Value error, ")
+    if branch < len(names) and names[branch] == "[key]":
+        message = "a name has to be text: put it in quotes"
+    elif branch < len(names) and "Range" not in names[branch]:
+        message = f"write a finite value, a list of 1 to {MAX_CHOICES} values, or {{low: …, high: …}}"
     if path == "name":
         message = "at most 80 letters, digits, spaces and . _ + -, the first a letter or a digit"
     return UserError(f"'{path}': {message}", where=place, hint="see docs/dse.md for a study file")

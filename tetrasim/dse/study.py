@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tetrasim.dse.evaluate import OVERFLOW, Outcome
-from tetrasim.dse.executors import Executor
+from tetrasim.dse.executors import DEFECT, Executor
 from tetrasim.dse.metrics import METRICS
 from tetrasim.dse.pareto import Vector, dominates, extend_front, front, hypervolume
 from tetrasim.dse.samplers import grid_point, make_sampler, suggest
@@ -203,6 +203,9 @@ class _Driver:
     def collect(self) -> None:
         """Record the next finished job."""
         number, outcome = self.executor.wait()
+        if outcome.note.startswith(DEFECT) and not any(t.metrics for t in self.done):
+            # Nothing works yet: not a point, the installation. The trial stays open, to be run again.
+            raise RuntimeError(f"trial {number}: {outcome.note.removeprefix(DEFECT)}")
         trial = self.pending.pop(number)
         self.done.append(self._tell(trial, outcome))
         self._watch(self.done)
@@ -259,6 +262,11 @@ class _Driver:
 
     def progress(self, elapsed_s: float) -> Progress:
         return Progress(len(self.done), self.total, self.feasible, len(self.front), elapsed_s)
+
+
+def defects(state: State) -> tuple[Done, ...]:
+    """Trials that ended in a defect of tetrasim."""
+    return tuple(t for t in state.trials if t.note.startswith(DEFECT))
 
 
 def front_rows(state: State) -> list[dict[str, Any]]:

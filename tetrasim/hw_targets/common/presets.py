@@ -149,6 +149,9 @@ def read_yaml(file: Path) -> tuple[dict[str, Plain], dict[str, int]]:
         loader = _LOADER(text)
         node = loader.get_single_node()
         tree = None if node is None else loader.construct_document(node)
+        lines = dict(_lines(node, "", file)) if isinstance(tree, dict) else {}
+    except RecursionError:
+        raise UserError("the file is nested too deeply", where=str(file), hint="a few levels do") from None
     except yaml.YAMLError as failure:
         mark = getattr(failure, "problem_mark", None)
         where = f"{file}:{mark.line + 1}" if mark else str(file)
@@ -157,7 +160,7 @@ def read_yaml(file: Path) -> tuple[dict[str, Plain], dict[str, int]]:
         ) from None
     if not isinstance(tree, dict):
         raise UserError("expected `key: value` lines", where=str(file))
-    return tree, dict(_lines(node, "", file))
+    return tree, lines
 
 
 def _lines(node: yaml.Node | None, path: str, file: Path) -> Iterator[tuple[str, int]]:
