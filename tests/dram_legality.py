@@ -83,7 +83,7 @@ def violations(log: list[Logged], rules: Rules) -> list[str]:
 
 
 def row_violations(log: list[Logged], columns: tuple[str, ...], bank_columns: tuple[str, ...]) -> list[str]:
-    """All-bank columns need all rows open, single-bank ones an open row; REFab and ACT need closed rows."""
+    """All-bank columns need all rows open, single-bank ones an open row; refresh and ACT closed rows."""
     found: list[str] = []
     state = "closed"
     for now in log:
@@ -96,6 +96,6 @@ def row_violations(log: list[Logged], columns: tuple[str, ...], bank_columns: tu
         else:
             needed = now.command in columns and state != "all"
             needed = needed or (now.command in bank_columns and state == "closed")
-            if needed or (now.command == "REFab" and state != "closed"):
+            if needed or (now.command in ("REFab", "REFpb") and state != "closed"):
                 found.append(f"{now} while {state}")
     return found

@@ -68,7 +68,8 @@ class Host(_Part):
 class PimConfig(Config):
     """`device` names a DRAM device file; `channels` per device, `devices` work side by side.
 
-    `refresh`: at row boundaries, between instructions (at most 8 intervals late), or never. `serial`: one
+    `refresh`: at row boundaries, between instructions (late by the intervals that the device allows), or
+    never; `refresh_banks`: all banks at once (REFab), or one after the other (REFpb). `serial`: one
     instruction at a time, host or channels, as PIM-GPT's simulator; otherwise they overlap where the graph
     allows. `mode_switching`: switches of the command mode (AiM) or in and out of PIM mode (HBM-PIM) are
     charged. `activations`, `elementwise`: where activation functions and element-wise products (HBM-PIM: also
@@ -87,6 +88,7 @@ class PimConfig(Config):
     units: Units
     host: Host
     refresh: Literal["row", "instruction", "none"] = "row"
+    refresh_banks: Literal["all_bank", "per_bank"] = "all_bank"
     power_limit: PowerLimit = PowerLimit.NONE
     mac_spacing_cycles: int = Field(ge=0, default=0)
     serial: bool = True

@@ -19,6 +19,7 @@ from tetrasim.hw_targets.common.dram.channel import Channel, build_channel
 from tetrasim.hw_targets.common.dram.device import Command, Device
 from tetrasim.hw_targets.common.dram.energy import activation_pj, burst_pj, refresh_pj, standby_w
 from tetrasim.hw_targets.common.dram.program import Dialect as Commands
+from tetrasim.hw_targets.common.dram.refresh import NO_REFRESH, RefreshMode, refresh_of
 from tetrasim.hw_targets.common.dram.tables import Tables, compile_device
 from tetrasim.hw_targets.common.dram.yaml_device import find_device
 from tetrasim.hw_targets.common.target import Aspect
@@ -41,7 +42,7 @@ _PART_OF = {
     "MAC16": 1, "MACab": 1,
     "WRGB": 2, "WRMAC16": 2, "RDMAC16": 2, "RDAF16": 2, "RD": 2, "WR": 2, "WRGRF": 2, "WRGRFodd": 2,
     "MOVab": 2,
-    "TMOD": 3, "ENTER": 3, "LEAVE": 3, "REFab": 4, "AF16": 5, "EWMUL16": 5, "EWab": 5,
+    "TMOD": 3, "ENTER": 3, "LEAVE": 3, "REFab": 4, "REFpb": 4, "AF16": 5, "EWMUL16": 5, "EWab": 5,
 }  # fmt: skip
 _ACTIVATES = {"ACT": 1, "ACT4": 4}
 _IO = ("WRGB", "WRMAC16", "RDMAC16", "RDAF16", "RD", "WR", "WRGRF", "WRGRFodd")
@@ -107,6 +108,7 @@ def _programmed(config: PimConfig) -> Aspect[PimConfig]:
             config.device,
             config.dialect,
             config.refresh,
+            config.refresh_banks,
             config.power_limit,
             config.mac_spacing_cycles,
             config.mode_switching,
@@ -138,7 +140,9 @@ def _channel(used: Aspect[PimConfig]) -> tuple[Device, Channel]:
     hbm = config.dialect is Dialect.HBM
     grouped = config.power_limit is PowerLimit.GROUPED and not config.compat
     never = config.refresh == "none" or (config.compat and not config.reference_refreshes)
-    interval = 0 if never else device.timing.get("nREFI", 0)
+    refresh = NO_REFRESH if never else refresh_of(device, config.refresh_banks)
+    per_bank = refresh.mode is RefreshMode.PER_BANK
+    late = device.postpone_limit * (device.banks if per_bank else 1) if config.refresh == "instruction" else 0
     commands = Commands(
         activate="ACTab" if hbm else ("ACT4" if grouped else "ACT16"),
         precharge="PREab" if hbm else "PREA",
@@ -147,9 +151,10 @@ def _channel(used: Aspect[PimConfig]) -> tuple[Device, Channel]:
         bank_activate="ACT",
         bank_precharge="PREpb",
         mode="TMOD" if config.mode_switching and not hbm else "",
-        refresh="REFab",
-        refresh_interval=interval,
-        postpone=8 * interval if config.refresh == "instruction" else 0,
+        refresh=refresh.command,
+        refresh_interval=refresh.interval,
+        postpone=late * refresh.interval,
+        refresh_per_bank=per_bank,
     )
     unused = _unused(config)
     parts = {name: PARTS[i] for name, i in _PART_OF.items() if name in tables.names and name not in unused}
@@ -175,6 +180,8 @@ def _unused(config: PimConfig) -> set[str]:
         "EWab": tables or products,
         "ENTER": config.mode_switching,
         "LEAVE": config.mode_switching,
+        "REFab": config.refresh_banks == "all_bank",
+        "REFpb": config.refresh_banks == "per_bank",
     }
     return {name for name, needed in used.items() if not needed}
 
@@ -232,6 +239,8 @@ def _energy(channel: Channel, on: Units) -> NDArray[np.float64]:
             out[c, 1] = write * device.energy.array_fraction * units
         elif name == "REFab":
             out[c, 4] = refresh_pj(device)
+        elif name == "REFpb":  # the same rows of one bank
+            out[c, 4] = refresh_pj(device) / device.banks
         if name == "RD":
             out[c, 1] = read
         if name == "WR":

@@ -21,6 +21,7 @@ _UNPLANNED = frozenset(
         "bytes_per_channel",
         "host",
         "refresh",
+        "refresh_banks",
         "power_limit",
         "mac_spacing_cycles",
         "compat",

@@ -33,6 +33,7 @@ MAX_BYTES = 64 << 20
 MAX_REQUESTS = 20_000_000  # of a controller case, which are held at once
 MAX_STREAM = 1_000_000_000  # of an in-order case
 MAX_BANKS = 512
+MAX_CYCLES = 1 << 30  # of a timing value
 FIELDS = ("bg", "bank", "row", "col", "wr")
 _LEVELS = ("Channel", "PseudoChannel", "Rank", "BankGroup", "Bank")
 _ALL_BANK = ("PREab", "REFab", "PREA")
@@ -109,9 +110,17 @@ def kind_of(entry: Mapping[str, object]) -> str:
 
 
 def timing_of(case: Case) -> dict[str, int]:
-    """Integer timing values of a case."""
+    """Integer timing values of a case.
+
+    Raises:
+        UserError: no table, or a value that no device has.
+    """
     table: dict[str, object] = case.get("timing_cycles", dict)
-    return {k: v for k, v in table.items() if isinstance(v, int) and not isinstance(v, bool)}
+    found = {k: v for k, v in table.items() if isinstance(v, int) and not isinstance(v, bool)}
+    for name, value in found.items():
+        if abs(value) > MAX_CYCLES:
+            raise UserError(f"'{name}' is {value}", where=case.id, hint=f"at most {MAX_CYCLES} cycles")
+    return found
 
 
 def device_of(case: Case, groups: int = 4, banks: int = 4) -> Device:

@@ -140,8 +140,11 @@ def build_channel(
     kept = [tables.index(n) for n in names]
     at = {c: i for i, c in enumerate(kept)}
     gap = tables.gap[:, kept][:, :, kept]
+    paths, turns = _paths(tables, dialect)
     if dialect.refresh_interval:
-        busy = int(gap[:, names.index(dialect.refresh), :].max())
+        c = names.index(dialect.refresh)  # of one bank, the next one's may begin while it is busy
+        whole = tables.path[tables.node()] >= 0
+        busy = int((gap[whole, c, c] if turns else gap[:, c, :]).max())
         if busy >= dialect.refresh_interval:
             raise UserError(
                 f"a refresh takes {busy} cycles but falls due every {dialect.refresh_interval}",
@@ -160,9 +163,8 @@ def build_channel(
         dtype=np.int64,
     ).reshape(-1, 5)
     windowed = sorted(set(window[:, 1].tolist()))
-    paths = tables.path[[tables.node(), tables.nodes - device.banks]].tolist()
     own = gap[:, range(len(names)), range(len(names))]  # [L, C]
-    stride = np.stack([np.maximum(1, own[[n >= 0 for n in row]].max(axis=0)) for row in paths])
+    stride = np.stack([np.maximum(1, own[[n >= 0 for n in row]].max(axis=0)) for row in paths[:2]])
     stride[:, windowed] = 0
     nodes = {n: i for i, n in enumerate(dict.fromkeys(n for row in paths for n in row if n >= 0))}
     sections = {
@@ -175,6 +177,7 @@ def build_channel(
         "part": np.array([part_names.index(parts.get(n, part_names[0])) for n in names]),
         "stride": stride,
         "column": np.array([n in dialect.columns for n in names]),
+        "turn": np.array(turns, dtype=np.int64),
     }
     depth = int(window[:, 4].max()) if len(window) else 1
     memory = int(max(gap.max(), window[:, 3].max() if len(window) else 0, 1))
@@ -191,6 +194,22 @@ def build_channel(
         np.array([(drain or {}).get(n, 0) for n in names], dtype=np.int64),
         stride[0].astype(np.int64),
     )
+
+
+def _paths(tables: Tables, dialect: Dialect) -> tuple[list[list[int]], list[int]]:
+    """Nodes per level of the addresses in use: the channel, the bank that programs address, and for refresh
+    bank by bank the levels that each bank shares with that one; and the address of every bank's turn."""
+    first = tables.nodes - tables.device.banks
+    paths: list[list[int]] = tables.path[[tables.node(), first]].tolist()
+    turns: list[int] = []
+    if dialect.refresh_interval and dialect.refresh_per_bank:
+        for bank in range(tables.device.banks):
+            mine = tables.path[first + bank].tolist()
+            shared = [n if n == other else -1 for n, other in zip(mine, paths[1], strict=True)]
+            if shared not in paths[1:]:
+                paths.append(shared)
+            turns.append(paths.index(shared, 1))
+    return paths, turns
 
 
 def _place(
@@ -246,6 +265,8 @@ def _place(
         activates=dialect.activates,
         switch=index(dialect.mode),
         refresh=index(dialect.refresh) if dialect.refresh_interval else -1,
+        turns=sections["turn"].size,
+        turn_at=at["turn"],
         interval=dialect.refresh_interval,
         postpone=dialect.postpone,
         fast=1,

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 # Places of the state vector, at the start of the arena.
 CLOCK, MODE, OPEN, OPEN_ROW, ROW, DUE, VISIBLE = 0, 1, 2, 3, 4, 5, 6
 SINCE, OPEN_CYCLES, PART, ACCOUNTED, LAST, HITS, LOGGED, FRESH_ROW, BEGUN = 7, 8, 9, 10, 11, 12, 13, 14, 15
-STATE_SIZE = 16
+TURN = 16  # bank whose refresh is next, where banks are refreshed one by one
+STATE_SIZE = 17
 _COMMAND, _ROW, _LOOP, _END, _WAIT, _CLOSE = 0, 1, 2, 3, 4, 5  # program.Op
 _IDLE = -(1 << 39)  # anything older has no influence
 _WHOLE = cast(int, np.int64(0))  # the whole channel as an address; typed: nothing is compiled twice
@@ -47,7 +48,8 @@ class Place(NamedTuple):
     ready_at: int  # [N, C]
     history_at: int  # [N, H, D]
     state_end: int
-    path_at: int  # [2, L] node per level of the whole channel (0) and of one bank (1), -1: below
+    path_at: int  # [2 or more, L] node per level of the whole channel (0), of one bank (1), and of the levels
+    # that other banks share with it; -1: below
     gap_at: int  # [L, C, C]
     window_at: int  # [W, 5] level, before, after, gap, window
     window_start_at: int  # [C + 1]
@@ -63,6 +65,8 @@ class Place(NamedTuple):
     activates: int
     switch: int  # mode-switch command, -1 none
     refresh: int  # refresh command, -1 none
+    turns: int  # banks that are refreshed one after the other, 0: all at once
+    turn_at: int  # [turns] path of each
     interval: int
     postpone: int
     fast: int
@@ -167,6 +171,17 @@ def close_row(m: NDArray[np.int64], o: Place) -> None:
 
 
 @jit
+def refresh_once(m: NDArray[np.int64], o: Place) -> None:
+    """The refresh that is due: of all banks, or of the bank whose turn it is."""
+    if o.turns == 0:
+        issue(o.refresh, _WHOLE, m, o)
+    else:
+        issue(o.refresh, m[o.turn_at + m[TURN]], m, o)
+        m[TURN] = (m[TURN] + 1) % o.turns
+    m[DUE] += o.interval
+
+
+@jit
 def open_row(kind: int, m: NDArray[np.int64], o: Place) -> None:
     """Make the current row the open one in all banks (0) or in one bank (1); a due refresh goes first."""
     if m[OPEN] == kind + 1 and m[OPEN_ROW] == m[ROW]:
@@ -177,8 +192,7 @@ def open_row(kind: int, m: NDArray[np.int64], o: Place) -> None:
         clock = earliest(act, kind, m, o)
         if clock >= m[DUE] + o.postpone:
             while m[DUE] <= clock:
-                issue(o.refresh, _WHOLE, m, o)
-                m[DUE] += o.interval
+                refresh_once(m, o)
                 clock = earliest(act, kind, m, o)
     for _ in range(o.activates if kind == 0 else 1):
         issue(act, kind, m, o)
@@ -260,8 +274,7 @@ def begin(start: int, m: NDArray[np.int64], o: Place) -> None:
         while m[DUE] <= start:
             m[VISIBLE] = max(m[VISIBLE], m[DUE])
             close_row(m, o)
-            issue(o.refresh, _WHOLE, m, o)
-            m[DUE] += o.interval
+            refresh_once(m, o)
     m[VISIBLE] = max(m[VISIBLE], start)
 
 

@@ -82,7 +82,7 @@ class Device:
     row_bytes: int = 2048
     burst_bytes: int = 32
     rows: int = 16384
-    postpone_limit: int = 0  # refresh intervals that a due refresh may wait
+    postpone_limit: int = 8  # refresh intervals that a due refresh may wait; 8 in most JEDEC standards
     energy: Energy = field(default_factory=Energy)
     file: str = ""
 

@@ -128,6 +128,8 @@ def run_gemv(
     for name in _NEEDED:
         if name not in timing:
             raise UserError(f"timing value '{name}' is missing", hint=nearest(name, timing))
+        if timing[name] < 0:
+            raise UserError(f"timing value '{name}' is negative ({timing[name]})")
     if min(outputs, inputs, batch, channels) < 1:
         raise UserError(f"a GEMV of {outputs} x {inputs}", hint="all sizes are 1 or more")
     bursts = 72 * batch * (outputs // (OUTPUT_TILE * channels) + 1) * (inputs // INPUT_TILE + 1)

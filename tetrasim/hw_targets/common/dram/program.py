@@ -2,7 +2,8 @@
 
 A program is a list of rows `(op, a, b, c)` for one channel (channels that run the same stream are
 simulated once). Rows of memory are opened by `ROW`, which precharges, serves a due refresh, and activates; so
-refresh happens only where all banks are closed, and at the latest `postpone` cycles after it fell due.
+refresh, of all banks or of the bank whose turn it is, happens only where all banks are closed, and at the row
+change after it has waited `postpone` cycles.
 
 `channel.py` runs programs; this file is their form.
 """
@@ -93,6 +94,7 @@ class Dialect:
     refresh: str = ""
     refresh_interval: int = 0  # cycles, 0: never
     postpone: int = 0  # cycles a due refresh may wait inside a program
+    refresh_per_bank: bool = False  # `refresh` addresses one bank after the other
 
     @property
     def own_commands(self) -> tuple[str, ...]:

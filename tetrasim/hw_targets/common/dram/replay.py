@@ -33,6 +33,7 @@ from tetrasim.hw_targets.common.dram.tables import compile_device
 from tetrasim.hw_targets.common.dram.yaml_device import find_device
 
 APPENDED = 64  # reads after the last one that is measured, so that it issues in company
+MAX_COUNT = 10**9  # repeats in an A program
 CHUNK = 1 << 20  # requests of an in-order case at a time
 _REFRESH = {
     "none": RefreshMode.NONE,
@@ -196,14 +197,15 @@ def aim_instructions(program: Sequence[object], where: str, wait: int = 3) -> li
     for entry in program:
         match entry:
             case {"repeat": int(count), "body": list(body)}:
+                _bounded(count, where)
                 step = typed(cast("Mapping[str, object]", entry), "row_step", int, where, 0)
                 out.append(Loop(count, tuple(aim_instructions(body, where, wait)), step, restore_row=True))
             case ["WR_GB", int(bursts)]:
-                out.append(Command("WRGB", bursts))
+                out.append(Command("WRGB", _bounded(bursts, where)))
             case ["WR_BIAS"]:
                 out.append(Command("WRMAC16"))
             case ["MAC_ABK", int(macs)] | ["MAC_ABK", int(macs), "row"]:
-                out += [Row(0), Command("MAC16", macs)] if macs > 0 else []
+                out += [Row(0), Command("MAC16", macs)] if _bounded(macs, where) else []
             case ["RD_MAC"]:
                 out += [Command("RDMAC16"), Wait(wait)]
             case ["EOC"]:
@@ -215,6 +217,12 @@ def aim_instructions(program: Sequence[object], where: str, wait: int = 3) -> li
                     hint="known: WR_GB n, WR_BIAS, MAC_ABK n row, RD_MAC, EOC, repeat",
                 )
     return out
+
+
+def _bounded(count: int, where: str) -> int:
+    if not 0 <= count <= MAX_COUNT:
+        raise UserError(f"a count of {count}", where=where, hint=f"0 to {MAX_COUNT}")
+    return count
 
 
 def _run_program(case: Case, exact_slow: bool) -> dict[str, object]:

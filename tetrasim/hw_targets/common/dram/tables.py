@@ -21,6 +21,7 @@ from tetrasim.hw_targets.common.dram.expressions import evaluate
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+MAX_WINDOW = 64
 NEVER = -(1 << 40)  # a gap that binds nobody, and the clock before which everything was idle
 
 
@@ -111,8 +112,10 @@ def compile_device(device: Device) -> Tables:
             raise UserError(
                 f"the gap '{rule.min_gap}' is negative ({least})", where=where, hint="a gap is 0 or more"
             )
-        if rule.window < 1:
-            raise UserError(f"window {rule.window} is below 1", where=where, hint="1: the last command")
+        if not 1 <= rule.window <= MAX_WINDOW:
+            raise UserError(
+                f"window {rule.window} is not 1 to {MAX_WINDOW}", where=where, hint="1: the last command"
+            )
         at = levels.index(rule.level)
         for before in rule.before:
             for after in rule.after:

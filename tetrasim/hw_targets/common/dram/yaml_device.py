@@ -100,7 +100,7 @@ def load_device(file: Path) -> Device:
         row_bytes=reader.whole(tree, "row_bytes", base.row_bytes if base else 2048),
         burst_bytes=reader.whole(tree, "burst_bytes", base.burst_bytes if base else 32),
         rows=reader.whole(tree, "rows", base.rows if base else 16384),
-        postpone_limit=reader.whole(tree, "postpone_limit", base.postpone_limit if base else 0),
+        postpone_limit=reader.whole(tree, "postpone_limit", base.postpone_limit if base else 8),
         energy=reader.energy(tree) if "energy" in tree else (base.energy if base else Energy()),
         file=str(file),
     )
