@@ -11,9 +11,10 @@ from tetrasim.hw_targets.common.dram import hbm_pim
 from tetrasim.hw_targets.common.dram.cases import read_cases, timing_of
 from tetrasim.hw_targets.common.dram.program import encode
 from tetrasim.hw_targets.common.dram.replay import aim_channel, aim_instructions, run_case
+from tetrasim.hw_targets.pim.validate import MEASURED
 
 DATA = Path(__file__).parent / "data" / "pim"
-CASES = {c.id: c for c in read_cases(DATA / "cases.json")}
+CASES = {c.id: c for c in read_cases(MEASURED / "cases.json")}
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -16,8 +16,9 @@ from tetrasim.hw_targets.common.dram.refresh import refresh_of
 from tetrasim.hw_targets.common.dram.replay import Outcome, replay
 from tetrasim.hw_targets.common.dram.trace import TraceRow, run_trace
 from tetrasim.hw_targets.common.dram.yaml_device import device_names, find_device
+from tetrasim.hw_targets.pim.validate import MEASURED
 
-DATA = Path(__file__).parents[2] / "validation" / "data" / "pim" / "cases.json"
+DATA = MEASURED / "cases.json"
 
 
 def write(folder: Path, text: str) -> Path:

@@ -30,7 +30,7 @@ def launch(body: tuple[Instruction, ...], groups: int, on: Layout) -> tuple[Inst
         Loop(count, (Row(), Command("RD", on.units * size)))
         for count, size in pieces(groups * on.outputs_per_unit, on.row_accesses)
     )
-    return (*_entered(body, on), *reads)
+    return (*entered(body, on), *reads)
 
 
 def products(k: int, groups: int, on: Layout, *, first: bool) -> tuple[Instruction, ...]:
@@ -70,11 +70,12 @@ def elementwise(kind: str, elements: int, operands: int, written: int, on: Layou
             steps.append(Loop(times, one))
         runs.append(Loop(count, tuple(steps)))
         reads.append(Loop(count, (Row(), Command("RD", on.units * size))))
-    same = (Loop(1, tuple(writes), row_step=0), *_entered((Loop(1, tuple(runs), row_step=0),), on))
+    same = (Loop(1, tuple(writes), row_step=0), *entered((Loop(1, tuple(runs), row_step=0),), on))
     return Step(kind, (*(same if written else same[1:]), *reads), bursts, each * on.units * on.channels)
 
 
-def _entered(body: tuple[Instruction, ...], on: Layout) -> tuple[Instruction, ...]:
+def entered(body: tuple[Instruction, ...], on: Layout) -> tuple[Instruction, ...]:
+    """`body` between the switches to PIM mode and back, where they are charged."""
     if not on.launches:
         return body
     return (Close(), Command("ENTER"), *body, Close(), Command("LEAVE"))
