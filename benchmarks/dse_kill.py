@@ -2,6 +2,7 @@
 
     python benchmarks/dse_kill.py --kills 10 --trials 100
     python benchmarks/dse_kill.py --kills 10 --trials 100 --storage sqlite    # in place of the journal
+    python benchmarks/dse_kill.py --kills 10 --trials 100 --storage postgresql://USER@HOST/DATABASE
 
 A study runs with two workers while this script kills one of its processes now and then and starts the driver
 again when that was it. Before every kill it notes which trials are recorded as completed. At the end all
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from tetrasim.dse.study import Done
 
 STUDY = """
+name: kill-%(name)s
 model: {preset: gpt2-small}
 workload: {prompt: 32, generate: %(generate)d}
 targets:
@@ -56,8 +58,9 @@ def completed(folder: Path, url: str) -> dict[int, tuple[float, ...]]:
     """Completed trials as recorded now: number -> objective values."""
     from optuna.trial import TrialState
 
+    from tetrasim.dse.folder import SPEC
     from tetrasim.dse.space import make_spec
-    from tetrasim.dse.study import SPEC, open_study, storage_of
+    from tetrasim.dse.storage import open_study, storage_of
 
     file = folder / SPEC
     if not file.is_file():
@@ -120,13 +123,15 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=100)
     parser.add_argument("--generate", type=int, default=128, help="tokens per trial: how long one takes")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--storage", choices=("journal", "sqlite"), default="journal")
+    parser.add_argument("--storage", default="journal", help="journal, sqlite or a database URL")
     options = parser.parse_args()
     rng = random.Random(options.seed)
     with tempfile.TemporaryDirectory() as place:
         spec, folder = Path(place) / "study.yaml", Path(place) / "study"
-        url = f"sqlite:///{place}/study.db" if options.storage == "sqlite" else ""
-        spec.write_text(STUDY % {"trials": options.trials, "generate": options.generate})
+        known = {"journal": "", "sqlite": f"sqlite:///{place}/study.db"}
+        url = known.get(options.storage, options.storage)
+        name = Path(place).name.replace("_", "x")  # a database outlives this run, so no two may share a name
+        spec.write_text(STUDY % {"name": name, "trials": options.trials, "generate": options.generate})
         started = time.monotonic()
         study, noted = Study(spec, folder, fresh_cache(Path(place)), url), {}
         killed = {"worker": 0, "driver": 0}
@@ -154,9 +159,9 @@ def main() -> None:
     ok = ok and distinct == options.trials and sum(killed.values()) == options.kills
     if other:
         print(f"not completed: {other}")
-    verdict = "ok" if ok else "FAILED"
+    verdict, kind = "ok" if ok else "FAILED", options.storage.partition(":")[0]
     print(
-        f"RESULT dse_kill {verdict} storage={options.storage} trials={len(final)} distinct={distinct} "
+        f"RESULT dse_kill {verdict} storage={kind} trials={len(final)} distinct={distinct} "
         f"lost={len(lost)} kills_worker={killed['worker']} kills_driver={killed['driver']} "
         f"driver_starts={study.starts} seconds={took:.0f}"
     )

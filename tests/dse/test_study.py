@@ -16,8 +16,9 @@ from tetrasim.dse.executors import DEFECT, InProcess, LocalWorkers
 from tetrasim.dse.journal import only_driver
 from tetrasim.dse.report import to_html, write_report
 from tetrasim.dse.space import Point, StudySpec, make_spec
+from tetrasim.dse.storage import open_study, storage_of
 from tetrasim.dse.store import Store
-from tetrasim.dse.study import State, defects, open_study, read_state, run_study, storage_of
+from tetrasim.dse.study import State, defects, read_state, run_study
 from tetrasim.errors import UserError
 
 SPEC: dict[str, object] = {
@@ -285,3 +286,42 @@ def test_a_defect_before_anything_worked_ends_it_and_records_nothing(tmp_path: P
         run_study(spec, folders.start(spec, tmp_path), Broken(range(10)))
     assert read_state(spec, open_study(spec, storage_of(tmp_path))).trials == ()
     assert len(run_study(spec, folders.start(spec, tmp_path), Formula()).trials) == 10
+
+
+def test_a_database_holds_one_study_of_a_name(tmp_path: Path) -> None:
+    """Two that differ in more than their budget never mix; a relative path is kept as an absolute one."""
+    url = f"sqlite:///{os.path.relpath(tmp_path / 'all.db')}"
+    run_study(spec_of("random", 4), folders.start(spec_of("random", 4), tmp_path / "a", url), Formula())
+    more = spec_of("random", 6)
+    assert len(run_study(more, folders.start(more, tmp_path / "a", url), Formula()).trials) == 6
+    with pytest.raises(UserError, match="holds another study named 'toy'"):
+        folders.start(spec_of("tpe"), tmp_path / "b", url)
+    kept = json.loads((tmp_path / "a" / "study.json").read_text())
+    assert kept["storage"] == f"sqlite:///{tmp_path / 'all.db'}"
+    assert len(folders.load(tmp_path / "a").trials) == 6
+
+
+@pytest.mark.parametrize(
+    ("url", "what", "hint"),
+    [
+        ("sqlite://", "in memory", "sqlite:///"),
+        ("sqlite:///no/such/folder/x.db", "unable to open", "folder"),
+        ("postgres://u@localhost/x", "postgres", "postgresql://"),
+        ("study.db", "cannot open the storage", "sqlite:///"),
+        ("redis://localhost", "cannot open the storage", "postgresql://"),
+    ],
+)
+def test_a_storage_that_cannot_be_opened_says_what_to_write(
+    url: str, what: str, hint: str, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError) as caught:
+        folders.start(spec_of(), tmp_path / "s", url)
+    assert what in caught.value.what
+    assert hint in caught.value.hint
+    assert not (tmp_path / "s").exists()
+
+
+def test_a_database_password_is_for_the_owners_eyes(tmp_path: Path) -> None:
+    file = tmp_path / "study.json"
+    folders.write_text(file, "{}", private=True)
+    assert file.stat().st_mode & 0o077 == 0

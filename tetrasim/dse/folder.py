@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tetrasim.dse.space import StudySpec, make_spec
-from tetrasim.dse.study import SPEC, State, open_study, read_state, storage_of
+from tetrasim.dse.storage import absolute_url, meaning, open_study, storage_of
+from tetrasim.dse.study import State, read_state
 from tetrasim.errors import UserError
 
 if TYPE_CHECKING:
     import optuna
 
-_BUDGET = ("trials", "stall")
+SPEC = "study.json"
 
 
 def start(spec: StudySpec, folder: Path, url: str = "") -> optuna.Study:
@@ -29,17 +30,18 @@ def start(spec: StudySpec, folder: Path, url: str = "") -> optuna.Study:
     Raises:
         UserError: the folder holds another study.
     """
-    file = folder / SPEC
+    file, url = folder / SPEC, absolute_url(url)
     if file.is_file():
         kept = _read_spec(file)
-        if _meaning(kept) != _meaning(spec):
+        if meaning(kept) != meaning(spec):
             raise UserError(
                 f"'{folder}' holds another study",
                 hint="choose another folder with -o, or remove it; only trials and stall may change",
             )
     study = open_study(spec, storage_of(folder, url))
     folder.mkdir(parents=True, exist_ok=True)
-    _write(file, json.dumps({"spec": spec.model_dump(mode="json"), "storage": url}, indent=1) + "\n")
+    text = json.dumps({"spec": spec.model_dump(mode="json"), "storage": url}, indent=1) + "\n"
+    write_text(file, text, private="@" in url)
     return study
 
 
@@ -65,14 +67,6 @@ def _read_spec(file: Path) -> StudySpec:
     return make_spec(tree, str(file))
 
 
-def _meaning(spec: StudySpec) -> dict[str, object]:
-    """Everything of a spec but its budget."""
-    tree = spec.model_dump(mode="json")
-    for key in _BUDGET:
-        tree["search"].pop(key)
-    return tree
-
-
 def front_csv(state: State) -> str:
     """The Pareto front: trial, parameters, metrics."""
     rows = [{"trial": t.number, **t.point, **t.metrics} for t in state.front]
@@ -87,12 +81,14 @@ def front_csv(state: State) -> str:
 def write_front(state: State, folder: Path) -> Path:
     """Write `front.csv`."""
     file = folder / "front.csv"
-    _write(file, front_csv(state))
+    write_text(file, front_csv(state))
     return file
 
 
-def _write(file: Path, text: str) -> None:
-    """Complete or not at all."""
+def write_text(file: Path, text: str, private: bool = False) -> None:
+    """Complete or not at all; `private`: for the owner's eyes, as a database URL may hold a password."""
     new = file.with_name(f".{file.name}.new")
+    new.unlink(missing_ok=True)
+    new.touch(0o600 if private else 0o644)
     new.write_text(text, encoding="utf-8")
     os.replace(new, file)

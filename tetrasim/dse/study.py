@@ -10,7 +10,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tetrasim.dse.evaluate import OVERFLOW, Outcome
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
     import optuna
 
 OUTCOME = "outcome"  # the trial attribute that holds everything: one record per trial
-JOURNAL, SPEC = "journal.log", "study.json"
 _SAME = 1e-3  # relative growth of the hypervolume below which the front counts as unchanged
 
 
@@ -77,37 +75,6 @@ class Progress:
     @property
     def remaining_s(self) -> float:
         return self.elapsed_s / self.done * (self.total - self.done) if self.done else 0.0
-
-
-def storage_of(folder: Path, url: str = "") -> optuna.storages.BaseStorage:
-    """The journal in `folder`, or the database at `url` (sqlite, postgresql, mysql)."""
-    import optuna
-
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    if not url:
-        from tetrasim.dse.journal import Journal
-
-        folder.mkdir(parents=True, exist_ok=True)
-        return optuna.storages.JournalStorage(Journal(folder / JOURNAL))
-    try:
-        return optuna.storages.get_storage(url)
-    except Exception as failure:  # optuna and SQLAlchemy have no common base class for a bad URL
-        raise UserError(
-            f"cannot open the storage: {str(failure).splitlines()[0]}",
-            where="--storage",
-            hint="sqlite:///study.db",
-        ) from None
-
-
-def open_study(spec: StudySpec, storage: optuna.storages.BaseStorage) -> optuna.Study:
-    """The optuna study of `spec`, new or as it was left."""
-    import optuna
-
-    way = {True: optuna.study.StudyDirection.MAXIMIZE, False: optuna.study.StudyDirection.MINIMIZE}
-    directions = [way[METRICS[m].maximise] for m in spec.objectives]
-    return optuna.create_study(
-        storage=storage, study_name=spec.name, directions=directions, load_if_exists=True
-    )
 
 
 def read_state(spec: StudySpec, study: optuna.Study) -> State:
