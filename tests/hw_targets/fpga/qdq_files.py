@@ -1,4 +1,4 @@
-"""Quantised ONNX files (QDQ format) with power-of-two scales, written node by node."""
+"""Quantised ONNX files (QDQ format), written node by node."""
 
 from __future__ import annotations
 
@@ -61,6 +61,30 @@ def qdq_mlp(
     h = w.op("MatMul", [h, w.weight("w2", (6, 3), [2.0**-6, 2.0**-7, 2.0**-5])], "second")
     w.grid(h, "y", out)
     return w.save(path, (1, 4), 3)
+
+
+def qdq_cnn(path: Path, *, per_channel: bool) -> Path:
+    """Convolution, ReLU, maximum pooling, convolution, dense: asymmetric activations, scales of no form."""
+    w = Writer()
+    x = w.grid("x", "given", 0.0287, 6)
+    first = [0.0026 * (1 + i / 3) for i in range(4)] if per_channel else 0.0031
+    bias = w.constant("b1", w.rng.normal(size=4).astype(np.float32))
+    y = w.op("Conv", [x, _filters(w, "w1", (4, 1, 3, 3), first), bias], "conv1", pads=[1, 1, 1, 1])
+    y = w.grid(w.op("Relu", [y], "relu1"), "hidden", 0.0107, -128)
+    y = w.op("MaxPool", [y], "pool", kernel_shape=[2, 2], strides=[2, 2])
+    y = w.op("Conv", [w.grid(y, "pooled", 0.0107, -128), _filters(w, "w2", (6, 4, 3, 3), 0.0043)], "conv2")
+    y = w.op("Flatten", [w.grid(y, "seen", 0.041, 11)], "flat")
+    y = w.op("MatMul", [y, w.weight("w3", (24, 5), [0.002, 0.003, 0.0017, 0.0041, 0.0023])], "head")
+    w.grid(y, "y", 0.37, 3)
+    return w.save(path, (1, 1, 8, 8), 5)
+
+
+def _filters(w: Writer, name: str, shape: tuple[int, ...], scale: Scale) -> str:
+    """Integer filters, with a scale per output channel where `scale` has several."""
+    w.constant(f"{name}.q", w.rng.integers(-128, 128, shape).astype(np.int8))
+    w.constant(f"{name}.s", np.asarray(scale, np.float32))
+    w.constant(f"{name}.z", np.zeros(np.shape(scale), np.int8))
+    return w.op("DequantizeLinear", [f"{name}.q", f"{name}.s", f"{name}.z"], name, axis=0)
 
 
 def qdq_encoder(path: Path, tokens: int = 6, width: int = 8, heads: int = 2) -> Path:

@@ -15,18 +15,18 @@ from onnx import TensorProto
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from qdq_files import Writer, qdq_encoder, qdq_mlp
+from qdq_files import Writer, qdq_cnn, qdq_encoder, qdq_mlp
 
-from tetrasim.cli import main
 from tetrasim.cli.hls import load_graph
 from tetrasim.errors import UserError
 from tetrasim.hw_targets.fpga.hls import plan as p
-from tetrasim.hw_targets.fpga.hls.calibrate import EXACT_BITS, Widths, calibrate, exact_type
+from tetrasim.hw_targets.fpga.hls.calibrate import Widths, calibrate, exact_type
 from tetrasim.hw_targets.fpga.hls.convert import convert
 from tetrasim.hw_targets.fpga.hls.emulate import run_fixed
-from tetrasim.hw_targets.fpga.hls.options import HlsOptions
-from tetrasim.hw_targets.fpga.hls.plan import Fixed
+from tetrasim.hw_targets.fpga.hls.options import IO, HlsOptions
+from tetrasim.hw_targets.fpga.hls.plan import EXACT_BITS, Fixed
 from tetrasim.hw_targets.fpga.hls.project import generate, reference_outputs, sample_inputs
+from tetrasim.hw_targets.fpga.hls.units import grid_type, multiplier
 from tetrasim.hw_targets.fpga.rtl.flow import write_rtl
 
 needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="g++ is not installed")
@@ -87,36 +87,69 @@ def test_weights_are_stored_exactly_in_the_bits_of_the_file(tmp_path: Path) -> N
     assert second.bits <= 10  # 8 bits at three scales that are two powers apart
 
 
+@needs_compiler
+@pytest.mark.parametrize("io", IO)
 @pytest.mark.parametrize(
-    ("changes", "line"),
+    "changes",
     [
-        ({"scale": 0.1}, "given.q (QuantizeDequantize): its scale 0.1 is not a power of two"),
-        ({"zero": 3}, "given.q (QuantizeDequantize): its zero point is 3, not 0"),
-        ({"weight_scale": 0.01}, "first (Gemm): 'w1': its scale 0.01 is not a power of two"),
-        ({"out": 0.3}, "y.q (QuantizeLinear): its scale 0.3 is not a power of two"),
+        {"scale": 0.1},
+        {"zero": 3},
+        {"weight_scale": 0.01},
+        {"out": 0.3},
+        {"scale": 0.037, "zero": -7, "out": 0.21},
     ],
+    ids=str,
 )
-def test_other_scales_and_zero_points_are_refused_by_name(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], changes: dict[str, float], line: str
+def test_any_scale_and_zero_point_equals_onnxruntime(
+    tmp_path: Path, changes: dict[str, float], io: str
 ) -> None:
-    file = qdq_mlp(tmp_path / "m.onnx", **changes)
-    assert main(["hls", str(file), "-q", "-o", str(tmp_path / "out")]) == 2
-    said = capsys.readouterr().err
-    assert said == (
-        "error: 1 of 7 nodes have no HLS layer:\n"
-        f"  - {line}; quantise it with powers of two and zero points of 0, or convert the float model: "
-        "--bits chooses its types\n"
-        "  where: m\n"
-        "  hint: nothing was written; `tetrasim run … --on fpga/…` still simulates the model on the overlay\n"
-    )
-    assert not (tmp_path / "out").exists()
+    graph, file = load_graph(str(qdq_mlp(tmp_path / "m.onnx", **changes)))  # type: ignore[arg-type]
+    options = HlsOptions(samples=500, calibration=50, io=io)
+    numerics = generate(graph, tmp_path / "p", options, onnx_path=file).numerics
+    assert numerics.reference == "onnxruntime"
+    assert numerics.bit_exact is True
+    # with a scale like 0.1, sums lie within float32's error of the middle of two steps: either is right there
+    exact = changes.keys() >= {"scale", "zero", "out"} or changes.keys() == {"zero"}
+    assert numerics.steps <= (0 if exact else 1)
+    assert numerics.same_steps >= (1 if exact else 0.99)
+    assert numerics.output_range > 10
 
 
-def test_scales_too_far_apart_to_store_exactly_are_refused(tmp_path: Path) -> None:
+@needs_compiler
+@pytest.mark.parametrize("per_channel", [False, True])
+def test_a_quantised_cnn_is_at_most_one_step_from_onnxruntime(tmp_path: Path, per_channel: bool) -> None:
+    """onnxruntime rounds in float32: a sum within its error of the middle of two steps may go either way."""
+    graph, file = load_graph(str(qdq_cnn(tmp_path / "c.onnx", per_channel=per_channel)))
+    options = HlsOptions(samples=300, calibration=50)
+    numerics = generate(graph, tmp_path / "p", options, onnx_path=file).numerics
+    assert numerics.bit_exact is True
+    assert numerics.steps <= 1
+    assert numerics.same_steps >= 0.995
+
+
+def test_scales_along_a_summed_axis_are_refused(tmp_path: Path) -> None:
     w = Writer()
-    w.op("MatMul", ["x", w.weight("w", (4, 2), [1.0, 2.0**-24])], "y")
-    with pytest.raises(UserError, match=r"y \(MatMul\): 'w': its scales lie too far apart"):
+    w.constant("w.q", w.rng.integers(-128, 128, (4, 2)).astype(np.int8))
+    w.constant("w.s", np.array([0.1, 0.2, 0.3, 0.4], np.float32))
+    w.constant("w.z", np.zeros(4, np.int8))
+    w.op("MatMul", ["x", w.op("DequantizeLinear", ["w.q", "w.s", "w.z"], "w", axis=0)], "y")
+    with pytest.raises(
+        UserError, match=r"y \(MatMul\): the scales of 'w' differ along an axis that is summed"
+    ):
         convert(load_graph(str(w.save(tmp_path / "m.onnx", (1, 4), 2)))[0])
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.floats(2.0**-20, 8.0), st.integers(-(2**24), 2**24), st.integers(-128, 0), st.integers(1, 255))
+def test_a_rescaled_integer_is_the_nearest_step(ratio: float, value: int, low: int, high: int) -> None:
+    factor, shift = multiplier(np.array([ratio]), 25)
+    head = p.Head("g", ("x",), (1,), "", "")
+    kind = grid_type(p.Grid(head, 1.0, low, high))
+    made = int(np.clip(kind.from_raw(np.array([value]) * factor, shift), low, high)[0])
+    exact = min(max(Fraction(ratio) * value, low), high)
+    assert abs(made - exact) <= Fraction(1, 2) + Fraction(abs(value), 2**29) * max(Fraction(ratio), 1)
+    assert kind.real(np.array([low]))[0] == kind.quantise(np.array([float(low)]))[0]
+    assert kind.quantise(np.array([float(high)]))[0] == high
 
 
 def test_a_value_on_two_grids_keeps_a_type_of_its_own(tmp_path: Path) -> None:

@@ -15,12 +15,16 @@ from math import ceil, log2, sqrt
 import numpy as np
 
 from tetrasim.hw_targets.fpga.hls import plan as p
-from tetrasim.hw_targets.fpga.hls.emulate import run_real, scores_real
-from tetrasim.hw_targets.fpga.hls.plan import Fixed, Floats, Layer, Plan, Types
+from tetrasim.hw_targets.fpga.hls.emulate import run_real, scores_real, stored_numbers
+from tetrasim.hw_targets.fpga.hls.plan import EXACT_BITS, Fixed, Floats, Layer, Plan, Types
+from tetrasim.hw_targets.fpga.hls.units import grid_type
 
 SCORE_INTEGER_LIMIT = 12
 DEVIATION_BITS = 22
-EXACT_BITS = 24  # integers of a quantised file that this many bits hold are stored as they are
+OUTPUT_BITS = 24  # outputs of a quantised file: whole numbers of steps, as plain numbers
+INPUT_BITS = 26  # inputs that a quantised file rounds first
+RESCALE_EXTRA_BITS = 2
+BIAS_FRACTION = 8  # of a bias that is no whole number of units
 NORM_INPUT_BITS = 3  # a normalisation divides by the deviation: rows that hardly vary amplify their rounding
 
 
@@ -57,6 +61,7 @@ def calibrate(plan: Plan, feeds: Mapping[str, Floats], widths: Widths) -> Plan:
         bits = widths.of(layer)
         extra = NORM_INPUT_BITS if layer.name in normalised else 0
         result = _type(values[layer.name], bits + extra, widths.guard)
+        result = _of_units(plan, layer, types, result)
         if layer.name in plan.clipped:
             result = Fixed(result.bits, max(result.integer - 1, 2 - result.bits), signed=False)
         if isinstance(layer, p.Input) and layer.integers:
@@ -64,12 +69,56 @@ def calibrate(plan: Plan, feeds: Mapping[str, Floats], widths: Widths) -> Plan:
             result = Fixed(largest.bit_length() + 2, largest.bit_length() + 2)
         if isinstance(layer, p.Select):
             result = types[layer.inputs[0]].result  # a move rounds nothing
+        if isinstance(layer, p.Dense) and layer.name in plan.units:
+            types[layer.name] = _whole(plan, layer, types[layer.inputs[0]].result)
+            continue
         known = Types(result)
         sources = [types[i].result for i in layer.inputs]
         xs, stored = [values[i] for i in layer.inputs], layer.name in plan.stored
         made = _constants(layer, known, bits, widths.guard, sources, xs, stored=stored)
         types[layer.name] = replace(made, result=plan.given.get(layer.name, made.result))
     return replace(plan, types=types)
+
+
+def _of_units(plan: Plan, layer: Layer, types: dict[str, Types], found: Fixed) -> Fixed:
+    """The type of a layer of a quantised file with general scales; `found` for all others."""
+    match layer:
+        case p.Grid():
+            return grid_type(layer)
+        case p.Rescale() if layer.name in plan.outputs:
+            return Fixed(OUTPUT_BITS, found.integer)
+        case p.Rescale():
+            return Fixed(found.bits + RESCALE_EXTRA_BITS, found.integer)
+        case p.Relu() | p.Reduce() if layer.name in plan.units:
+            return types[layer.inputs[0]].result
+        case p.Input() if not layer.integers and _only_rounded(plan, layer):
+            return Fixed(INPUT_BITS, found.integer)
+        case _:
+            return found
+
+
+def _only_rounded(plan: Plan, layer: Layer) -> bool:
+    """Whether only grids read the layer, moved or not: its own rounding must not turn theirs."""
+    read = [plan.layer(name) if name else layer for name in plan.readers()[layer.name]]
+    return bool(read) and all(
+        isinstance(x, p.Grid) or (isinstance(x, p.Select) and _only_rounded(plan, x)) for x in read
+    )
+
+
+def _whole(plan: Plan, layer: p.Dense, of: Fixed) -> Types:
+    """Types of a product of integers: everything exact, the result as wide as the accumulator."""
+    weight, bias = stored_numbers(layer, plan.units.get(layer.inputs[0], np.ones(1)))
+    extra = 0 if layer.whole_bias or not bias.any() else max(BIAS_FRACTION - of.fraction, 0)
+    kept = exact_type(weight) or Fixed(2, 2)
+    kind = Fixed(kept.bits + extra, kept.integer)
+    fraction = of.fraction + kind.fraction
+    whole = integer_bits(float(np.abs(bias).max(initial=0.0)), 0)
+    bias_kind = Fixed(whole + min(fraction, BIAS_FRACTION), whole)
+    reach = float(np.abs(weight).sum(0).max()) * 2.0 ** (of.integer - of.signed)
+    total = integer_bits(reach + float(np.abs(bias).max(initial=0.0)), 1)
+    accum = Fixed(total + fraction, total)
+    clipped = layer.name in plan.clipped
+    return Types(replace(accum, signed=not clipped), weight=kind, bias=bias_kind, accum=accum)
 
 
 def _normalised(plan: Plan) -> set[str]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tetrasim.hw_targets.fpga.hls.emulate import run_fixed, run_real
-from tetrasim.hw_targets.fpga.hls.plan import Floats, Input, Plan
+from tetrasim.hw_targets.fpga.hls.plan import Floats, Input, Plan, Rescale
 
 LOSS_FACTOR = 4.0  # a layer that multiplies the relative error by this is named
 
@@ -34,7 +34,9 @@ class LayerNumerics:
 
 @dataclass(frozen=True, slots=True)
 class Numerics:
-    """`bit_exact` None: the C simulation was not run. `argmax` compares with the reference outputs."""
+    """`bit_exact` None: the C simulation was not run. `argmax` compares with the reference outputs. Where a
+    file quantises the outputs, `steps` is the largest difference in steps of their grid and `same_steps` the
+    share without any (-1 and 0 otherwise)."""
 
     samples: int
     reference: str
@@ -46,6 +48,8 @@ class Numerics:
     bit_differences: int
     conversion_error: float  # plan in real numbers against the reference: the conversion itself
     layers: tuple[LayerNumerics, ...]
+    steps: int = -1
+    same_steps: float = 0.0
 
     @property
     def relative(self) -> float:
@@ -89,6 +93,7 @@ def compare(
     size = plan.layer(plan.outputs[0]).size
     agree = float((made[:, :size].argmax(1) == reference[:, :size].argmax(1)).mean())
     differences = 0 if simulated is None else int((simulated != made).sum())
+    steps, same = _steps(plan, made, reference)
     return Numerics(
         samples=len(made),
         reference=source,
@@ -100,4 +105,24 @@ def compare(
         bit_differences=differences,
         conversion_error=float(np.abs(outputs_of(real, plan) - reference).max()),
         layers=tuple(rows),
+        steps=steps,
+        same_steps=same,
     )
+
+
+def _steps(plan: Plan, made: Floats, reference: Floats) -> tuple[int, float]:
+    """Largest difference in whole steps of the outputs' grids, and the share of values without any."""
+    sizes = []
+    for name in plan.outputs:
+        layer = plan.layer(name)
+        step = np.zeros(1)
+        if name in plan.given:
+            step = np.array([2.0 ** -plan.given[name].fraction])
+        elif isinstance(layer, Rescale):
+            step = plan.units[layer.inputs[0]]
+        sizes.append(np.broadcast_to(step, layer.size))
+    step = np.concatenate(sizes)
+    if not step.all():
+        return -1, 0.0
+    apart = np.abs(np.rint(made / step) - np.rint(reference / step))
+    return int(apart.max()), float((apart == 0).mean())

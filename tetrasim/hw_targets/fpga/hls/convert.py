@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 
 from tetrasim.errors import UserError
 from tetrasim.hw_targets.fpga.hls import plan as p
-from tetrasim.hw_targets.fpga.hls.calibrate import EXACT_BITS, exact_type
 from tetrasim.hw_targets.fpga.hls.names import Namer
 from tetrasim.hw_targets.fpga.hls.plan import Fixed, Floats, Ints, Layer, Plan, Shape
-from tetrasim.hw_targets.fpga.hls.quantised import fold, weight_refusal
+from tetrasim.hw_targets.fpga.hls.quantised import fold, has_general_scales, is_whole
+from tetrasim.hw_targets.fpga.hls.units import with_units
 from tetrasim.sim.ir.graph import Graph, Kind, Node, Value
 from tetrasim.sim.ops.registry import find_op
 from tetrasim.sim.ops.rounding import EXACT
@@ -63,7 +63,7 @@ def convert(graph: Graph, entries: int = TABLE_ENTRIES) -> Plan:
     layers = _used(maker.layers, outputs)
     given = {x.name: maker.given[x.name] for x in layers if x.name in maker.given}
     stored = frozenset(x.name for x in layers if x.head.node in maker.stored)
-    return fold(Plan(graph.name, layers, outputs, {}, given, stored))
+    return with_units(fold(Plan(graph.name, layers, outputs, {}, given, stored)))
 
 
 def _used(layers: list[Layer], outputs: tuple[str, ...]) -> tuple[Layer, ...]:
@@ -88,6 +88,8 @@ class Converter:
         self.broken: set[Value] = set()
         self.folded: dict[Value, NDArray[Any]] = {}
         self.given: dict[str, Fixed] = {}  # by layer: the type that a quantised file prescribes
+        self.general = has_general_scales(graph)
+        self.grids: dict[str, tuple[float, float]] = {}  # by layer: scale and zero point of a general one
         self.stored: set[str] = set()  # nodes whose weights the file holds as integers
 
     def add_input(self, value: Value) -> None:
@@ -178,14 +180,25 @@ class Converter:
                 f"weight '{value.name}' has no numbers: the model was exported without weights"
             )
         numbers = np.asarray(known, np.float64)
-        if value.type.quant is not None:
-            why = weight_refusal(value.type)
-            if why is None and numbers.any() and exact_type(numbers) is None:
-                why = f"its scales lie too far apart to store it exactly in {EXACT_BITS} bits"
-            if why:
-                raise RefusalError(f"'{value.name}': {why}")
+        if is_whole(value.type) and not self.general:
             self.stored.add(node.name)
         return numbers
+
+    def unit(self, node: Node, index: int, axis: int) -> Floats | None:
+        """What the integers of weight `index` count: one scale, or one per entry of `axis`.
+
+        None when it is no integer, or when the file only has powers of two: its own type holds it exactly.
+        """
+        value = node.inputs[index] if index < len(node.inputs) else None
+        if value is None or not is_whole(value.type) or not self.general:
+            return None
+        quant = value.type.quant
+        assert quant is not None
+        scale = np.asarray(quant.scale, np.float64)
+        along = None if quant.axis is None else quant.axis % len(value.type.shape)
+        if scale.size > 1 and (scale != scale[0]).any() and along != axis % len(value.type.shape):
+            raise RefusalError(f"the scales of '{value.name}' differ along an axis that is summed")
+        return scale if along == axis % len(value.type.shape) else scale[:1]
 
     def shape(self, node: Node, output: int = 0) -> Shape:
         """The shape of a result."""

@@ -12,6 +12,7 @@ from tetrasim.hw_targets.fpga.hls import emulate as e
 from tetrasim.hw_targets.fpga.hls import plan as p
 from tetrasim.hw_targets.fpga.hls.plan import Fixed, Floats, Ints, Layer, Plan, Shape
 from tetrasim.hw_targets.fpga.hls.schedule import Move, join_schedule, move_schedule
+from tetrasim.hw_targets.fpga.hls.units import multiplier, ratio_of
 
 
 def extension(plan: Plan, layer: Layer, reuse: int) -> tuple[str, str] | None:
@@ -47,7 +48,9 @@ def _rows(shape: Shape) -> tuple[int, int]:
     return rows, width
 
 
-def _array_kernel(plan: Plan, layer: Layer, reuse: int) -> tuple[str, str] | None:
+def _array_kernel(  # noqa: C901 - one case per primitive
+    plan: Plan, layer: Layer, reuse: int
+) -> tuple[str, str] | None:
     of = [plan.types[i].result for i in layer.inputs]
     sizes = [plan.layer(i).size for i in layer.inputs]
     t = plan.types[layer.name]
@@ -79,6 +82,8 @@ def _array_kernel(plan: Plan, layer: Layer, reuse: int) -> tuple[str, str] | Non
         case p.Reduce():
             kernel = "ts_max" if layer.kind == "max" else "ts_sum"
             lines += [_number("n_in", sizes[0]), *_reduce(layer, of[0])]
+        case p.Grid() | p.Rescale():
+            kernel, lines = "ts_rescale", [*lines, *_rescale(plan, layer, of[0])]
         case p.Embed():
             rows, cols = layer.table.shape
             lines += [_number("n_in", sizes[0]), _number("rows", rows), _number("cols", cols)]
@@ -101,6 +106,25 @@ def _affine(plan: Plan, layer: p.Affine, t: p.Types, of: Fixed) -> list[str]:
     scale = _table("scale", t.weight, layer.scale[:period])
     wide_type = f"    typedef {wide.cpp} wide_t;"
     return [_number("period", period), wide_type, scale, _table("offset", wide, offset[:period])]
+
+
+def _rescale(plan: Plan, layer: p.Grid | p.Rescale, of: Fixed) -> list[str]:
+    """One multiplier for all elements, one per column or one per element."""
+    factor, shift = multiplier(ratio_of(plan, layer), of.bits)
+    if plan.streamed and factor.size > 1:
+        rows = factor.reshape(layer.shape)
+        factor = rows[0] if (rows == rows[0]).all() else factor
+    bits = int(factor.max()).bit_length() + 1
+    low, high = (layer.low, layer.high) if isinstance(layer, p.Grid) else (0, 0)
+    return [
+        _number("period", factor.size),
+        _number("factor_bits", bits),
+        f"    static const int drop = {shift + of.fraction};",
+        f"    static const bool clips = {str(isinstance(layer, p.Grid)).lower()};",
+        f"    static const int low = {low};",
+        f"    static const int high = {high};",
+        _raw_table("factor", Fixed(bits, bits), factor),
+    ]
 
 
 def _product(layer: p.Product, of: list[Fixed], sizes: list[int]) -> list[str]:

@@ -17,6 +17,7 @@ import numpy as np
 
 from tetrasim.hw_targets.fpga.hls import plan as p
 from tetrasim.hw_targets.fpga.hls.cpp import extension
+from tetrasim.hw_targets.fpga.hls.emulate import stored_numbers
 from tetrasim.hw_targets.fpga.hls.options import HlsOptions
 from tetrasim.hw_targets.fpga.hls.pipeline import Pipeline, forks, reuse_of
 from tetrasim.hw_targets.fpga.hls.plan import Plan
@@ -59,7 +60,7 @@ def layer_list(plan: Plan, options: HlsOptions) -> tuple[list[LayerDict], dict[s
             shape = (n,) if plan.streamed and vector else shape
             if shapes[source] != wanted and options.strategy != "latency" and not plan.streamed:
                 common["inputs"] = [_reshaped(layers, settings, layer, wanted, plan)]
-            new = {**common, **_dense(layer, t, options, streamed=plan.streamed)}
+            new = {**common, **_dense(plan, layer, t, options)}
             assert t.weight is not None
             assert t.bias is not None
             assert t.accum is not None
@@ -109,12 +110,13 @@ def _packed(shape: tuple[int, ...]) -> tuple[int, ...]:
     return shape[1:] if shape[0] == 1 else shape
 
 
-def _dense(layer: p.Dense, t: p.Types, options: HlsOptions, *, streamed: bool) -> LayerDict:
+def _dense(plan: Plan, layer: p.Dense, t: p.Types, options: HlsOptions) -> LayerDict:
     assert t.weight is not None
     assert t.bias is not None
     k, n = layer.weight.shape
-    weight, bias = t.weight.quantise(layer.weight), t.bias.quantise(layer.bias)
-    if streamed or options.strategy == "resource":
+    numbers, offset = stored_numbers(layer, plan.units.get(layer.inputs[0], np.ones(1)))
+    weight, bias = t.weight.quantise(numbers), t.bias.quantise(offset)
+    if plan.streamed or options.strategy == "resource":
         return {"class_name": "Dense", "n_in": k, "n_out": n, "weight_data": weight, "bias_data": bias}
     shape = (layer.rows, n)
     return {

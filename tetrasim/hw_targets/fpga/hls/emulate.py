@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from tetrasim.hw_targets.fpga.hls import plan as p
 from tetrasim.hw_targets.fpga.hls.plan import Fixed, Floats, Ints, Layer, Plan, Types
+from tetrasim.hw_targets.fpga.hls.units import multiplier, ratio_of
 
 NDArrayBool = NDArray[np.bool_]
 EXP = Fixed(18, 1, signed=False)  # exp(-d) and 1/m of a mantissa in [1, 2)
@@ -43,7 +44,8 @@ def run_real(plan: Plan, feeds: Mapping[str, Floats]) -> dict[str, Floats]:
 
 def run_fixed(plan: Plan, feeds: Mapping[str, Floats]) -> dict[str, Floats]:
     """Every layer's value as the firmware computes it, as real numbers [N, size]."""
-    return {name: plan.types[name].result.real(raw) for name, raw in run_raw(plan, feeds).items()}
+    found = run_raw(plan, feeds).items()
+    return {name: plan.types[name].result.real(raw) * plan.units.get(name, 1.0) for name, raw in found}
 
 
 def run_raw(plan: Plan, feeds: Mapping[str, Floats]) -> dict[str, Ints]:
@@ -55,16 +57,19 @@ def run_raw(plan: Plan, feeds: Mapping[str, Floats]) -> dict[str, Ints]:
             x = np.asarray(feeds[layer.name], np.float64)
             known[layer.name] = types.result.raw(x.reshape(len(x), -1))
         else:
-            known[layer.name] = _fixed(
-                layer, types, [known[i] for i in layer.inputs], [plan.types[i].result for i in layer.inputs]
-            )
+            xs, of = [known[i] for i in layer.inputs], [plan.types[i].result for i in layer.inputs]
+            if isinstance(layer, p.Grid | p.Rescale):
+                known[layer.name] = _rescale(plan, layer, types.result, xs[0], of[0])
+            else:
+                unit = plan.units.get(layer.inputs[0], np.ones(1))
+                known[layer.name] = _fixed(layer, types, xs, of, unit)
     return known
 
 
 # ---- real numbers ----
 
 
-def _real(layer: Layer, xs: list[Floats]) -> Floats:  # noqa: C901 - one case per primitive
+def _real(layer: Layer, xs: list[Floats]) -> Floats:  # noqa: C901, PLR0912 - one case per primitive
     """One layer in float64."""
     x, n = xs[0], len(xs[0])
     match layer:
@@ -95,6 +100,10 @@ def _real(layer: Layer, xs: list[Floats]) -> Floats:  # noqa: C901 - one case pe
             y = np.concatenate(xs, axis=1)[:, layer.index]
         case p.Reduce():
             y = getattr(x.reshape(n, layer.outer, layer.n, layer.inner), layer.kind)(axis=2)
+        case p.Grid():
+            y = np.clip(np.rint(x / layer.scale), layer.low, layer.high) * layer.scale
+        case p.Rescale():
+            y = x
         case p.Embed():
             y = layer.table[np.clip(x.astype(np.int64), 0, len(layer.table) - 1)]
         case _:
@@ -180,13 +189,13 @@ FUNCTIONS: dict[str, Callable[[Floats], Floats]] = {
 
 
 def _fixed(  # noqa: C901 - one case per primitive
-    layer: Layer, types: Types, xs: list[Ints], of: list[Fixed]
+    layer: Layer, types: Types, xs: list[Ints], of: list[Fixed], unit: Floats
 ) -> Ints:
-    """One layer in raw integers; `of` are the types of its inputs."""
+    """One layer in raw integers; `of` are the types of its inputs, `unit` that of the first."""
     x, n, res = xs[0], len(xs[0]), types.result
     match layer:
         case p.Dense():
-            y = _dense(layer, types, x, of[0])
+            y = _dense(layer, types, x, of[0], unit)
         case p.Product():
             a = x.reshape(n, layer.groups, layer.m, layer.k)
             y = res.from_raw(
@@ -234,12 +243,28 @@ def _exact_matmul(a: Ints, b: Ints) -> Ints:
     return np.asarray(a @ b)
 
 
-def _dense(layer: p.Dense, types: Types, x: Ints, of: Fixed) -> Ints:
+def stored_numbers(layer: p.Dense, unit_in: Floats) -> tuple[Floats, Floats]:
+    """Weight and bias as the firmware holds them: in units of the layer."""
+    unit = np.ones(1) if layer.unit is None else layer.unit
+    bias = layer.bias / (unit * float(unit_in.reshape(-1)[0]))
+    weight = layer.weight if layer.unit is None else np.rint(layer.weight / unit)
+    return weight, np.asarray(np.rint(bias) if layer.whole_bias else bias, np.float64)
+
+
+def _rescale(plan: Plan, layer: p.Grid | p.Rescale, res: Fixed, x: Ints, of: Fixed) -> Ints:
+    """One multiplication by a constant, one rounding."""
+    factor, shift = multiplier(ratio_of(plan, layer), of.bits)
+    y = res.from_raw(x * factor, of.fraction + shift)
+    return np.clip(y, layer.low, layer.high) if isinstance(layer, p.Grid) else y
+
+
+def _dense(layer: p.Dense, types: Types, x: Ints, of: Fixed, unit: Floats) -> Ints:
     assert types.weight is not None
     assert types.bias is not None
-    total = _exact_matmul(x.reshape(len(x), -1, layer.weight.shape[0]), types.weight.raw(layer.weight))
+    weight, offset = stored_numbers(layer, unit)
+    total = _exact_matmul(x.reshape(len(x), -1, layer.weight.shape[0]), types.weight.raw(weight))
     fraction = of.fraction + types.weight.fraction
-    bias = types.bias.raw(layer.bias) << (fraction - types.bias.fraction)
+    bias = types.bias.raw(offset) << (fraction - types.bias.fraction)
     return types.result.from_raw(total + bias, fraction)
 
 

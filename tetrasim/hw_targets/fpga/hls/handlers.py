@@ -13,7 +13,7 @@ from tetrasim.hw_targets.fpga.hls.convert import Converter, RefusalError, Stream
 from tetrasim.hw_targets.fpga.hls.einsum import einsum, matmul
 from tetrasim.hw_targets.fpga.hls.plan import Floats, Shape
 from tetrasim.hw_targets.fpga.hls.pointwise import LARGEST, POINTWISE, Line
-from tetrasim.hw_targets.fpga.hls.quantised import given_type
+from tetrasim.hw_targets.fpga.hls.quantised import given_type, is_whole
 from tetrasim.hw_targets.fpga.hls.windows import window_index
 from tetrasim.sim.ir.graph import Kind, Node
 from tetrasim.sim.ops.opdef import float_attr, int_attr, ints_attr
@@ -61,7 +61,9 @@ def _matmul(c: Converter, node: Node) -> None:
     if weight is not None and flat and value in c.streams and not node.attrs.get("transA", 0):
         matrix = weight.reshape(-1, weight.shape[-1])
         matrix = alpha * (matrix.T if node.attrs.get("transB", 0) else matrix)
-        _dense(c, node, c.stream(node, 0), matrix, np.zeros(matrix.shape[1]))
+        turned = bool(node.attrs.get("transB", 0))
+        unit = None if alpha != 1.0 else c.unit(node, 1, -2 if turned else -1)
+        _dense(c, node, c.stream(node, 0), matrix, np.zeros(matrix.shape[1]), unit)
         return
     matmul(c, node)
     if alpha != 1.0:
@@ -69,8 +71,17 @@ def _matmul(c: Converter, node: Node) -> None:
         line.end(line.affine(c.streams[node.outputs[0]].layer, alpha, 0.0))
 
 
-def _dense(c: Converter, node: Node, x: Stream, weight: Floats, bias: Floats) -> None:
-    c.emit(node, p.Dense(c.head(node, (x.layer,), c.shape(node)), weight, bias))
+def _dense(
+    c: Converter, node: Node, x: Stream, weight: Floats, bias: Floats, unit: Floats | None = None
+) -> None:
+    whole = unit is not None and _whole_bias(node)
+    c.emit(node, p.Dense(c.head(node, (x.layer,), c.shape(node)), weight, bias, unit, whole))
+
+
+def _whole_bias(node: Node) -> bool:
+    """Whether the file holds the bias as integers, in the units of the product as ONNX asks."""
+    value = node.inputs[2] if len(node.inputs) > 2 else None
+    return value is None or is_whole(value.type)
 
 
 def _gemm(c: Converter, node: Node) -> None:
@@ -85,7 +96,10 @@ def _gemm(c: Converter, node: Node) -> None:
         if bias is None
         else np.broadcast_to(bias.reshape(-1), weight.shape[1]) * beta
     )
-    _dense(c, node, x, weight * float_attr(node.attrs, "alpha", 1.0), offset)
+    alpha = float_attr(node.attrs, "alpha", 1.0)
+    plain = alpha == 1.0 and beta == 1.0
+    unit = c.unit(node, 1, 0 if node.attrs.get("transB", 0) else 1) if plain else None
+    _dense(c, node, x, weight * alpha, offset, unit)
 
 
 def _binary(c: Converter, node: Node) -> None:
@@ -125,7 +139,7 @@ def _join_bias(c: Converter, node: Node, at: int, x: Stream, value: Floats) -> b
     rows = value.reshape(-1, layer.weight.shape[1])
     if (rows != rows[0]).any() or layer.size != value.size:
         return False
-    joined = replace(layer, bias=layer.bias + rows[0])
+    joined = replace(layer, bias=layer.bias + rows[0], whole_bias=False)
     c.layers[c.layers.index(layer)] = joined
     c.streams[node.outputs[0]] = Stream(joined.name, c.shape(node))
     return True
@@ -321,7 +335,9 @@ def _conv(c: Converter, node: Node) -> None:
     for g in range(group):
         ins, outs = slice(g * taps // group, (g + 1) * taps // group), slice(*_share(g, channels, group))
         matrix[ins, outs] = weight[outs].reshape(channels // group, -1).T
-    dense = p.Dense(c.head(node, (windows.name,), (rows, channels), "_product"), matrix, offset)
+    unit = c.unit(node, 1, 0)
+    whole = unit is not None and _whole_bias(node)
+    dense = p.Dense(c.head(node, (windows.name,), (rows, channels), "_product"), matrix, offset, unit, whole)
     c.layers.append(dense)
     _channels_first(c, node, dense.name, rows, channels)
 
@@ -390,10 +406,14 @@ def _round_to_grid(c: Converter, node: Node) -> None:
         scale, zero = float(scales.reshape(-1)[0]), 0.0 if zeros is None else float(zeros.reshape(-1)[0])
     else:
         scale, zero = float_attr(node.attrs, "scale", 1.0), int_attr(node.attrs, "zero_point", 0)
-    made = given_type(stored.kind, stored.bits, scale, zero)
-    if isinstance(made, str):
-        raise RefusalError(made)
     x, shape = c.stream(node, 0), c.shape(node)
+    made = None if c.general else given_type(stored.kind, stored.bits, scale, zero)
+    if made is None:
+        low = -(2 ** (stored.bits - 1)) if stored.kind is Kind.INT else 0
+        span = (low - int(zero), low + 2**stored.bits - 1 - int(zero))
+        c.emit(node, p.Grid(c.head(node, (x.layer,), shape), scale, *span))
+        c.grids[c.layers[-1].name] = (scale, zero)
+        return
     c.emit(node, p.Select(c.head(node, (x.layer,), shape), np.arange(prod(shape), dtype=np.int64)))
     c.given[c.layers[-1].name] = made
 
@@ -402,8 +422,10 @@ def _dequantise(c: Converter, node: Node) -> None:
     """The reader of a QuantizeLinear with the same scale: the numbers are already there."""
     x, scales, zeros = c.stream(node, 0), c.constant(node, 1), c.constant(node, 2)
     there = c.given.get(x.layer)
+    known = c.grids.get(x.layer) if there is None else (2.0**-there.fraction, 0.0)
     scale = None if scales is None or scales.size != 1 else float(scales.reshape(-1)[0])
-    if there is None or scale != 2.0**-there.fraction or (zeros is not None and zeros.any()):
+    zero = 0.0 if zeros is None or zeros.size != 1 else float(zeros.reshape(-1)[0])
+    if known is None or (scale, zero) != known:
         raise RefusalError("its scale and zero point are not those of a QuantizeLinear before it")
     c.streams[node.outputs[0]] = Stream(x.layer, c.shape(node))
 

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Shape = tuple[int, ...]
+EXACT_BITS = 24  # integers of a quantised file that this many bits hold are stored as they are
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,10 +123,13 @@ class Input(Layer):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Dense(Layer):
-    """y[r, n] = sum_k x[r, k] w[k, n] + b[n] (b may be per row)."""
+    """y[r, n] = sum_k x[r, k] w[k, n] + b[n]. `unit`: the weights are whole multiples of it, one number or
+    one per column; `whole_bias`: the bias is a whole number of units too."""
 
     weight: Floats
     bias: Floats
+    unit: Floats | None = None
+    whole_bias: bool = False
 
     @property
     def rows(self) -> int:
@@ -281,7 +285,8 @@ class Plan:
     """All layers in order; `types` by layer name (empty before calibration); `outputs` in graph order;
     `given` are the result types that a quantised file prescribes, `stored` the layers whose weights are its
     integers, `clipped` those whose unsigned result type is also their ReLU. `streamed`: arrays travel as the
-    rows of their two-dimensional shapes (`stream.py`)."""
+    rows of their two-dimensional shapes (`stream.py`). `units` is what one of a layer's numbers stands for,
+    where that is not 1 (`units.py`): one number, or one per element."""
 
     name: str
     layers: tuple[Layer, ...]
@@ -291,6 +296,7 @@ class Plan:
     stored: frozenset[str] = frozenset()
     streamed: bool = False
     clipped: frozenset[str] = frozenset()
+    units: Mapping[str, Floats] = field(default_factory=dict)
 
     def layer(self, name: str) -> Layer:
         """The layer called `name`."""

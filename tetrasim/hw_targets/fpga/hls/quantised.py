@@ -3,8 +3,8 @@
 ONNX's real = (q - zero_point) * scale is ap_fixed when the scale is a power of two and the zero point 0:
 int8 at 2**-f is ap_fixed<8, 8 - f>, uint8 ap_ufixed<8, 8 - f>, rounding half to even and saturating. The
 rounding joins the layer that computes the value, so that nothing is rounded twice; through ReLU and index
-moves, which commute with rounding, it moves back to the layer before them. Everything else is refused: no
-ap_fixed type holds it.
+moves, which commute with rounding, it moves back to the layer before them. A file with any other scale is
+taken in units (`units.py`) throughout.
 """
 
 from __future__ import annotations
@@ -13,37 +13,62 @@ from collections import Counter
 from dataclasses import replace
 from math import frexp
 
+import numpy as np
+
 from tetrasim.hw_targets.fpga.hls import plan as p
-from tetrasim.hw_targets.fpga.hls.plan import Fixed, Layer, Plan
-from tetrasim.sim.ir.graph import Kind, TensorType
-
-NEXT_STEP = (
-    "quantise it with powers of two and zero points of 0, "
-    "or convert the float model: --bits chooses its types"
-)
+from tetrasim.hw_targets.fpga.hls.plan import EXACT_BITS, Fixed, Layer, Plan
+from tetrasim.sim.ir.graph import Graph, Kind, TensorType, Value
 
 
-def given_type(kind: Kind, bits: int, scale: float, zero: float) -> Fixed | str:
-    """The type of integers with this scale and zero point, or why there is none."""
+def given_type(kind: Kind, bits: int, scale: float, zero: float) -> Fixed | None:
+    """The type of integers with this scale and zero point, None when no ap_fixed type is that."""
     mantissa, exponent = frexp(scale)
-    if mantissa != 0.5:
-        return f"its scale {scale:.6g} is not a power of two; {NEXT_STEP}"
-    if zero != 0:
-        return f"its zero point is {zero:.6g}, not 0; {NEXT_STEP}"
+    if mantissa != 0.5 or zero != 0:
+        return None
     return Fixed(bits, bits + exponent - 1, signed=kind is Kind.INT, even=True)
 
 
-def weight_refusal(kind: TensorType) -> str | None:
-    """Why integer weights of this type cannot be stored exactly, None when they can."""
-    if kind.quant is None or kind.kind not in (Kind.INT, Kind.UINT):
-        return None
-    zeros = kind.quant.zero_point or (0,)
-    for scale in kind.quant.scale:
-        for zero in set(zeros):
-            made = given_type(kind.kind, kind.bits, scale, zero)
-            if isinstance(made, str):
-                return made
-    return None
+def is_whole(kind: TensorType) -> bool:
+    """Whether the file holds these numbers as integers with a scale."""
+    return kind.quant is not None and kind.kind in (Kind.INT, Kind.UINT) and bool(kind.quant.scale)
+
+
+def has_general_scales(graph: Graph) -> bool:
+    """Whether some scale of the file is no power of two, or some zero point is not 0.
+
+    Weights whose powers of two lie too far apart for one type count too.
+    """
+    for node in graph.nodes:
+        kinds = [v.type for v in (*node.inputs, *node.outputs) if v is not None and is_whole(v.type)]
+        if any(_is_general(kind) for kind in kinds):
+            return True
+        if node.op == "QuantizeLinear" and any(_is_no_power(v) for v in node.inputs[1:2]):
+            return True
+        if node.op == "QuantizeLinear" and any(_is_not_zero(v) for v in node.inputs[2:3]):
+            return True
+    return False
+
+
+def _is_general(kind: TensorType) -> bool:
+    assert kind.quant is not None
+    scales = [frexp(s) for s in kind.quant.scale]
+    spread = max(e for _, e in scales) - min(e for _, e in scales)
+    return (
+        any(m != 0.5 for m, _ in scales)
+        or any(kind.quant.zero_point)
+        or (kind.bits <= EXACT_BITS < kind.bits + spread)
+    )
+
+
+def _is_no_power(value: Value | None) -> bool:
+    numbers = (
+        [] if value is None or value.data is None else np.asarray(value.data.load()).reshape(-1).tolist()
+    )
+    return any(frexp(s)[0] != 0.5 for s in numbers)
+
+
+def _is_not_zero(value: Value | None) -> bool:
+    return value is not None and value.data is not None and bool(np.asarray(value.data.load()).any())
 
 
 def fold(plan: Plan) -> Plan:

@@ -38,6 +38,13 @@ def text(report: HlsReport) -> str:
         f"mean error {n.mean_error:.3g}, argmax agreement {n.argmax:.1%}",
         f"conversion alone (real numbers): max error {n.conversion_error:.2g}",
     ]
+    if n.steps >= 0:
+        same = (
+            "every output is the same integer" if n.steps == 0 else f"{n.same_steps:.3%} of the outputs are"
+        )
+        lines.append(
+            f"quantised outputs: {same}" + ("" if n.steps == 0 else f" equal, {n.steps} steps at most")
+        )
     if n.first_loss:
         lines.append(f"first layer that loses accuracy: {n.first_loss}")
     return "\n".join([*lines, *_estimate_lines(report), f"project in {report.folder}"])

@@ -31,6 +31,7 @@ def streamed(plan: Plan) -> Plan:
         maker.add(layer)
     outputs = tuple(maker.now[name] for name in plan.outputs)
     made = replace(plan, layers=tuple(maker.layers), outputs=outputs, given=maker.given, streamed=True)
+    made = replace(made, units=maker.units)
     made = clip_relus(_fuse(made))
     readers = {name: len(found) for name, found in made.readers().items()}
     crowded = [x for x in made.layers if readers[x.name] > MAX_READERS]
@@ -57,7 +58,7 @@ class _Rows:
         self.now: dict[str, str] = {}
         self.shape: dict[str, Shape] = {}
         self.regrouped: dict[tuple[str, int], str] = {}
-        self.given = dict(plan.given)
+        self.given, self.units = dict(plan.given), dict(plan.units)
         self.name = Namer()
         for layer in plan.layers:
             self.name(layer.name)
@@ -75,6 +76,9 @@ class _Rows:
         self.put(p.Select(head, index.reshape(-1).astype(np.int64)), (source,), rows, index.size // rows)
         if source in self.given:
             self.given[head.name] = self.given[source]
+        if source in self.units:
+            unit = self.units[source]
+            self.units[head.name] = unit if unit.size == 1 else unit[index.reshape(-1)]
         return head.name
 
     def at(self, name: str, rows: int) -> str:
@@ -209,6 +213,8 @@ def _before_functions(plan: Plan, made: dict[str, Layer], layer: p.Select) -> p.
     if not isinstance(function, p.Relu | p.Lookup) or len(plan.readers()[function.name]) > 1:
         return layer
     first = made[function.inputs[0]]
+    if plan.units.get(function.name, np.ones(1)).size > 1:
+        return layer  # its units are in the order of its elements
     if not isinstance(first, p.Select) or not {first.name, function.name, layer.name}.isdisjoint(plan.given):
         return layer
     if (np.sort(first.index) != np.arange(made[first.inputs[0]].size)).any():

@@ -293,6 +293,28 @@ template <class x_T, class res_T, typename CONFIG_T> void ts_norm(x_T x[CONFIG_T
     }
 }
 
+// x * factor / 2**drop in one rounding, for element i of the constants; into a grid's range where there is one.
+template <class x_T, class res_T, typename CONFIG_T> res_T ts_rescaled(const x_T &x, unsigned i) {
+    #pragma HLS INLINE
+    static const int W = x_T::width + 1 + CONFIG_T::factor_bits;
+    ap_fixed<x_T::width + 1, x_T::iwidth + 1> wide = x;
+    ap_int<W> product = ts_raw(wide) * ts_raw(CONFIG_T::factor(i));
+    ap_fixed<W, W - CONFIG_T::drop> scaled;
+    scaled.range(W - 1, 0) = product.range(W - 1, 0);
+    res_T y = scaled;
+    if (CONFIG_T::clips && y < res_T(CONFIG_T::low))
+        y = CONFIG_T::low;
+    if (CONFIG_T::clips && y > res_T(CONFIG_T::high))
+        y = CONFIG_T::high;
+    return y;
+}
+
+template <class x_T, class res_T, typename CONFIG_T> void ts_rescale(x_T x[CONFIG_T::n_out], res_T y[CONFIG_T::n_out]) {
+    #pragma HLS PIPELINE II = CONFIG_T::reuse_factor
+    for (unsigned i = 0; i < CONFIG_T::n_out; i++)
+        y[i] = ts_rescaled<x_T, res_T, CONFIG_T>(x[i], i % CONFIG_T::period);
+}
+
 // Over the middle of [outer, n, inner].
 template <class x_T, class res_T, typename CONFIG_T> void ts_sum(x_T x[CONFIG_T::n_in], res_T y[CONFIG_T::n_out]) {
     #pragma HLS PIPELINE II = CONFIG_T::reuse_factor

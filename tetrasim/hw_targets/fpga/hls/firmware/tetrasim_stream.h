@@ -176,6 +176,22 @@ template <class x_T, class res_T, typename CONFIG_T, class... out_T> void ts_aff
     }
 }
 
+template <class x_T, class res_T, typename CONFIG_T, class... out_T>
+void ts_rescale_stream(hls::stream<x_T> &x, out_T &...y) {
+    for (unsigned r = 0; r < CONFIG_T::n_out / res_T::size; r++) {
+        #pragma HLS PIPELINE II = 1
+        x_T in = x.read();
+        res_T out;
+        PRAGMA_DATA_PACK(out)
+        for (unsigned j = 0; j < res_T::size; j++) {
+            #pragma HLS UNROLL
+            const unsigned i = CONFIG_T::period == 1 ? 0 : CONFIG_T::period == res_T::size ? j : r * res_T::size + j;
+            out[j] = ts_rescaled<typename x_T::value_type, typename res_T::value_type, CONFIG_T>(in[j], i);
+        }
+        ts_write(out, y...);
+    }
+}
+
 // Keys and values of one inference.
 template <class k_T, class v_T, typename CONFIG_T>
 void ts_attention_collect(hls::stream<k_T> &k, hls::stream<v_T> &v, typename k_T::value_type keys[CONFIG_T::n_k],
