@@ -36,6 +36,20 @@ def test_full_attention_computes_masked_pairs_too() -> None:
     assert sum(p.macs for p in pieces) == 2 * 8 * 100 * 100 * 64
 
 
+def test_an_eager_framework_scales_and_masks_in_passes_whose_large_results_are_new_pages() -> None:
+    eager, lasting = (config_of(runtime="eager", **{"overhead.page_fault_ns": ns}) for ns in (500, 0))
+    pieces = attention_works(attention(100, 100), eager)
+    assert [p.op for p in pieces] == ["scores", "scale", "mask", "Softmax", "values"]
+    threads = machine_of(eager).threads
+    for n, faults in ((1023, 0), (1024, 4 * 8 * 1024)):  # scores of 32 MiB: four results of 8192 pages
+        work = attention(n, n)
+        times = []
+        for config in (eager, lasting):
+            machine = machine_of(config)
+            times.append(cost_of(work, machine, placed_alone(work, machine)).total_s)
+        assert times[0] - times[1] == pytest.approx(faults * 500e-9 / threads, abs=1e-12)
+
+
 def test_layouts_and_groups_are_copies() -> None:
     ops = [p.op for p in attention_works(attention(100, 100, kv_heads=2, turned="qo"), config_of())]
     assert ops == ["Transpose", "Expand", "Expand", "scores", "mask", "Softmax", "values", "Transpose"]

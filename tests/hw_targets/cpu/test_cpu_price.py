@@ -19,7 +19,6 @@ from tetrasim.sim.ops.single import attention_work, matmul_work, vector_op_names
 from tetrasim.sim.ops.work import Gemm, Operand, Work, WorkKind
 from tetrasim.sim.precision import BFLOAT16, FLOAT32, INT8
 
-
 KINDS = ("matmul", "linear", "product", "attention", "vector", "move", "gather", "view", "kv")
 
 

@@ -2,6 +2,7 @@
 
 Full attention is what graph runtimes execute: two batched products around a softmax over every key of the
 score matrix (masked pairs are computed, then masked), with transposes where heads and tokens change places.
+Eager frameworks also scale and mask in passes of their own.
 IceFormer (Mao, Ester, Li, ICLR 2024) keeps a frozen model and, per query, attends to the k keys that a
 Prioritized DCI index returns: keys are projected on random directions once and sorted (index build), each
 query visits a part of the points in order of projected distance (query), and k value rows are gathered.
@@ -55,10 +56,10 @@ def attention_works(work: Work, config: CpuConfig) -> tuple[Work, ...]:
     assert shape is not None
     if config.attention == "iceformer" and shape.q_len > 1 and shape.kv_len > config.iceformer_top_k:
         return _iceformer(work, shape, config)
-    return _full(work, shape)
+    return _full(work, shape, eager=config.runtime == "eager")
 
 
-def _full(work: Work, s: AttentionShape) -> tuple[Work, ...]:
+def _full(work: Work, s: AttentionShape, *, eager: bool) -> tuple[Work, ...]:
     q, k, v = work.reads[:3]
     groups = s.batch * s.heads
     bits, kind = q.bits, q.kind
@@ -76,8 +77,16 @@ def _full(work: Work, s: AttentionShape) -> tuple[Work, ...]:
         # Keys lie row by row, and a product of one row does not pack: it turns them on the way.
         out.append(Work("turn keys", WorkKind.MOVE, (k,), (k,), run=s.head_dim))
     out.append(_product("scores", (q, k), scores, Gemm(groups, s.q_len, s.kv_len, s.head_dim, False)))
-    if s.causal or s.biased:
-        n = scores.elements
+    n = scores.elements
+    if eager:
+        # Frameworks scale the scores and add the mask in passes of their own, each with a new result.
+        scaled = Vector(groups * s.q_len, s.kv_len, (("div", n),))
+        out.append(Work("scale", WorkKind.VECTOR, (scores,), (scores,), vector=scaled))
+        if s.causal or s.biased:
+            added = Vector(groups * s.q_len, s.kv_len, (("add", n),))
+            mask = Operand(s.q_len * s.kv_len, bits, kind)
+            out.append(Work("mask", WorkKind.VECTOR, (scores, mask), (scores,), vector=added))
+    elif s.causal or s.biased:
         mask = Operand(s.q_len * s.kv_len, 8, Kind.BOOL)
         masked = Vector(groups * s.q_len, s.kv_len, (("select", n),))
         out.append(Work("mask", WorkKind.VECTOR, (scores, mask), (scores,), vector=masked))

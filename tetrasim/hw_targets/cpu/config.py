@@ -106,6 +106,12 @@ class OverheadConfig(Config):
     value_ns: float = Field(ge=0, description="per graph input and output of a run")
     fork_join_ns: float = Field(ge=0, description="hand out work to the threads and wait for them")
     eager_op_ns: float = Field(ge=0, description="per operation of an eager framework (Python and dispatch)")
+    page_fault_ns: float = Field(
+        default=500.0,
+        ge=0,
+        description="per 4 KiB page of a new large result of an eager framework (assumed: native Linux;"
+        " more in a virtual machine)",
+    )
 
 
 class PowerConfig(Config):

@@ -35,8 +35,11 @@ PARTS = (
     "fork and join",
     "node overhead",
     "run overhead",
+    "page faults",
     "power limit",
 )
+PAGE_BYTES = 4096
+KEPT_BYTES = 32 << 20  # glibc gives larger blocks back to the system when they are freed (mallopt(3))
 Seconds = tuple[tuple[str, float], ...]  # by part, in the order booked
 COMPONENTS = ("active cores", "multiply-add", "vector arithmetic", "L2", "L3", "DRAM")
 
@@ -246,6 +249,9 @@ def _finish(
     seconds = [*body, ("node overhead", nodes * (o.eager_op_ns if eager else o.node_ns) * 1e-9)]
     if threads > 1:
         seconds.append(("fork and join", nodes * o.fork_join_ns * 1e-9))
+    pages = fresh_pages(work, machine)
+    if pages:
+        seconds.append(("page faults", pages * o.page_fault_ns * 1e-9 / threads))
     total = 0.0
     for _, s in seconds:
         total += s
@@ -261,6 +267,14 @@ def _finish(
     for level, _, nbytes in streams.amounts:
         levels[LEVELS[level]] = levels.get(LEVELS[level], 0) + nbytes
     return Cost(tuple(seconds), tuple(levels.items()), energy, macs)
+
+
+def fresh_pages(work: Work, machine: Machine) -> int:
+    """Pages of large results that an eager framework gets anew from the system for every op, and that fault
+    when they are first written. onnxruntime plans its buffers and keeps them."""
+    if machine.config.runtime != "eager" or work.kind is WorkKind.VIEW:
+        return 0
+    return sum(o.nbytes // PAGE_BYTES for o in work.writes if o.nbytes >= KEPT_BYTES)
 
 
 def _energy(

@@ -14,7 +14,14 @@ import numpy as np
 
 from tetrasim.hw_targets.common.target import Prices
 from tetrasim.hw_targets.cpu.attention import attention_works
-from tetrasim.hw_targets.cpu.cost import PARTS, mac_format, part_of, rows_traffic, unhindered_cycles
+from tetrasim.hw_targets.cpu.cost import (
+    PARTS,
+    fresh_pages,
+    mac_format,
+    part_of,
+    rows_traffic,
+    unhindered_cycles,
+)
 from tetrasim.hw_targets.cpu.gemm import COLS_PER_STRIP, MACS_PER_THREAD
 from tetrasim.hw_targets.cpu.machine import DRAM, Machine, machine_of
 from tetrasim.hw_targets.cpu.placement import placed_alone
@@ -46,6 +53,7 @@ class _Columns:
     # piece, level, role, bytes, is it the B of a product
     streams: list[tuple[int, int, int, int, bool]] = field(default_factory=list)
     vector_ops: list[int] = field(default_factory=list)
+    pages: list[int] = field(default_factory=list)  # that fault
 
 
 def price(works: Sequence[Work], config: CpuConfig) -> Prices:
@@ -90,6 +98,7 @@ def _piece(
     at = len(columns.owner)
     columns.owner.append(owner)
     columns.vector_ops.append(work.vector_ops if work.vector is not None else 0)
+    columns.pages.append(fresh_pages(work, machine))
     gemm = work.gemm
     if gemm is None:
         reads, writes = rows_traffic(work, machine)
@@ -125,6 +134,8 @@ def _costs(columns: _Columns, machine: Machine) -> tuple[Floats, Floats]:
         nodes * (o.eager_op_ns if config.runtime == "eager" else o.node_ns) * 1e-9
     )
     part[:, _PART["fork and join"]] += np.where(threads > 1, nodes * o.fork_join_ns * 1e-9, 0.0)
+    pages = np.array(columns.pages, np.int64)
+    part[:, _PART["page faults"]] += pages * o.page_fault_ns * 1e-9 / threads
     total = part.sum(axis=1)
     p = config.power
     byte_pj = np.array([0.0, p.l2_byte_pj, p.l3_byte_pj, p.dram_byte_pj])
