@@ -16,6 +16,7 @@ from small_graphs import encoder, lowered
 
 from tetrasim.errors import CapacityError
 from tetrasim.hw_targets.common.presets import with_overrides
+from tetrasim.hw_targets.fpga.compression import stored_share, stored_weight_bytes
 from tetrasim.hw_targets.fpga.config import FpgaConfig
 from tetrasim.hw_targets.fpga.demands import PARTS, unpriced
 from tetrasim.hw_targets.fpga.lower import decide, simulate_design, simulate_spatial, what_fits
@@ -25,6 +26,7 @@ from tetrasim.hw_targets.fpga.target import TARGET
 from tetrasim.hw_targets.registry import find_preset, preset_names
 from tetrasim.sim.engine.static import run_static
 from tetrasim.sim.ir.graph import Graph, Kind, Role
+from tetrasim.sim.ops.registry import work_of
 from tetrasim.sim.ops.work import AttentionShape, Gemm, Operand, Work, WorkKind
 from tetrasim.sim.workload import Workload
 
@@ -195,3 +197,34 @@ def test_price_is_positive_and_names_its_bound() -> None:
     prices = TARGET.price([gemm, replace(gemm, op="Other")], c)
     assert prices.latency_us[0] == prices.latency_us[1] > 4096 * 4096 * 2 / 460e3
     assert prices.bound_by == ("off-chip weights", "off-chip weights")
+
+
+def test_compressed_weights_are_fewer_bytes_and_fewer_products() -> None:
+    plain = config("fpga/u280", mapping="overlay", numbers__format="int8")
+    packed = config(
+        "fpga/u280",
+        mapping="overlay",
+        numbers__format="int8",
+        numbers__weight_density="0.5",
+        numbers__weight_bits="3",
+        numbers__weight_index_bits="1",
+    )
+    graph = graph_for(plain, blocks=1)
+    before, after = lower_overlay(graph, plain), lower_overlay(graph, packed)
+    assert stored_share(packed.numbers) == 0.25
+    whole = {v for v in graph.weights if len(v.type.shape) == 1}  # biases are added, not multiplied
+    expected = sum(v.type.nbytes if v in whole else -(-v.type.nbytes // 4) for v in graph.weights)
+    assert stored_weight_bytes(graph, packed.numbers) == expected
+    dense = sum(w.macs for w in map(work_of, graph.nodes) if w.kind is WorkKind.GEMM)
+    assert before.macs.sum() - after.macs.sum() == dense // 2
+    assert after.level_bytes[:, 1].sum() < before.level_bytes[:, 1].sum() / 2
+    assert after.energy_pj.sum() < before.energy_pj.sum()
+    assert "50% of the weights kept in 3 bits on average (not emulated" in TARGET.capacity(graph, packed).note
+
+
+def test_a_pipeline_refuses_compressed_weights() -> None:
+    c = config(mapping="spatial", numbers__weight_bits="4")
+    with pytest.raises(CapacityError, match="a pipeline of layers has no compressed weights"):
+        decide(graph_for(c), c)
+    auto = config(numbers__weight_bits="4")
+    assert decide(graph_for(auto), auto).mapping == "overlay"

@@ -53,6 +53,11 @@ class Numbers(Config):
     integer_bits: int = Field(default=6, ge=1, le=64)
     accumulator_bits: int = Field(default=32, ge=2, le=64)
     accumulator_integer_bits: int = Field(default=14, ge=1, le=64)
+    # compressed weights of the overlay's products (compression.py): share kept, mean bits of a kept one
+    # (0: as stored otherwise), bits that say where it was
+    weight_density: float = Field(default=1.0, gt=0, le=1)
+    weight_bits: float = Field(default=0.0, ge=0, le=64)
+    weight_index_bits: float = Field(default=0.0, ge=0, le=32)
 
     @property
     def storage(self) -> Format:

@@ -13,6 +13,7 @@ from functools import lru_cache
 from math import ceil
 
 from tetrasim.hw_targets.common.target import Aspect
+from tetrasim.hw_targets.fpga.compression import stored_share
 from tetrasim.hw_targets.fpga.config import FpgaConfig, Overlay
 from tetrasim.sim.ir.graph import Role
 from tetrasim.sim.ops.work import AttentionShape, Gemm, Vector, Work, WorkKind
@@ -87,7 +88,9 @@ def unpriced(config: FpgaConfig) -> Aspect[FpgaConfig]:
     """What demands depend on: the overlay's widths, and whether there is memory beside the device."""
     unit = config.overlay
     widths = (unit.dot_length, unit.columns, unit.vector_lanes, unit.function_lanes)
-    return Aspect((*widths, config.off_chip is None), config)
+    numbers = config.numbers
+    weights = (numbers.weight_density, stored_share(numbers))
+    return Aspect((*widths, *weights, config.off_chip is None), config)
 
 
 @lru_cache(maxsize=1 << 16)
@@ -97,7 +100,8 @@ def demands_of(work: Work, used: Aspect[FpgaConfig]) -> tuple[Demand, ...]:
     if work.kind is WorkKind.VIEW:
         return ()
     if work.kind is WorkKind.GEMM and work.gemm is not None:
-        return (_gemm(work.gemm, traffic, unit),)
+        kept = used.config.numbers.weight_density if work.gemm.weight_is_b else 1.0
+        return (_gemm(work.gemm, traffic, unit, kept),)
     if work.kind is WorkKind.ATTENTION and work.attention is not None:
         return _attention(work.attention, traffic, unit)
     if work.kind is WorkKind.VECTOR and work.vector is not None:
@@ -106,7 +110,12 @@ def demands_of(work: Work, used: Aspect[FpgaConfig]) -> tuple[Demand, ...]:
 
 
 def _traffic(work: Work, config: FpgaConfig) -> Traffic:
-    weights = sum(o.nbytes for o in work.reads if o.role in (Role.WEIGHT, Role.CONSTANT))
+    share = stored_share(config.numbers) if work.kind is WorkKind.GEMM else 1.0
+    weights = sum(
+        ceil(o.nbytes * share) if o.role is Role.WEIGHT else o.nbytes
+        for o in work.reads
+        if o.role in (Role.WEIGHT, Role.CONSTANT)
+    )
     state = sum(o.nbytes for o in (*work.reads, *work.writes) if o.role is Role.STATE)
     rest = sum(o.nbytes for o in (*work.reads, *work.writes) if o.role not in OFF_CHIP_ROLES)
     if config.off_chip is None:
@@ -132,9 +141,10 @@ def _engine(
     return Demand(kind, ENGINE, cycles, traffic, ideal, macs, access=access, after=after)
 
 
-def _gemm(gemm: Gemm, traffic: Traffic, unit: Overlay) -> Demand:
-    cycles = gemm.batch * gemm.m * ceil(gemm.k / unit.dot_length) * ceil(gemm.n / unit.columns)
-    return _engine("gemm", gemm.macs, cycles, traffic, unit)
+def _gemm(gemm: Gemm, traffic: Traffic, unit: Overlay, kept: float) -> Demand:
+    """`kept`: share of the weights that were not pruned; products with the others are skipped."""
+    cycles = gemm.batch * gemm.m * ceil(gemm.k * kept / unit.dot_length) * ceil(gemm.n / unit.columns)
+    return _engine("gemm", ceil(gemm.macs * kept), cycles, traffic, unit)
 
 
 def _attention(shape: AttentionShape, traffic: Traffic, unit: Overlay) -> tuple[Demand, ...]:

@@ -6,6 +6,7 @@ from __future__ import annotations
 from functools import lru_cache
 
 from tetrasim.hw_targets.common.target import EnergyFloor
+from tetrasim.hw_targets.fpga.compression import stored_share
 from tetrasim.hw_targets.fpga.config import FpgaConfig
 from tetrasim.sim.ir.graph import Graph
 from tetrasim.sim.ops.registry import work_of
@@ -15,12 +16,13 @@ def least_energy(graph: Graph, config: FpgaConfig) -> EnergyFloor:
     """A spatial design may have no node for an op that only moves data; an overlay runs them all."""
     power = config.power
     macs, weight_bytes, other_bytes, ops = _amounts(graph)
-    energy_pj = macs * power.mac_pj
+    numbers = config.numbers  # skipped products take nothing, compressed weights are fewer bytes
+    energy_pj = macs * numbers.weight_density * power.mac_pj
     if config.mapping == "overlay" or graph.states:  # what keeps state cannot be a spatial pipeline
         energy_pj += ops * power.lut_op_pj + other_bytes * power.on_chip_pj_per_byte
         if config.off_chip is not None:
             each = 8.0 * config.off_chip.energy_pj_per_bit + 2 * power.on_chip_pj_per_byte
-            energy_pj += weight_bytes * each
+            energy_pj += weight_bytes * min(stored_share(numbers), 1.0) * each
     return EnergyFloor(power.static_w, energy_pj)
 
 

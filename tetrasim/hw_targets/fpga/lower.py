@@ -7,6 +7,7 @@ from functools import lru_cache
 
 from tetrasim.errors import CapacityError
 from tetrasim.hw_targets.common.presets import with_overrides
+from tetrasim.hw_targets.fpga.compression import compressed
 from tetrasim.hw_targets.fpga.config import FpgaConfig
 from tetrasim.hw_targets.fpga.dataflow.explain import explain
 from tetrasim.hw_targets.fpga.dataflow.kernel import Run, simulate
@@ -69,7 +70,9 @@ def decide(graph: Graph, config: FpgaConfig) -> Decision:
     """
     if config.mapping == "overlay":
         return Decision("overlay", 0, "overlay, as configured")
-    if graph.states:
+    if compressed(config.numbers):
+        why = "a pipeline of layers has no compressed weights"
+    elif graph.states:
         why = "the model keeps state between runs (KV cache)"
     elif graph.weight_bytes * 8 > config.fabric.memory_bits + config.fabric.ff:
         why = (

@@ -10,6 +10,7 @@ import numpy as np
 
 from tetrasim.errors import CapacityError
 from tetrasim.hw_targets.common.target import Capacity, MemoryUse, Peaks, Prices, ResourceUse, Target
+from tetrasim.hw_targets.fpga.compression import compressed, stored_weight_bytes
 from tetrasim.hw_targets.fpga.config import FpgaConfig
 from tetrasim.hw_targets.fpga.demands import PARTS, unpriced
 from tetrasim.hw_targets.fpga.floor import least_energy
@@ -66,19 +67,18 @@ def capacity(graph: Graph, config: FpgaConfig) -> Capacity:
             f"then one every {pipeline.interval_cycles} cycles{outside_note(pipeline.design)}"
         )
         return Capacity("spatial pipeline", (memory,), note)
-    state = graph.state_bytes
+    state, weights = graph.state_bytes, stored_weight_bytes(graph, config.numbers)
+    note = chosen.note + compression_note(config)
     if config.off_chip is None:
-        memory = MemoryUse("on-chip memory", on_chip, graph.weight_bytes, state, live_bytes(graph))
+        memory = MemoryUse("on-chip memory", on_chip, weights, state, live_bytes(graph))
         if not memory.fits:
             raise CapacityError(
                 f"the model needs {memory.used_bytes:,} bytes; {config.part} holds {on_chip:,} bytes "
                 "on chip and the preset has no off-chip memory",
                 hint="a card with HBM or DDR (fpga/u280, fpga/u250), or fewer bits per weight",
             )
-        return Capacity("overlay, weights on chip", (memory,), chosen.note)
-    outer = MemoryUse(
-        config.off_chip.kind.upper(), config.off_chip.capacity_bytes, graph.weight_bytes, state, 0
-    )
+        return Capacity("overlay, weights on chip", (memory,), note)
+    outer = MemoryUse(config.off_chip.kind.upper(), config.off_chip.capacity_bytes, weights, state, 0)
     if not outer.fits:
         raise CapacityError(
             f"the model needs {outer.used_bytes:,} bytes of weights and cache; {config.part} has "
@@ -91,7 +91,19 @@ def capacity(graph: Graph, config: FpgaConfig) -> Capacity:
     )
     shown = inner if inner.fits else MemoryUse("on-chip memory", on_chip, 0, 0, on_chip)
     mode = f"overlay, weights streamed from {config.off_chip.kind.upper()}"
-    return Capacity(mode, (outer, shown), chosen.note + spill)
+    return Capacity(mode, (outer, shown), note + spill)
+
+
+def compression_note(config: FpgaConfig) -> str:
+    """Says what compression is assumed, since no arithmetic emulates it."""
+    numbers = config.numbers
+    if not compressed(numbers):
+        return ""
+    bits = numbers.weight_bits or float(numbers.storage.bits)
+    return (
+        f"; {numbers.weight_density:.0%} of the weights kept in {bits:g} bits on average (not emulated: the"
+        " model must have been compressed so)"
+    )
 
 
 def outside_note(design: Design) -> str:
