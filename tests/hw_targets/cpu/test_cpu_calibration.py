@@ -29,6 +29,7 @@ from tetrasim.hw_targets.cpu.calibration.samples import (
     Kernel,
     VectorSample,
     gemm_samples,
+    integer_case,
     vector_case,
 )
 from tetrasim.hw_targets.cpu.calibration.small_runs import Overheads
@@ -102,6 +103,24 @@ def test_descent_finds_a_minimum_inside_its_bounds() -> None:
     assert edge["a"] == pytest.approx(0.2, abs=0.005)
 
 
+@pytest.mark.parametrize(
+    ("flags", "bf16", "fp16"),
+    [
+        ({"avx2"}, 1, 1),
+        ({"avx512f", "avx512_bf16"}, 2, 1),
+        ({"amx_bf16", "avx512_bf16", "avx512_fp16"}, 16, 2),
+        ({"asimdhp", "asimddp", "bf16", "i8mm"}, 4, 2),
+    ],
+)
+def test_rates_of_16_bit_formats_follow_from_the_instruction_sets(
+    flags: set[str], bf16: int, fp16: int
+) -> None:
+    m = measurements()
+    m = replace(m, host=replace(m.host, flags=frozenset(flags)))
+    core = CpuConfig.model_validate(host_values(m)).core
+    assert (core.bf16_rate, core.fp16_rate) == (bf16, fp16)
+
+
 def test_the_fit_on_all_threads_finds_handing_out_and_the_common_bandwidth() -> None:
     truth = with_overrides(
         shipped(),
@@ -150,7 +169,7 @@ def measurements() -> Measurements:
     vectors = tuple(VectorSample(op, 5e-6) for op in VECTOR_OPS)
     timings: Timings[Kernel] = Timings({}, 9, frozenset(), frozenset(), 0.1, Drift(9, 1e-5, 1.0, 0.0))
     return Measurements(
-        read_host(), 0.1, 0.2, 20.0, timings, 3.9e9, 117e9, 117e9 * read_host().cores, levels,
+        read_host(), 0.1, 0.2, 20.0, timings, 3.9e9, 117e9, 117e9 * read_host().cores, 3.7, levels,
         Overheads(3e-7, 2e-6, 6e-7), vectors, samples(config), (),
     )  # fmt: skip
 
@@ -170,6 +189,8 @@ def test_the_written_preset_is_read_back_and_takes_precedence() -> None:
     marks = {s.path: s.mark for s in after.sources}
     assert marks["power.limit_w"] == "assumed"
     assert marks["overhead.node_ns"] == ""
+    assert (after.config.core.int8_rate, marks["core.int8_rate"]) == (3.7, "")
+    assert marks["core.bf16_rate"] == "assumed"
     assert load_preset(file, "cpu/host", CpuConfig).config.overhead.node_ns == pytest.approx(300)
 
 
@@ -205,5 +226,9 @@ def test_every_vector_case_and_the_chain_run_in_onnxruntime() -> None:
         made = session(op_model(case).SerializeToString(), 1)
         feeds = {name: a for name, a in case.inputs if name not in case.constant}
         assert len(made.run(None, feeds)) == 1
+    whole = integer_case(4, 8, 4)
+    fed = {"a": whole.inputs[0][1]}
+    expected = whole.inputs[0][1].astype(int) @ whole.inputs[1][1].astype(int)
+    assert np.array_equal(session(op_model(whole).SerializeToString(), 1).run(None, fed)[0], expected)
     made = session(chain_model(5, 4).SerializeToString(), 1)
     assert made.run(None, {"x0": np.ones(4, np.float32)})[0].tolist() == [13.0] * 4  # 1 2 3 5 8 13

@@ -35,6 +35,7 @@ from tetrasim.hw_targets.cpu.calibration.samples import (
     cold_chain,
     cold_probes,
     gemm_samples,
+    integer_rate,
     op_probes,
     shared_probes,
     vector_rows,
@@ -59,6 +60,7 @@ class Measurements:
     clock_hz: float
     peak_one: float  # multiply-adds per second
     peak_all: float
+    integer_rate: float  # int8 relative to float32
     levels: Levels
     overheads: Overheads
     vectors: tuple[VectorSample, ...]
@@ -121,8 +123,8 @@ def measure(progress: Progress, budget_s: float) -> Measurements:
         gain = min(max(best[Kernel("hot", SHARED[-1])] / best[large], 1.0), gain)
     return Measurements(
         host, before, load_average(), time.perf_counter() - began, timings,
-        rate_of(best, "clock"), peak_one, peak_one * gain, levels_of(host, best), overheads_of(best),
-        vector_samples(best), gemms, shared,
+        rate_of(best, "clock"), peak_one, peak_one * gain, integer_rate(best), levels_of(host, best),
+        overheads_of(best), vector_samples(best), gemms, shared,
     )  # fmt: skip
 
 

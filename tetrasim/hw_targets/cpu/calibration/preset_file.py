@@ -1,6 +1,6 @@
 """From measurements to a preset: the values that are measured as they stand, and the YAML file.
 
-Register tiles and rates of narrow formats follow from the instruction sets that the processor announces;
+Register tiles and rates of 16-bit formats follow from the instruction sets that the processor announces;
 power cannot be read without privileges and stays an assumption, marked so.
 """
 
@@ -30,7 +30,8 @@ ASSUMED = (
     "call_overhead",
     "eager_op_ns",
     "numa",
-    "_rate",
+    "bf16_rate",
+    "fp16_rate",
     "row_overhead",
     "gather_row",
 )
@@ -52,6 +53,7 @@ def host_values(m: Measurements) -> Tree:
             "single_clock_hz": round(clock),
             "fp32_macs_per_cycle": _short(m.peak_one / clock),
             **_format_rates(m.host.flags),
+            "int8_rate": _short(m.integer_rate),
         },
         "gemm": {**_tile(m.host.flags), **_GEMM_START},
         "vector": {
@@ -111,17 +113,13 @@ def _tile(flags: frozenset[str]) -> Tree:
 
 
 def _format_rates(flags: frozenset[str]) -> Tree:
-    """Multiply-add rates relative to float32, from the instruction sets announced."""
-    bfloat = 16.0 if "amx_bf16" in flags else 2.0 if {"avx512_bf16", "bf16"} & flags else 1.0
-    half = 2.0 if {"avx512_fp16", "asimdhp"} & flags else 1.0
-    integer = (
-        32.0
-        if "amx_int8" in flags
-        else 4.0
-        if {"avx512_vnni", "avx_vnni", "i8mm", "asimddp"} & flags
-        else 2.0
+    """Multiply-add rates relative to float32, from the instruction sets announced: tiles (AMX) 16, matrix
+    instructions of Arm (BFMMLA) 4, pairs in one instruction (AVX512-BF16) 2."""
+    bfloat = (
+        16.0 if "amx_bf16" in flags else 4.0 if "bf16" in flags else 2.0 if "avx512_bf16" in flags else 1.0
     )
-    return {"bf16_rate": bfloat, "fp16_rate": half, "int8_rate": integer}
+    half = 2.0 if {"avx512_fp16", "asimdhp"} & flags else 1.0
+    return {"bf16_rate": bfloat, "fp16_rate": half}
 
 
 def _cache(m: Measurements, level: int, nbytes: int, shared_by: int, clock: float) -> Tree:

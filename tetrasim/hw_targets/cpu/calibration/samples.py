@@ -37,10 +37,9 @@ HOT = (
     (2048, 1024, 2048),
 )  # fmt: skip
 PACKED = ((16, 512, 512), (64, 64, 64), (128, 64, 128), (128, 128, 64), (256, 512, 512), (512, 512, 512))
+INTEGER = (512, 512, 512)  # also one of HOT
 COLD_ROWS = (1, 2, 4, 12, 32, 128)
 SHORT_ROWS = 4
-
-
 # Of several threads: one row, few rows, whole tiles, more rows than columns; the largest gives the clock.
 SHARED = ((1, 768, 768), (1, 512, 2048), (8, 768, 768), (32, 768, 768), (128, 768, 768), (512, 512, 512))
 SHARED_COLD_ROWS = (1, 4, 32)
@@ -153,9 +152,23 @@ def op_probes(rows: int) -> list[Probe[Kernel]]:
     empty = OpCase("Relu", (("x", np.ones((1, 1), np.float32)),))
     out = [Probe(Kernel("empty"), _run(empty, 1))]
     out += [Probe(Kernel("op", (rows, COLS), op), _run(vector_case(op, rows, COLS), 1)) for op in VECTOR_OPS]
+    out.append(Probe(Kernel("int8", INTEGER), _run(integer_case(*INTEGER), 1)))
     for shapes, constant in ((HOT, True), (PACKED, False)):
         out += [Probe(Kernel("hot", s, constant=constant), _run(gemm_case(*s, constant), 1)) for s in shapes]
     return out
+
+
+def integer_case(m: int, k: int, n: int) -> OpCase:
+    """One product of unsigned activations and signed weights, as quantised graphs have it."""
+    rng = np.random.default_rng(m)
+    a = rng.integers(0, 128, (m, k), np.uint8)
+    b = rng.integers(-64, 64, (k, n), np.int8)
+    return OpCase("MatMulInteger", (("a", a), ("b", b)), frozenset("b"))
+
+
+def integer_rate(best: Mapping[Kernel, float]) -> float:
+    """Multiply-adds on int8 per multiply-add on float32, from one product of each."""
+    return best[Kernel("hot", INTEGER)] / best[Kernel("int8", INTEGER)]
 
 
 def cold_probes(chain: ColdChain, rows: Sequence[int], threads: int) -> list[Probe[Kernel]]:
