@@ -227,6 +227,8 @@ def test_the_report_draws_every_trial_in_a_browser(tmp_path: Path) -> None:
     done = subprocess.run([*words, page.as_uri()], capture_output=True, text=True, timeout=60, check=True)
     drawn = sum(bool(t.metrics) for t in state.trials)
     assert done.stdout.count("<circle") == drawn
+    assert done.stdout.count("<polyline") >= drawn  # one line each, and the front's edge
+    assert "CONSOLE" not in done.stderr
     assert done.stdout.count("<tr") >= 25
     assert "CONSOLE" not in done.stderr
 
