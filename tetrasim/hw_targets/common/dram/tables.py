@@ -116,9 +116,9 @@ def compile_device(device: Device) -> Tables:
             raise UserError(
                 f"window {rule.window} is not 1 to {MAX_WINDOW}", where=where, hint="1: the last command"
             )
-        at = levels.index(rule.level)
         for before in rule.before:
             for after in rule.after:
+                at = _where(device, levels.index(rule.level), before, after, rule.window, where)
                 least_here = least + cycles[before] - cycles[after]
                 b, a = names.index(before), names.index(after)
                 if rule.window == 1:
@@ -130,6 +130,25 @@ def compile_device(device: Device) -> Tables:
     starts = np.searchsorted(table[:, 1], np.arange(count + 1)).astype(np.int64)
     depth = int(table[:, 4].max()) if windows else 1
     return Tables(device, names, gap, _paths(device), table, starts, depth)
+
+
+def _where(device: Device, level: int, before: str, after: str, window: int, where: str) -> int:
+    """The level at which a rule between two commands counts. A command that addresses more than one instance
+    of the rule's level (PREab and a rule per bank) touches, or waits for, every one of them: so the rule
+    counts where that command does.
+
+    Raises:
+        UserError: a command of all instances that waits for several past issues in each of them.
+    """
+    names = [level.name for level in device.levels]
+    first, second = (names.index(device.command(n).level) for n in (before, after))
+    if window > 1 and second < min(level, first):
+        raise UserError(
+            f"'{after}' addresses several instances of {names[level]}, which cannot count {window} issues each",
+            where=where,
+            hint=f"write the rule at level {names[second]}",
+        )
+    return min(level, first, second)
 
 
 def _paths(device: Device) -> NDArray[np.int32]:
