@@ -23,7 +23,10 @@ from tetrasim.hw_targets.fpga.hls.check import compare
 from tetrasim.hw_targets.fpga.hls.convert import convert
 from tetrasim.hw_targets.fpga.hls.estimate import estimate
 from tetrasim.hw_targets.fpga.hls.options import HlsOptions
+from tetrasim.hw_targets.fpga.hls.pipeline import simulate_pipeline
 from tetrasim.hw_targets.fpga.hls.project import reference_outputs, sample_inputs
+from tetrasim.hw_targets.fpga.hls.relu import clip_relus
+from tetrasim.hw_targets.fpga.hls.stream import streamed
 from tetrasim.hw_targets.fpga.lower import simulate_design
 from tetrasim.hw_targets.registry import find_preset
 from tetrasim.sim.passes.precision import with_precision
@@ -61,6 +64,13 @@ def main() -> None:
         feeds = sample_inputs(graph, plan, options)
         reference, source = reference_outputs(graph, feeds, onnx_path)
         by_layer = {x.name: feeds[v.name] for x, v in zip(plan.inputs, graph.inputs, strict=True)}
+        rows = calibrate(streamed(clip_relus(plan)), by_layer, Widths(16))
+        for reuse in (1, 2, 4):
+            made = simulate_pipeline(rows, HlsOptions(reuse=reuse))
+            print(
+                f"  emitted functions and FIFOs, 16 bits, reuse {reuse}: {made.latency_cycles * 5e-3:.3f} us, "
+                f"every {made.interval_cycles} cycles; {len(made.fifos)} streams, {made.fifo_bits:,} bits"
+            )
         for bits in (16, 18):
             n = compare(calibrate(plan, by_layer, Widths(bits)), by_layer, reference, source, None)
             print(

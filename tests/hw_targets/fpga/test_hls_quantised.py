@@ -23,7 +23,7 @@ from tetrasim.hw_targets.fpga.hls import plan as p
 from tetrasim.hw_targets.fpga.hls.calibrate import Widths, calibrate, exact_type
 from tetrasim.hw_targets.fpga.hls.convert import convert
 from tetrasim.hw_targets.fpga.hls.emulate import run_fixed
-from tetrasim.hw_targets.fpga.hls.options import IO, HlsOptions
+from tetrasim.hw_targets.fpga.hls.options import HlsOptions
 from tetrasim.hw_targets.fpga.hls.plan import EXACT_BITS, Fixed
 from tetrasim.hw_targets.fpga.hls.project import generate, reference_outputs, sample_inputs
 from tetrasim.hw_targets.fpga.hls.units import grid_type, multiplier
@@ -88,17 +88,10 @@ def test_weights_are_stored_exactly_in_the_bits_of_the_file(tmp_path: Path) -> N
 
 
 @needs_compiler
-@pytest.mark.parametrize("io", IO)
 @pytest.mark.parametrize(
-    "changes",
-    [
-        {"scale": 0.1},
-        {"zero": 3},
-        {"weight_scale": 0.01},
-        {"out": 0.3},
-        {"scale": 0.037, "zero": -7, "out": 0.21},
-    ],
-    ids=str,
+    ("changes", "io"),
+    [({"scale": 0.1}, "stream"), ({"scale": 0.037, "zero": -7, "out": 0.21}, "parallel")],
+    ids=["decimal", "general"],
 )
 def test_any_scale_and_zero_point_equals_onnxruntime(
     tmp_path: Path, changes: dict[str, float], io: str
@@ -109,17 +102,16 @@ def test_any_scale_and_zero_point_equals_onnxruntime(
     assert numerics.reference == "onnxruntime"
     assert numerics.bit_exact is True
     # with a scale like 0.1, sums lie within float32's error of the middle of two steps: either is right there
-    exact = changes.keys() >= {"scale", "zero", "out"} or changes.keys() == {"zero"}
+    exact = "zero" in changes
     assert numerics.steps <= (0 if exact else 1)
     assert numerics.same_steps >= (1 if exact else 0.99)
     assert numerics.output_range > 10
 
 
 @needs_compiler
-@pytest.mark.parametrize("per_channel", [False, True])
-def test_a_quantised_cnn_is_at_most_one_step_from_onnxruntime(tmp_path: Path, per_channel: bool) -> None:
+def test_a_quantised_cnn_is_at_most_one_step_from_onnxruntime(tmp_path: Path) -> None:
     """onnxruntime rounds in float32: a sum within its error of the middle of two steps may go either way."""
-    graph, file = load_graph(str(qdq_cnn(tmp_path / "c.onnx", per_channel=per_channel)))
+    graph, file = load_graph(str(qdq_cnn(tmp_path / "c.onnx", per_channel=True)))
     options = HlsOptions(samples=300, calibration=50)
     numerics = generate(graph, tmp_path / "p", options, onnx_path=file).numerics
     assert numerics.bit_exact is True

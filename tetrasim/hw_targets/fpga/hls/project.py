@@ -206,6 +206,11 @@ def _write_extras(
             numbers = (f"{row.real_range:.6g}", f"{row.max_error:.6g}", f"{row.mean_error:.6g}")
             reuse = reuse_of(layer, report.options)
             writer.writerow([row.layer, row.node, row.op, row.type, *numbers, reuse])
+    if report.pipeline is not None:
+        with (scratch / "fifos.csv").open("w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(["layer", "copy", "bits", "depth"])
+            writer.writerows([f.layer, f.copy, f.bits, f.depth] for f in report.pipeline.fifos)
 
 
 def _plain(report: HlsReport) -> dict[str, object]:
