@@ -12,10 +12,9 @@ import argparse
 from collections.abc import Callable
 
 from tetrasim import facade
-from tetrasim.hw_targets.common.presets import Scalar
 from tetrasim.sim.result import Result
 
-Settings = dict[str, Scalar]
+Settings = dict[str, str | int | float | bool]
 PUBLISHED = {
     "dfx": "four U280 over four V100, GPT-2: 5.58 x the speed, 3.99 x the energy efficiency"
     " (arXiv 2209.10797)",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -17,6 +18,7 @@ from random_networks import random_network
 from tetrasim.hw_targets.fpga.dataflow.explain import explain
 from tetrasim.hw_targets.fpga.dataflow.kernel import simulate
 from tetrasim.hw_targets.fpga.dataflow.network import Actor, Fifo, Network, NetworkError, Port
+from tetrasim.hw_targets.fpga.dataflow.occupancy import occupancies
 from tetrasim.hw_targets.fpga.dataflow.sizing import full_speed, smallest
 
 STATUS = {"done": 0, "deadlock": 1}
@@ -122,3 +124,15 @@ def test_latency_is_not_monotone_in_depth() -> None:
             before, after = simulate(network), simulate(deeper)
             slower += before.status == after.status == 0 and after.cycles > before.cycles
     assert slower > 20
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 10**9), frames=st.integers(1, 3))
+def test_occupancy_over_time_peaks_at_the_highest_and_ends_where_the_run_ends(seed: int, frames: int) -> None:
+    network = random_network(seed)
+    run = simulate(network, frames)
+    for f, fifo in enumerate(occupancies(network, run, frames)):
+        assert fifo.entries.max() == run.highest[f]
+        assert fifo.entries[-1] == run.occupancy[f]
+        assert (fifo.entries >= 0).all()
+        assert (np.diff(fifo.cycle) > 0).all()

@@ -228,3 +228,18 @@ def test_a_pipeline_refuses_compressed_weights() -> None:
         decide(graph_for(c), c)
     auto = config(numbers__weight_bits="4")
     assert decide(graph_for(auto), auto).mapping == "overlay"
+
+
+def test_the_trace_shows_how_full_the_fifos_are() -> None:
+    c = config(spatial__reuse=4)
+    graph = graph_for(c)
+    timeline = run_static(TARGET.lower(graph, c))
+    assert TARGET.counters is not None
+    shown = TARGET.counters(graph, c, timeline)
+    design = simulate_spatial(graph, c)
+    assert len(shown) == len(design.design.network.fifos)
+    assert all(s.time_ps[0] == 0 and s.time_ps[-1] <= timeline.total_ps + 5000 for s in shown)
+    for s, fifo in zip(shown, design.design.network.fifos, strict=True):
+        assert 1 <= max(s.values) <= fifo.depth
+    overlay = config(mapping="overlay")
+    assert TARGET.counters(graph, overlay, timeline) == ()

@@ -19,7 +19,7 @@ from tetrasim.hw_targets.fpga.numerics import FpgaArithmetic, arithmetic
 from tetrasim.hw_targets.fpga.overlay import OFF_CHIP, ON_CHIP, priced, tasks_of
 from tetrasim.hw_targets.fpga.resources import Cost
 from tetrasim.hw_targets.fpga.spatial import Design
-from tetrasim.hw_targets.fpga.view import mapping_text
+from tetrasim.hw_targets.fpga.view import counters, mapping_text
 from tetrasim.sim.ir.graph import Graph
 from tetrasim.sim.metric import ErrorRange
 from tetrasim.sim.ops.work import Work
@@ -201,4 +201,5 @@ TARGET: Target[FpgaConfig] = Target(
     error_range=error_range,
     least_energy=least_energy,
     mapping_text=mapping_text,
+    counters=counters,
 )

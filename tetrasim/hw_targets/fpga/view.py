@@ -1,10 +1,12 @@
-"""The mapping in words: `tetrasim show mapping`, and the pipeline page of a report."""
+"""The mapping in words (`tetrasim show mapping`), and what the trace shows of it over time."""
 
 from __future__ import annotations
 
 from tetrasim.hw_targets.fpga.config import FpgaConfig
+from tetrasim.hw_targets.fpga.dataflow.occupancy import occupancies
 from tetrasim.hw_targets.fpga.lower import decide, simulate_spatial
 from tetrasim.hw_targets.fpga.spatial import Design
+from tetrasim.sim.engine.timeline import Counter, Timeline
 from tetrasim.sim.ir.graph import Graph
 from tetrasim.sim.workload import Workload
 
@@ -50,3 +52,19 @@ def layer_table(graph: Graph, design: Design) -> list[str]:
             f"{stage.multipliers:>8.0f} " + " ".join(f"{n:>8.0f}" for n in (c.lut, c.ff, c.dsp, c.bram18))
         )
     return lines
+
+
+def counters(graph: Graph, config: FpgaConfig, timeline: Timeline) -> tuple[Counter, ...]:
+    """Entries of every FIFO over the first inference of a spatial pipeline; nothing for the overlay."""
+    if decide(graph, config).mapping != "spatial":
+        return ()
+    found = simulate_spatial(graph, config)
+    period_ps = round(1e12 / config.clock_hz)
+    last = -(-timeline.total_ps // period_ps)
+    made = []
+    for fifo in occupancies(found.design.network, found.run, found.frames):
+        shown = fifo.cycle <= last
+        times = (fifo.cycle[shown] * period_ps).tolist()
+        name = f"FIFO {fifo.name} (depth {fifo.depth})"
+        made.append(Counter(name, "entries", tuple(times), tuple(fifo.entries[shown].tolist())))
+    return tuple(made)
