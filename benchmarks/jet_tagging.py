@@ -68,7 +68,7 @@ def main() -> None:
         for reuse in (1, 2, 4):
             made = simulate_pipeline(rows, HlsOptions(reuse=reuse))
             print(
-                f"  emitted functions and FIFOs, 16 bits, reuse {reuse}: {made.latency_cycles * 5e-3:.3f} us, "
+                f"  emitted, 16 bits, reuse {reuse}: {made.latency_cycles * 5e-3:.3f} us, "
                 f"every {made.interval_cycles} cycles; {len(made.fifos)} streams, {made.fifo_bits:,} bits"
             )
         for bits in (16, 18):
