@@ -4,6 +4,7 @@
     python benchmarks/cpu_host.py                   print the table of errors per class
     python benchmarks/cpu_host.py --write           also replace the committed measurements and error ranges
     python benchmarks/cpu_host.py --errors          only regenerate the error ranges from the committed table
+    python benchmarks/cpu_host.py --compare FILE …  other calibrations of this machine against the committed table
 
 Every time is the best of many runs in several passes, since other load can only slow a run down; single ops
 are timed in rounds. Whole models are exported with seeded random weights; predictions of models use the
@@ -138,6 +139,19 @@ def _calibrate(args: argparse.Namespace) -> CpuConfig:
     return calibration.config
 
 
+def compare(file: Path) -> None:
+    """Errors of a calibration (a `host.yaml`) on the committed measurements, one thread."""
+    config = load_preset(file, "cpu/host", CpuConfig).config
+    models, ops = model_cases(), op_cases()
+    groups: dict[str, list[float]] = {}
+    for case, us in validate.read_cases().items():
+        if case.threads == 1:
+            graph = models[case] if case in models else op_graph(ops[case]())
+            groups.setdefault(case.group, []).append(abs(validate.predict_us(graph, config) / us - 1))
+    found = (f"{g} {np.mean(e):.1%} mean {np.median(e):.1%} median" for g, e in groups.items())
+    print(f"{file}: {'; '.join(found)}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -152,7 +166,12 @@ def main() -> None:
         action="store_true",
         help="keep the committed calibration and the better of old and new times",
     )
+    parser.add_argument("--compare", type=Path, nargs="+", metavar="FILE", help="calibrations to compare")
     args = parser.parse_args()
+    if args.compare:
+        for file in args.compare:
+            compare(file)
+        return
     if args.errors:
         write_errors()
         return
