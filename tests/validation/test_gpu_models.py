@@ -81,3 +81,17 @@ def test_bytetransformers_table(models: ModuleType, libraries: ModuleType) -> No
     for name, cells in byte.times((byte.FT, byte.OURS)).items():
         errors[name] = [abs(ours / measured - 1) for measured, ours in cells.values()]
     assert {name: np.mean(found) < 0.15 for name, found in errors.items()} == dict.fromkeys(errors, True)
+
+
+def test_serving_at_steady_concurrency(models: ModuleType, libraries: ModuleType) -> None:
+    """TensorRT-LLM on an H100, never fitted: decode steps with one prompt phase per sequence and lifetime."""
+    assert models is not None
+    assert libraries is not None
+    load("byte_transformer")
+    other = load("other_models")
+    rows = [row for row in other.table("serving") if row["backend"] == "trtllm" and row["out_len"] == "128"][
+        :3
+    ]
+    errors = [abs(row.error) for row in other.serving(rows)]
+    assert len(errors) == 3
+    assert np.mean(errors) < 0.1
