@@ -47,10 +47,19 @@ def everything() -> Graph:
 
 
 def classifier(
-    tokens: int, width: int, heads: int, head_dim: int, blocks: int, *, norm: bool, activation: str
+    tokens: int,
+    width: int,
+    heads: int,
+    head_dim: int,
+    blocks: int,
+    *,
+    norm: bool,
+    activation: str,
+    seed: int = 0,
 ) -> Graph:
     """An encoder classifier; scores are read after mean pooling."""
     m = Maker()
+    m.rng = np.random.default_rng(seed)
     given = x = Value("x", TensorType((1, tokens, width)), Role.INPUT)
     split, wide = (1, tokens, heads, head_dim), (1, tokens, heads * head_dim)
     layouts = {f"{n}_layout": "bshd" for n in "qkvo"}
