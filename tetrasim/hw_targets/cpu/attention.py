@@ -33,8 +33,8 @@ class Piece:
 
 def attention_pieces(work: Work, config: CpuConfig) -> tuple[Piece, ...]:
     """The ops that compute one attention node, in order."""
-    seen = (config.attention, config.iceformer_top_k, config.iceformer_intrinsic_dim)
-    return _pieces(work, Aspect(seen, config))
+    seen = (config.attention, config.runtime, config.iceformer_top_k, config.iceformer_intrinsic_dim)
+    return _pieces(work, Aspect(seen, config))  # `seen`: every field that this module reads
 
 
 @lru_cache(maxsize=1 << 14)

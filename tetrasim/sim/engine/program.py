@@ -227,16 +227,21 @@ def join(machine: Machine, columns: Columns, order: Order) -> Program:
     """`assemble` of blocks that are columns already: the price of a search over parameters, whose graph and
     shape of blocks stay the same."""
     names = tuple([r.name for r in machine.resources])
-    wiring = _wiring(names, columns.lengths, columns.shape, order)
+    waits = tuple([(resource, after) for _, resource, after in columns.shape])
+    wiring = _wiring(names, columns.lengths, waits, order)
     take = wiring.take
+    kinds: dict[str, int] = {}
+    kind = np.zeros(len(columns.shape), dtype=np.int32)
+    for unit in wiring.first_use:
+        kind[unit] = kinds.setdefault(columns.shape[unit][0], len(kinds))
     program = Program(
         target=machine.target,
         resources=machine.resources,
-        kind_names=wiring.kind_names,
+        kind_names=tuple(kinds),
         part_names=machine.part_names,
         level_names=machine.level_names,
         component_names=machine.component_names,
-        kind=wiring.kind,
+        kind=kind[take],
         resource=wiring.resource,
         node=wiring.node,
         busy_cycles=columns.busy_cycles[take],
@@ -269,15 +274,15 @@ def _sound(columns: Columns) -> bool:
 
 @dataclass(frozen=True, eq=False)
 class _Wiring:
-    """The part of a program that durations do not change; programs share its columns and never write them."""
+    """The part of a program that durations and names do not change; programs share its columns and never
+    write them."""
 
-    kind_names: tuple[str, ...]
-    kind: NDArray[np.int32]
     resource: NDArray[np.int32]
     node: NDArray[np.int32]
     dep_start: NDArray[np.int64]
     dep_index: NDArray[np.int32]
     take: NDArray[np.int64]  # [T] unit of every task
+    first_use: tuple[int, ...]  # units in order of their first task
 
 
 @lru_cache(maxsize=128)
@@ -289,13 +294,12 @@ def _order(places: tuple[int, ...], predecessors: tuple[tuple[int, ...], ...]) -
 def _wiring(
     resource_names: tuple[str, ...],
     lengths: tuple[int, ...],
-    shape: tuple[tuple[str, str, tuple[int, ...]], ...],
+    waits: tuple[tuple[str, tuple[int, ...]], ...],
     order: Order,
 ) -> _Wiring:
     resource_ids = {name: i for i, name in enumerate(resource_names)}
     firsts = [0, *accumulate(lengths)]
-    kinds: dict[str, int] = {}
-    rows: list[tuple[int, int, int, int]] = []
+    rows: list[tuple[int, int, int]] = []
     deps: list[int] = []
     dep_start = [0]
     outputs: list[tuple[int, ...]] = []
@@ -304,23 +308,22 @@ def _wiring(
         inputs = tuple(sorted({t for p in before for t in outputs[p]}))
         base, waited = len(rows), set[int]()
         for j in range(lengths[place]):
-            kind, resource, back = shape[firsts[place] + j]
+            resource, back = waits[firsts[place] + j]
             after = tuple(base + j - b for b in back)
             waited.update(after)
             deps.extend(after or inputs)
             dep_start.append(len(deps))
-            rows.append((kinds.setdefault(kind, len(kinds)), resource_ids[resource], node, firsts[place] + j))
+            rows.append((resource_ids[resource], node, firsts[place] + j))
         here = tuple(t for t in range(base, len(rows)) if t not in waited)
         outputs.append(here if lengths[place] else inputs)
-    table = np.array(rows, dtype=np.int32).reshape(len(rows), 4)
+    table = np.array(rows, dtype=np.int32).reshape(len(rows), 3)
     return _Wiring(
-        kind_names=tuple(kinds),
-        kind=table[:, 0].copy(),
-        resource=table[:, 1].copy(),
-        node=table[:, 2].copy(),
+        resource=table[:, 0].copy(),
+        node=table[:, 1].copy(),
         dep_start=np.array(dep_start, dtype=np.int64),
         dep_index=np.array(deps, dtype=np.int32),
-        take=table[:, 3].astype(np.int64),
+        take=table[:, 2].astype(np.int64),
+        first_use=tuple(dict.fromkeys(unit for _, _, unit in rows)),
     )
 
 
