@@ -1,10 +1,11 @@
-"""Whole models on GPUs against published times: NeuSight's Hugging Face models.
+"""Whole models on GPUs against published times: NeuSight's Hugging Face models and FasterTransformer's BERT.
 
     python benchmarks/gpu_models.py [--only bert_large]
 
 NeuSight: float32, eager PyTorch ("fused": torch.compile, here graph launches). Its decoders compute logits
 for every position, our presets for the last one only: the missing product is added. Its GPT-3 and OPT sizes
-are not presets; their dimensions stand below.
+are not presets; their dimensions stand below. FasterTransformer's BERT follows (bert_libraries.py says how
+its kernels and host are mapped); decoders, served models and another BERT are in other_models.py.
 """
 
 from __future__ import annotations
@@ -158,7 +159,9 @@ def main() -> None:
     )
     parser.add_argument("--only", default="", help="only NeuSight models whose name contains this")
     args = parser.parse_args()
-    rows = list(neusight(args.only))
+    from bert_libraries import fastertransformer  # that module imports this one
+
+    rows = [*neusight(args.only), *fastertransformer()]
     for row in rows:
         times = f"{row.measured_ms:10.2f} ms, ours {row.predicted_ms:10.2f} ms"
         print(f"{row.source:28s} gpu/{row.preset:16s} {row.case:20s} {times} {row.error:+.1%}")
