@@ -86,6 +86,33 @@ def test_gemm_is_divided_among_threads_as_the_library_does() -> None:
     assert total(Gemm(3, 64, 64, 4096), 2) == pytest.approx(2 * total(Gemm(1, 64, 64, 4096), 1))
 
 
+def test_a_view_costs_a_node_of_the_runtime_and_an_unknown_op_nothing() -> None:
+    x, y = Value("x", TensorType((4, 8)), Role.INPUT), Value("y", TensorType((8, 4)))
+    config = config_of()
+
+    def tasks(op: str, **overrides: str) -> list[int]:
+        graph = Graph("g", (Node("n", op, (x,), (y,)),), (x,), (y,))
+        program = TARGET.lower(graph, config_of(**overrides))
+        return [int(c) for c in program.busy_cycles[program.node == 0]]
+
+    node_cycles = round(config.overhead.node_ns * 1e-9 * machine_of(config).clock_hz)
+    assert tasks("Reshape") == [node_cycles]
+    assert tasks("Unmodelled") == []
+    assert tasks("Reshape", runtime="eager") == []
+
+
+def test_rows_slow_a_core_that_streams_weights_but_not_all_cores_together() -> None:
+    def dram_s(rows: int, threads: int) -> float:
+        machine = machine_of(config_of(threads=threads, gemm__dram_overlap=0))
+        cost = cost_of(gemm_work(rows, 4096, 4096), machine, Placement((1, DRAM), 1))
+        return dict(cost.seconds)["DRAM weights"]
+
+    g, dram = config_of().gemm, config_of().dram
+    assert dram_s(12, 1) == pytest.approx(dram_s(1, 1) * (1 + g.stream_slowdown))
+    assert 18 * dram.core_bandwidth_bytes_per_s > (1 + g.stream_slowdown) * dram.bandwidth_bytes_per_s
+    assert dram_s(12, 18) == pytest.approx(dram_s(1, 18))
+
+
 def test_activations_are_packed_and_constants_are_not() -> None:
     config = config_of().gemm
     constant = gemm_cycles(Gemm(1, 64, 64, 64, True), config, 32.0, 32, 1)

@@ -18,6 +18,7 @@ from tetrasim.sim.engine.program import Block, Order, Program, Resource, Task, c
 from tetrasim.sim.engine.program import Machine as Vocabulary
 from tetrasim.sim.ir.graph import Graph
 from tetrasim.sim.ops.registry import work_of
+from tetrasim.sim.ops.unmodelled import UNMODELLED
 from tetrasim.sim.ops.work import Work, WorkKind
 
 
@@ -70,7 +71,8 @@ def runtime_works(graph: Graph, runtime: str) -> tuple[Work, ...]:
 
 _NORMS = ("LayerNormalization", "RMSNormalization")
 FUSED = "fused"  # into another node: the runtime does not see it
-_REMOVED = (FUSED, "Identity", "Dropout")
+# An op without semantics here counts as zero, as it is reported.
+_UNSEEN = (FUSED, UNMODELLED)
 
 
 def _start(graph: Graph, machine: Machine) -> Block:
@@ -92,7 +94,7 @@ def _wiring(graph: Graph) -> tuple[tuple[int, ...], ...]:
 @lru_cache(maxsize=1 << 16)
 def _block(work: Work, machine: Machine, placement: Placement) -> Block:
     cost = cost_of(work, machine, placement)
-    if work.kind is WorkKind.VIEW and work.op not in _REMOVED:
+    if work.kind is WorkKind.VIEW and work.op not in _UNSEEN:
         cost = _called(machine)
     if not cost.seconds:
         return Block()
