@@ -10,6 +10,7 @@ from dataclasses import replace
 from functools import lru_cache
 from itertools import accumulate, pairwise
 
+from tetrasim.hw_targets.common.target import Aspect
 from tetrasim.hw_targets.cpu.config import CpuConfig
 from tetrasim.hw_targets.cpu.cost import COMPONENTS, FREE, PARTS, Cost, cost_of
 from tetrasim.hw_targets.cpu.machine import LEVELS, Machine, machine_of
@@ -25,19 +26,19 @@ from tetrasim.sim.ops.work import Work, WorkKind
 def lower(graph: Graph, config: CpuConfig) -> Program:
     """One task per node that does something; the first task also starts the run."""
     machine = machine_of(config)
-    works = runtime_works(graph, config.runtime)
-    distinct, order = _placed(graph, works, placements(graph, works, machine))
-    blocks = [_start(graph, machine), *(_block(work, machine, at) for work, at in distinct)]
+    sizes = tuple([level.capacity_bytes for level in machine.levels])
+    distinct, order = _placed(graph, Aspect((config.runtime, config.kv_append, sizes), config))
+    blocks = [_start(graph, machine), *[_block(work, machine, at) for work, at in distinct]]
     vocabulary = _vocabulary(machine)
     return join(vocabulary, columns_of(vocabulary, blocks), order)
 
 
 @lru_cache(maxsize=512)
-def _placed(
-    graph: Graph, works: tuple[Work, ...], where: tuple[Placement, ...]
-) -> tuple[tuple[tuple[Work, Placement], ...], Order]:
+def _placed(graph: Graph, used: Aspect[CpuConfig]) -> tuple[tuple[tuple[Work, Placement], ...], Order]:
     """The distinct works with their placements, and the order of their blocks: the start of the run, which
-    belongs to no node, comes first."""
+    belongs to no node, comes first. A matter of the runtime and of sizes, whatever the speeds are."""
+    works = runtime_works(graph, used.config.runtime)
+    where = placements(graph, works, machine_of(used.config))
     pairs = tuple(zip(works, where, strict=True))
     place = {pair: i for i, pair in enumerate(dict.fromkeys(pairs), start=1)}
     places = (0, *(place[pair] for pair in pairs))
