@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from tetrasim.errors import UserError
 from tetrasim.hw_targets.common.presets import load_preset, with_overrides
 from tetrasim.hw_targets.common.user_presets import user_preset_file
+from tetrasim.hw_targets.cpu.calibration import hostinfo
 from tetrasim.hw_targets.cpu.calibration.calibrate import Calibration, Measurements
 from tetrasim.hw_targets.cpu.calibration.fit import descend, fit_gemm, fit_threads, fit_vector, predict
 from tetrasim.hw_targets.cpu.calibration.hostinfo import read_host
@@ -160,6 +162,16 @@ def test_a_near_level_is_never_slower_than_a_far_one() -> None:
     levels = levels_of(host, best)
     assert [level.one for level in levels.levels] == pytest.approx([80e9, 80e9, 40e9, 10e9])
     assert levels.l3_reach_bytes == 0
+
+
+@pytest.mark.parametrize(("quota", "cores"), [("max 100000", 3), ("250000 100000", 2), ("5000 100000", 1)])
+def test_a_container_counts_the_cores_whose_time_it_may_use(
+    quota: str, cores: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "cpu.max").write_text(quota + "\n", encoding="ascii")
+    monkeypatch.setattr(hostinfo, "QUOTA", tmp_path / "cpu.max")
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: {0, 1, 5}, raising=False)
+    assert hostinfo.available_cores() == cores
 
 
 def measurements() -> Measurements:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 CPU = Path("/sys/devices/system/cpu")
+QUOTA = Path("/sys/fs/cgroup/cpu.max")  # "max 100000", or microseconds of processor time per microseconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +51,12 @@ def read_host() -> HostInfo:
 
 
 def available_cores() -> int:
-    """Cores that this process may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    """Cores that this process may run on, and in a container, whose time it may use (at least one)."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota, _, period = _read(QUOTA).partition(" ")
+    if quota.isdigit() and period.isdigit():
+        allowed = min(allowed, int(quota) // int(period))
+    return max(allowed, 1)
 
 
 def load_average() -> float:
