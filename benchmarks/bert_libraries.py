@@ -16,6 +16,9 @@ T4 and V100 was, to those of batch 8: fit_gpu_start.py):
  - The guide's three hosts (EPYC 7742, Xeon E5-2698 v4, Xeon E5-2670) are of different age. Plain
    TorchScript is bound by the host in its small float16 runs: the shortest such time on each machine over
    that on A100's is how much slower its host is.
+ - INT8-v1 multiplies in 8 bits and keeps 16-bit activations, which are quantised on the way; its
+   algorithms are never looked up anew (cublasINT8MMWrapper.cc). INT8-v2 keeps activations in 8 bits: no
+   mapping here.
 Times are those of the encoder: embeddings and pooler of our graph are left out.
 """
 
@@ -95,7 +98,11 @@ def host_settings(slower: float, launch_s: float = 2.62e-6) -> Settings:
 
 def fused_attention(preset: str, precision: str, seq: int) -> bool:
     """Whether FasterTransformer has one kernel for it."""
-    return precision == "float16" and seq <= LONGEST_FUSED and not preset.startswith(NO_FUSED_ATTENTION)
+    return (
+        precision in ("float16", "int8")
+        and seq <= LONGEST_FUSED
+        and not preset.startswith(NO_FUSED_ATTENTION)
+    )
 
 
 def ft_settings(preset: str, precision: str, seq: int, packed: bool, fill: float, slower: float) -> Settings:

@@ -52,7 +52,11 @@ def test_fastertransformers_tables(libraries: ModuleType, tmp_path: Path) -> Non
     """Batch 8 of the 16-bit and float32 tables, padded and not, under PyTorch and TensorFlow."""
     table = tmp_path / "batch8.csv"
     lines = libraries.TABLE.read_text().splitlines()
-    kept = [line for line in lines[2:] if line.split(",")[4] == "8" and "tfloat32" not in line]
+    kept = [
+        line
+        for line in lines[2:]
+        if line.split(",")[4] == "8" and "tfloat32" not in line and "int8" not in line
+    ]
     table.write_text("\n".join([*lines[:2], *kept]) + "\n")
     errors: dict[str, list[float]] = {}
     for row in libraries.fastertransformer(table):
