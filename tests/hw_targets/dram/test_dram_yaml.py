@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tetrasim.errors import UserError
+from tetrasim.hw_targets.common.dram.stream import Commands, issue
+from tetrasim.hw_targets.common.dram.tables import compile_device
 from tetrasim.hw_targets.common.dram.yaml_device import DEVICES, device_names, find_device, load_device
 
 GOOD = (DEVICES / "gddr6.yaml").read_text(encoding="utf-8")
@@ -60,6 +63,26 @@ def test_mistakes_are_refused(tmp_path: Path, old: str, new: str, needle: str, w
     assert what in caught.value.what
     assert hint in caught.value.hint
     assert caught.value.where == f"{file}:{line_of(text, needle)}"
+
+
+def test_rules_of_banks_hold_for_commands_of_all_banks(tmp_path: Path) -> None:
+    """A rule per bank before or after an all-bank command counts for every bank."""
+    file = tmp_path / "mine.yaml"
+    rules = "  - {level: Bank, before: [PREab], after: [ACT], min_gap: 77}\n"
+    rules += "  - {level: Bank, before: [ACT], after: [PREab], min_gap: 99}\n"
+    file.write_text(f"name: mine\nbased_on: gddr6\nconstraints:\n{rules}", encoding="utf-8")
+    tables = compile_device(load_device(file))
+    act, pre = tables.index("ACT"), tables.index("PREab")
+    commands = Commands(
+        np.array([act, pre, act], np.int32),
+        np.array([tables.node(3, 2), tables.node(), tables.node(1, 1)], np.int32),
+        np.zeros(3, np.int32),
+    )
+    assert issue(commands, tables).tolist() == [0, 99, 99 + 77]
+    rules = "  - {level: Bank, before: [ACT], after: [PREab], min_gap: 9, window: 2}\n"
+    file.write_text(f"name: mine\nbased_on: gddr6\nconstraints:\n{rules}", encoding="utf-8")
+    with pytest.raises(UserError, match="cannot count 2 issues"):
+        load_device(file)
 
 
 def test_missing_section(tmp_path: Path) -> None:

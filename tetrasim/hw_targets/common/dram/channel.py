@@ -142,26 +142,8 @@ def build_channel(
     gap = tables.gap[:, kept][:, :, kept]
     paths, turns = _paths(tables, dialect)
     if dialect.refresh_interval:
-        c = names.index(dialect.refresh)  # of one bank, the next one's may begin while it is busy
-        whole = tables.path[tables.node()] >= 0
-        busy = int((gap[whole, c, c] if turns else gap[:, c, :]).max())
-        if busy >= dialect.refresh_interval:
-            raise UserError(
-                f"a refresh takes {busy} cycles but falls due every {dialect.refresh_interval}",
-                where=device.file,
-                hint="raise nREFI or lower the refresh time",
-            )
-    window = np.array(
-        sorted(
-            (
-                (w[0], at[w[1]], at[w[2]], w[3], w[4])
-                for w in tables.window.tolist()
-                if {w[1], w[2]} <= at.keys()
-            ),
-            key=lambda w: w[1],
-        ),
-        dtype=np.int64,
-    ).reshape(-1, 5)
+        _check_refresh(tables, names, gap, dialect)
+    window = _windows(tables, at)
     windowed = sorted(set(window[:, 1].tolist()))
     own = gap[:, range(len(names)), range(len(names))]  # [L, C]
     stride = np.stack([np.maximum(1, own[[n >= 0 for n in row]].max(axis=0)) for row in paths[:2]])
@@ -194,6 +176,27 @@ def build_channel(
         np.array([(drain or {}).get(n, 0) for n in names], dtype=np.int64),
         stride[0].astype(np.int64),
     )
+
+
+def _check_refresh(tables: Tables, names: tuple[str, ...], gap: NDArray[np.int64], dialect: Dialect) -> None:
+    """Refuse a refresh that takes as long as its interval (of one bank: until the next bank's)."""
+    c = names.index(dialect.refresh)
+    whole = tables.path[tables.node()] >= 0
+    busy = int((gap[whole, c, c] if dialect.refresh_per_bank else gap[:, c, :]).max())
+    if busy >= dialect.refresh_interval:
+        raise UserError(
+            f"a refresh takes {busy} cycles but falls due every {dialect.refresh_interval}",
+            where=tables.device.file,
+            hint="raise nREFI or lower the refresh time",
+        )
+
+
+def _windows(tables: Tables, at: Mapping[int, int]) -> NDArray[np.int64]:
+    """[W, 5] rules that look back several issues, between the commands in use, sorted by `before`."""
+    rows = (
+        (w[0], at[w[1]], at[w[2]], w[3], w[4]) for w in tables.window.tolist() if {w[1], w[2]} <= at.keys()
+    )
+    return np.array(sorted(rows, key=lambda w: w[1]), dtype=np.int64).reshape(-1, 5)
 
 
 def _paths(tables: Tables, dialect: Dialect) -> tuple[list[list[int]], list[int]]:
@@ -231,7 +234,7 @@ def _place(
     at: dict[str, int] = {}
     end = state_end
     for name, section in sections.items():
-        at[name] = end
+        at[f"{name}_at"] = end
         end += section.size
 
     def index(name: str) -> int:
@@ -249,15 +252,6 @@ def _place(
         ready_at=ready_at,
         history_at=history_at,
         state_end=state_end,
-        path_at=at["path"],
-        gap_at=at["gap"],
-        window_at=at["window"],
-        window_start_at=at["window_start"],
-        slot_at=at["slot"],
-        mode_at=at["mode"],
-        part_at=at["part"],
-        stride_at=at["stride"],
-        column_at=at["column"],
         activate=index(dialect.activate),
         bank_activate=index(dialect.bank_activate),
         precharge=index(dialect.precharge),
@@ -266,11 +260,11 @@ def _place(
         switch=index(dialect.mode),
         refresh=index(dialect.refresh) if dialect.refresh_interval else -1,
         turns=sections["turn"].size,
-        turn_at=at["turn"],
         interval=dialect.refresh_interval,
         postpone=dialect.postpone,
         fast=1,
         memory=1,
         log_at=end,
         log_size=0,
+        **at,
     )

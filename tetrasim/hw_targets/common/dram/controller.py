@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tetrasim.errors import UserError
+from tetrasim.hw_targets.common.dram import controller_kernel as kernel
 from tetrasim.hw_targets.common.dram.controller_kernel import (
     BANK_COMMANDS,
     COMMANDS,
@@ -32,8 +33,6 @@ from tetrasim.hw_targets.common.dram.controller_kernel import (
     MAX_BANKS,
     NONE,
     QUEUE_COMMANDS,
-    STATE_SIZE,
-    Place,
     pack,
     serve,
 )
@@ -97,17 +96,16 @@ def serve_requests(
         raise UserError(f"a queue of {queue} entries", hint="1 or more")
     check_refresh(tables, refresh)
     writes = bool(write.any())
-    arena, place = _arena(tables, writes, refresh.mode, queue)
+    arena = _arena(tables, writes, refresh.mode, queue)
     log, issues, ends = serve(
         pack(bank.astype(np.int64), row.astype(np.int64), write),
         np.zeros(0, np.int64) if column is None or not writes else _burst_keys(bank, row, column),
         arena.copy(),
-        place,
         until,
         (refresh.interval, refresh.postpone, int(refresh.mode is RefreshMode.PER_BANK)),
         int(keep_log),
     )
-    at = np.where(log[:, 2] < place.banks, log[:, 2], -1).astype(np.int16)
+    at = np.where(log[:, 2] < tables.device.banks, log[:, 2], -1).astype(np.int16)
     return Served(log[:, 0], log[:, 1].astype(np.int8), at, COMMANDS, issues, int(ends[0]), int(ends[1]))
 
 
@@ -122,8 +120,8 @@ def _burst_keys(
 
 
 @lru_cache(maxsize=64)
-def _arena(tables: Tables, writes: bool, mode: RefreshMode, queue: int) -> tuple[NDArray[np.int64], Place]:
-    """An idle channel for the kernel, and where things are."""
+def _arena(tables: Tables, writes: bool, mode: RefreshMode, queue: int) -> NDArray[np.int64]:
+    """An idle channel for the kernel."""
     needed = ["ACT", "PREpb", "RD", *(["WR"] if writes else [])]
     needed += {RefreshMode.ALL_BANK: ["PREab", "REFab"], RefreshMode.PER_BANK: ["REFpb"]}.get(mode, [])
     for name in needed:
@@ -138,35 +136,34 @@ def _arena(tables: Tables, writes: bool, mode: RefreshMode, queue: int) -> tuple
     paths = tables.path[[*range(first, first + banks), tables.node()]]  # banks, then the channel
     windows = _windows(tables, index)
     live = QUEUE_COMMANDS - 1 if not writes else QUEUE_COMMANDS
-    sections = {
-        "ready": np.full(BANK_COMMANDS * banks + 2, IDLE),
-        "opened": np.full(banks, -1),
-        "active": np.full(banks, NONE),
-        "active_write": np.zeros(banks),
-        "hit": np.full(2 * banks, NONE),
-        "other": np.full(2 * banks, NONE),
-        "length": np.zeros(2 * banks),
-        "lists": np.zeros(2 * banks * queue),
-        "history": np.full(len(windows) * tables.nodes * tables.depth, IDLE),
-        "push": _gaps(tables, index, paths),
-        "window": windows,
-        "path": paths,
-    }
-    at, end = {}, STATE_SIZE
-    for name, section in sections.items():
-        at[name] = end
-        end += section.size
-    arena = np.concatenate([np.zeros(STATE_SIZE), *(a.ravel() for a in sections.values())]).astype(np.int64)
-    return arena, Place(
-        banks=banks,
-        queue=queue,
-        live=BANK_COMMANDS if mode is RefreshMode.PER_BANK else live,
-        windows=len(windows),
-        levels=paths.shape[1],
-        nodes=tables.nodes,
-        depth=tables.depth,
-        **at,
+    sections = (  # in the order of the kernel's places
+        np.full(BANK_COMMANDS * banks + 2, IDLE),
+        np.full(banks, -1),
+        np.full(banks, NONE),
+        np.zeros(banks),
+        np.full(2 * banks, NONE),
+        np.full(2 * banks, NONE),
+        np.zeros(2 * banks),
+        np.zeros(2 * banks * queue),
+        np.full(len(windows) * tables.nodes * tables.depth, IDLE),
+        _gaps(tables, index, paths),
+        windows,
+        paths,
     )
+    head = np.zeros(kernel.STATE_SIZE)
+    head[kernel.BANKS : kernel.DEPTH + 1] = (
+        banks,
+        queue,
+        BANK_COMMANDS if mode is RefreshMode.PER_BANK else live,
+        len(windows),
+        paths.shape[1],
+        tables.nodes,
+        tables.depth,
+    )
+    ends = np.cumsum([kernel.STATE_SIZE, *(section.size for section in sections)])
+    head[kernel.READY_AT :] = ends[:-1]
+    arena: NDArray[np.int64] = np.concatenate([head, *(a.ravel() for a in sections)]).astype(np.int64)
+    return arena
 
 
 def _gaps(tables: Tables, index: list[int], paths: NDArray[np.int32]) -> NDArray[np.int64]:

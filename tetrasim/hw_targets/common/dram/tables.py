@@ -144,7 +144,7 @@ def _where(device: Device, level: int, before: str, after: str, window: int, whe
     first, second = (names.index(device.command(n).level) for n in (before, after))
     if window > 1 and second < min(level, first):
         raise UserError(
-            f"'{after}' addresses several instances of {names[level]}, which cannot count {window} issues each",
+            f"'{after}' addresses all of {names[level]}, which cannot count {window} issues in each",
             where=where,
             hint=f"write the rule at level {names[second]}",
         )
