@@ -82,14 +82,17 @@ def test_energy_bounds_are_near_enough_to_screen() -> None:
         assert run_bounds(candidate)["energy_mj"] > 0.1 * evaluate(candidate).metrics["energy_mj"], target
 
 
-def test_screening_keeps_the_front(tmp_path: Path) -> None:
-    """A slow clock is dominated by a fast one: its points are skipped, the front stays the same."""
+@pytest.mark.parametrize("objective", ["token_us", "energy_mj", "usd_per_million_tokens"])
+def test_screening_keeps_the_front(objective: str, tmp_path: Path) -> None:
+    """A slow clock is dominated by a fast one, in time, in the energy that flows all the time, and in cost:
+    its points are skipped, the front stays the same."""
     tree = {
         "name": "screen",
         "model": {"preset": "gpt2-small", "dims": {"layers": [1, 2, 4], "input.vocab": 512}},
         "workload": {"prompt": 32, "generate": 2},
         "targets": {"cpu/xeon-6154": {"core.clock_hz": [3 * 10**9, 10**7, 5 * 10**6]}},
-        "objectives": ["token_us", "parameters"],
+        "objectives": [objective, "parameters"],
+        "prices": {"cpu/xeon-6154": {"usd_per_hour": 1.0, "source": "a test"}},
     }
     fronts, notes = [], []
     for screen in (False, True):

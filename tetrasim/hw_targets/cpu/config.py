@@ -43,6 +43,12 @@ class GemmConfig(Config):
     stream_slowdown: float = Field(
         ge=0, description="added to the time of reading a weight from DRAM, relative, for a full tile of rows"
     )
+    shared_stream_slowdown: float = Field(
+        default=0.6,
+        ge=0,
+        description="the same where all cores together are limited by DRAM (inferred: at most 0.6 on an EPYC"
+        " virtual machine)",
+    )
     reread_efficiency: float = Field(gt=0, le=1, description="of the bandwidth, for A and C read again")
     overlap: float = Field(ge=0, le=1, description="part of arithmetic or cache traffic hidden by the other")
     dram_overlap: float = Field(
@@ -159,8 +165,8 @@ class CpuConfig(Config):
     def _check(self) -> CpuConfig:
         if self.threads > self.cores:
             raise ValueError(f"threads ({self.threads}) above cores ({self.cores})")
-        if self.power.idle_w > self.power.limit_w:
-            raise ValueError("idle_w above limit_w")
+        if self.power.idle_w >= self.power.limit_w:
+            raise ValueError("idle_w has to be below limit_w")
         return self
 
     @property
