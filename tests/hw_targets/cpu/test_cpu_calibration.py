@@ -26,6 +26,7 @@ from tetrasim.hw_targets.cpu.calibration.samples import (
     PACKED,
     ROWS,
     SHARED,
+    SHARED_COLD_ROWS,
     VECTOR_OPS,
     GemmSample,
     Kernel,
@@ -127,15 +128,17 @@ def test_the_fit_on_all_threads_finds_handing_out_and_the_common_bandwidth() -> 
     truth = with_overrides(
         shipped(),
         {"threads": 4, "overhead.fork_join_ns": 7000, "dram.bandwidth_bytes_per_s": 60e9,
-         "dram.core_bandwidth_bytes_per_s": 30e9},
+         "dram.core_bandwidth_bytes_per_s": 30e9, "gemm.shared_stream_slowdown": 0.4},
     )  # fmt: skip
     shapes = [GemmSample(Gemm(1, m, n, k), False, 1.0) for m, k, n in SHARED]
-    shapes += [GemmSample(Gemm(1, 1, n, k), True, 1.0) for n, k in ((3072, 768), (768, 3072))]
+    for m in SHARED_COLD_ROWS:
+        shapes += [GemmSample(Gemm(1, m, n, k), True, 1.0) for n, k in ((3072, 768), (768, 3072))]
     measured = [replace(s, seconds=predict(s, truth)) for s in shapes]
     start = with_overrides(truth, {"overhead.fork_join_ns": 0, "dram.bandwidth_bytes_per_s": 30e9})
     found = fit_threads(measured, start)
     assert found.overhead.fork_join_ns == pytest.approx(7000, rel=0.05)
     assert found.dram.bandwidth_bytes_per_s == pytest.approx(60e9, rel=0.02)
+    assert found.gemm.shared_stream_slowdown == pytest.approx(0.4, abs=0.05)
     assert fit_threads((), start) == start
 
 

@@ -101,9 +101,10 @@ def test_a_view_costs_a_node_of_the_runtime_and_an_unknown_op_nothing() -> None:
     assert tasks("Reshape", runtime="eager") == []
 
 
-def test_rows_slow_a_core_that_streams_weights_but_not_all_cores_together() -> None:
-    def dram_s(rows: int, threads: int) -> float:
-        machine = machine_of(config_of(threads=threads, gemm__dram_overlap=0))
+def test_rows_slow_a_core_that_streams_weights_and_all_cores_together_by_themselves() -> None:
+    def dram_s(rows: int, threads: int, shared: float = 0.0) -> float:
+        config = config_of(threads=threads, gemm__dram_overlap=0, gemm__shared_stream_slowdown=shared)
+        machine = machine_of(config)
         cost = cost_of(gemm_work(rows, 4096, 4096), machine, Placement((1, DRAM), 1))
         return dict(cost.seconds)["DRAM weights"]
 
@@ -111,6 +112,7 @@ def test_rows_slow_a_core_that_streams_weights_but_not_all_cores_together() -> N
     assert dram_s(12, 1) == pytest.approx(dram_s(1, 1) * (1 + g.stream_slowdown))
     assert 18 * dram.core_bandwidth_bytes_per_s > (1 + g.stream_slowdown) * dram.bandwidth_bytes_per_s
     assert dram_s(12, 18) == pytest.approx(dram_s(1, 18))
+    assert dram_s(12, 18, shared=0.5) == pytest.approx(dram_s(1, 18) * 1.5)
 
 
 def test_activations_are_packed_and_constants_are_not() -> None:

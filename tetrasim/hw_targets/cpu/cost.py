@@ -73,14 +73,13 @@ class Streams:
     amounts: tuple[tuple[int, str, int], ...]
 
     def seconds(
-        self, machine: Machine, threads: int, core_slowdown: float = 1.0
+        self, machine: Machine, threads: int, core_slowdown: float = 1.0, shared_slowdown: float = 1.0
     ) -> tuple[tuple[str, float], ...]:
-        """Time per part, one after the other; `core_slowdown` holds for each core by itself, not for what
-        all of them together can draw."""
+        """Time per part, one after the other; slowdowns as in `Machine.bandwidth`."""
         found: dict[str, float] = {}
         for level, what, nbytes in self.amounts:
             part = part_of(level, what)
-            rate = machine.bandwidth(level, threads, core_slowdown)
+            rate = machine.bandwidth(level, threads, core_slowdown, shared_slowdown)
             found[part] = found.get(part, 0.0) + nbytes / rate
         return tuple(found.items())
 
@@ -118,13 +117,12 @@ def _gemm(work: Work, machine: Machine, placement: Placement) -> Cost:
     arithmetic = (("multiply-add", cycles.ideal / clock), ("GEMM tiles", cycles.tiles / clock))
     far = placement.read(1) == DRAM
     # The more rows use what was loaded, the fewer loads are in flight: far memory answers more slowly.
-    slow = 1.0
-    if far:
-        slow += g.stream_slowdown * (min(gemm.m, g.tile_rows) - 1) / max(g.tile_rows - 1, 1)
+    full = (min(gemm.m, g.tile_rows) - 1) / max(g.tile_rows - 1, 1) if far else 0.0
+    slow, slow_shared = 1.0 + g.stream_slowdown * full, 1.0 + g.shared_stream_slowdown * full
     others = Streams(streams_of((work.reads[0],), work.writes, placement).amounts)
     weight = Streams(((placement.read(1), _what(work.reads[1].role), work.reads[1].nbytes),))
     traffic = (
-        *weight.seconds(machine, cycles.threads, slow),
+        *weight.seconds(machine, cycles.threads, slow, slow_shared),
         *others.seconds(machine, cycles.threads),
     )
     # A product of one row is one stream of loads and multiply-adds.

@@ -21,7 +21,7 @@ class Level:
     """A memory level as the running threads see it together."""
 
     capacity_bytes: float
-    bytes_per_s: float  # all running threads
+    bytes_per_s: float  # most that all running threads get
     core_bytes_per_s: float  # a single thread
 
 
@@ -41,11 +41,13 @@ class Machine:
                 return i
         return DRAM
 
-    def bandwidth(self, level: int, threads: int, core_slowdown: float = 1.0) -> float:
+    def bandwidth(
+        self, level: int, threads: int, core_slowdown: float = 1.0, shared_slowdown: float = 1.0
+    ) -> float:
         """Bytes per second that `threads` get from `level`, reads and writes together; each core by itself is
-        `core_slowdown` times slower than its best."""
+        `core_slowdown` times slower than its best, all of them together `shared_slowdown` times."""
         at = self.levels[level]
-        return min(at.core_bytes_per_s / core_slowdown * threads, at.bytes_per_s)
+        return min(at.core_bytes_per_s / core_slowdown * threads, at.bytes_per_s / shared_slowdown)
 
 
 @lru_cache(maxsize=64)
@@ -56,7 +58,7 @@ def machine_of(config: CpuConfig) -> Machine:
     d = config.dram
     # Pages placed on one node are read through that node's controllers by every thread.
     share = 1.0 if d.placement == "interleaved" else 1.0 / d.numa_nodes
-    total = min(d.bandwidth_bytes_per_s * share, d.core_bandwidth_bytes_per_s * threads)
+    total = d.bandwidth_bytes_per_s * share
     dram = Level(float(d.capacity_bytes), total, min(d.core_bandwidth_bytes_per_s, total))
     return Machine(config, threads, clock, (*caches, dram))
 

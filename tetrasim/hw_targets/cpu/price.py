@@ -147,11 +147,17 @@ def _costs(columns: _Columns, machine: Machine) -> tuple[Floats, Floats]:
     return part, energy
 
 
-def _rates(machine: Machine, level: Ints, threads: Ints, slowdown: Floats | float = 1.0) -> Floats:
+def _rates(
+    machine: Machine,
+    level: Ints,
+    threads: Ints,
+    slowdown: Floats | float = 1.0,
+    shared_slowdown: Floats | float = 1.0,
+) -> Floats:
     """`Machine.bandwidth` on arrays."""
     core = np.array([at.core_bytes_per_s for at in machine.levels])[level]
     every = np.array([at.bytes_per_s for at in machine.levels])[level]
-    rates: Floats = np.minimum(core / slowdown * threads, every)
+    rates: Floats = np.minimum(core / slowdown * threads, every / shared_slowdown)
     return rates
 
 
@@ -201,12 +207,13 @@ def _gemms(
     arithmetic, clock = busiest / machine.clock_hz, machine.clock_hz
     threads[piece] = used
     far = b_level == DRAM
-    full = (np.minimum(m, g.tile_rows) - 1) / max(g.tile_rows - 1, 1)
-    slow = np.ones(len(threads))
-    slow[piece] = np.where(far, 1.0 + g.stream_slowdown * full, 1.0)
+    full = np.zeros(len(threads))
+    full[piece] = np.where(far, (np.minimum(m, g.tile_rows) - 1) / max(g.tile_rows - 1, 1), 0.0)
     mine = np.isin(streams[0], piece)
     at, level, role, nbytes, is_b = streams[:, mine]
-    seconds = nbytes / _rates(machine, level, threads[at], np.where(is_b == 1, slow[at], 1.0))
+    few_loads = np.where(is_b == 1, full[at], 0.0)
+    slow, slow_shared = 1.0 + g.stream_slowdown * few_loads, 1.0 + g.shared_stream_slowdown * few_loads
+    seconds = nbytes / _rates(machine, level, threads[at], slow, slow_shared)
     traffic = np.bincount(at, seconds, len(threads))[piece]
     shown = 1.0 - np.where(m == 1, 1.0, np.where(far, g.dram_overlap, g.overlap))
     by_traffic = arithmetic < traffic

@@ -53,7 +53,7 @@ def peaks(config: CpuConfig) -> Peaks:
     return Peaks(
         config.mac_rate(bits, config.precision == "bfloat16") * cycles_per_s,
         cycles_per_s / vector,
-        tuple((name, level.bytes_per_s) for name, level in zip(LEVELS, machine.levels, strict=True)),
+        tuple((name, machine.bandwidth(level, machine.threads)) for level, name in enumerate(LEVELS)),
     )
 
 

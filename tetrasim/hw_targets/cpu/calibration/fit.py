@@ -107,33 +107,36 @@ def fit_gemm(samples: Sequence[GemmSample], config: CpuConfig) -> dict[str, floa
     return {name: float(f"{v:.4g}") for name, v in descend(loss, start, GEMM_BOUNDS).items()}
 
 
-FORK_JOIN_NS = (0.0, 100_000.0)
+SHARED_BOUNDS = {"fork_join_ns": (0.0, 100_000.0), "shared_stream_slowdown": (0.0, 3.0)}
 
 
 def fit_threads(samples: Sequence[GemmSample], config: CpuConfig) -> CpuConfig:
-    """`config` with the cost of handing out work that fits products in caches on all threads best, and the
-    bandwidth of all cores together from the cold product of one row, less that cost. Without samples (one
-    core) it stays as it is."""
-    near = [s for s in samples if not s.cold]
-    streams = [s for s in samples if s.cold and s.gemm.m == 1]
-    if not near:
+    """`config` with what products on all threads tell: the cost of handing out work, the bandwidth of all
+    cores together (the cold product of one row, less that cost), and how much of it more rows cost. Without
+    samples (one core) it stays as it is."""
+    if not samples:
         return config
+    streams = [s for s in samples if s.cold and s.gemm.m == 1]
 
-    def with_cost(ns: float) -> CpuConfig:
-        return config.model_copy(update={"overhead": config.overhead.model_copy(update={"fork_join_ns": ns})})
+    def with_values(values: Mapping[str, float]) -> CpuConfig:
+        cost_s = values["fork_join_ns"] * 1e-9
+        found = [4 * s.gemm.n * s.gemm.k / max(s.seconds - cost_s, s.seconds / 2) for s in streams]
+        total = max((*found, config.dram.core_bandwidth_bytes_per_s))
+        changed = {
+            "overhead": {"fork_join_ns": values["fork_join_ns"]},
+            "gemm": {"shared_stream_slowdown": values["shared_stream_slowdown"]},
+            "dram": {"bandwidth_bytes_per_s": float(f"{total:.4g}")},
+        }
+        return config.model_copy(
+            update={part: getattr(config, part).model_copy(update=new) for part, new in changed.items()}
+        )
 
     def loss(values: Mapping[str, float]) -> float:
-        trial = with_cost(values["ns"])
-        return sum(abs(math.log(predict(s, trial) / s.seconds)) for s in near) / len(near)
+        trial = with_values(values)
+        return sum(abs(math.log(predict(s, trial) / s.seconds)) for s in samples) / len(samples)
 
-    ns = float(f"{descend(loss, {'ns': 3000.0}, {'ns': FORK_JOIN_NS})['ns']:.4g}")
-    fitted = with_cost(ns)
-    if not streams:
-        return fitted
-    least = fitted.dram.core_bandwidth_bytes_per_s
-    found = max(4 * s.gemm.n * s.gemm.k / max(s.seconds - ns * 1e-9, s.seconds / 2) for s in streams)
-    total = float(f"{max(found, least):.4g}")
-    return fitted.model_copy(update={"dram": fitted.dram.model_copy(update={"bandwidth_bytes_per_s": total})})
+    best = descend(loss, {"fork_join_ns": 3000.0, "shared_stream_slowdown": 0.6}, SHARED_BOUNDS)
+    return with_values({name: float(f"{value:.4g}") for name, value in best.items()})
 
 
 def descend(
