@@ -74,14 +74,28 @@ def trace(
     if output is None:
         _options.out(text)
     else:
-        temporary = output.with_name(f".{output.name}.partial")
+        _write(text, output)
+
+
+def _write(text: str, output: Path) -> None:
+    """The whole file or nothing."""
+    from tetrasim.errors import UserError
+
+    temporary = output.with_name(f".{output.name}.partial")
+    try:
         temporary.write_text(text + "\n", encoding="utf-8")
         temporary.replace(output)
+    except OSError as failure:
+        temporary.unlink(missing_ok=True) if temporary.parent.is_dir() else None
+        raise UserError(
+            f"cannot write: {failure.strerror}", where=str(output), hint="name a file in a folder that exists"
+        ) from None
 
 
 @app.command()
 def devices(json: _options.Json = False) -> None:
     """List the DRAM devices that ship, with their clock and organisation."""
+    from tetrasim.hw_targets.common.dram.refresh import refresh_modes
     from tetrasim.hw_targets.common.dram.yaml_device import device_names, find_device
 
     rows: list[_tables.Row] = []
@@ -94,6 +108,7 @@ def devices(json: _options.Json = False) -> None:
                 "tCK_ps": device.tck_ps,
                 "banks": device.banks,
                 "row_bytes": device.row_bytes,
+                "refresh": ", ".join(refresh_modes(device)),
                 "constraints": len(device.constraints),
             }
         )

@@ -107,6 +107,10 @@ def test_empty_trace(tmp_path: Path) -> None:
         ("request,bg,bank\nraed,1,0\n", "unknown request 'raed'", 2),
         ("command,bg,bank\nACTT,1,0\n", "has no command 'ACTT'", 2),
         ("bg,bank\n1,0\n", "needs a column", 1),
+        ("request,bg,bank,bg\nread,1,0,1\n", "given twice", 1),
+        ("request,bg,bank\nread,1\n", "fewer values", 2),
+        ("request,bg,bank\nread,1,1,1\n", "more values", 2),
+        ("command,bg,bank\nPREab\nACT\n", "'ACT' needs a bank", 3),
         ("request,bg,bank\nread,x,0\n", "not a whole number", 2),
     ],
 )

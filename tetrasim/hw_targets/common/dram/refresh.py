@@ -74,3 +74,14 @@ def refresh_of(device: Device, mode: RefreshMode | str, postpone: int = 0) -> Re
             hint=f"0 to {device.postpone_limit} (postpone_limit of the device)",
         )
     return Refresh(mode, interval, postpone)
+
+
+def refresh_modes(device: Device) -> list[str]:
+    """The modes that a device can refresh in."""
+    found = []
+    for mode in (RefreshMode.ALL_BANK, RefreshMode.PER_BANK):
+        try:
+            found.append(refresh_of(device, mode).mode.value)
+        except UserError:
+            continue
+    return found

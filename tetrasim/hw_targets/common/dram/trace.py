@@ -13,7 +13,7 @@ address.
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,19 +70,23 @@ def run_trace(file: Path, device: Device, *, refresh_every: int = 0, refresh: Re
         UserError: unreadable file, unknown column, command or request, address out of range: with the line;
             a refresh for a trace of commands, which has its own.
     """
+    if refresh_every and refresh.interval:
+        raise UserError(
+            "refresh is asked for by requests and in time", hint="give --refresh-every or --refresh"
+        )
     tables = compile_device(device)
-    lines = list(_rows(file))
+    columns, lines = _read(file)
     if not lines:
         return Trace(())
     warnings: tuple[str, ...] = ()
-    if "command" in lines[0][1]:
+    if "command" in columns:
         if refresh_every or refresh.interval:
             raise UserError(
                 "a trace of commands says itself where it refreshes",
                 where=str(file),
                 hint="leave the refresh options out, or give a trace of requests",
             )
-        commands = _commands(lines, tables, file)
+        commands = _commands(lines, columns, tables, file)
         clocks = issue(commands, tables)
         warnings = tuple(_row_warnings(lines, commands, tables, file))
     else:
@@ -124,7 +128,8 @@ def _row_warnings(
         here[:] = (here | command.opens) & (not command.closes)
 
 
-def _rows(file: Path) -> Iterator[tuple[int, dict[str, str]]]:
+def _read(file: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
+    """The columns, and the values of every line with its number."""
     try:
         if file.stat().st_size > MAX_BYTES:
             raise UserError("the file is larger than 1 GB", where=str(file))
@@ -142,13 +147,24 @@ def _rows(file: Path) -> Iterator[tuple[int, dict[str, str]]]:
                     where=f"{file}:1",
                     hint="for example: request,bg,bank,row",
                 )
+            if len(set(names)) < len(names):
+                raise UserError("a column is given twice", where=f"{file}:1", hint=", ".join(names))
             reader.fieldnames = names
-            for row in reader:
-                yield reader.line_num, {k: (v or "").strip() for k, v in row.items() if isinstance(k, str)}
+            return names, [(reader.line_num, _values(row, f"{file}:{reader.line_num}")) for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as failure:
         reason = getattr(failure, "strerror", None) or f"not CSV in UTF-8 ({type(failure).__name__})"
         hint = "check the path of the file"
         raise UserError(f"cannot read: {reason}", where=str(file), hint=hint) from None
+
+
+def _values(row: Mapping[str | None, str | list[str] | None], where: str) -> dict[str, str]:
+    """The values of one line by column; a command that acts on all banks may stand alone."""
+    values = {k: v.strip() for k, v in row.items() if isinstance(k, str) and isinstance(v, str)}
+    if None in row:
+        raise UserError("more values than columns", where=where, hint="one value per column of line 1")
+    if len(values) < len(row) and not (len(values) == 1 and "command" in values):
+        raise UserError("fewer values than columns", where=where, hint="one value per column of line 1")
+    return values
 
 
 def _number(row: dict[str, str], name: str, limit: int, where: str) -> int:
@@ -171,7 +187,9 @@ def _bank(row: dict[str, str], device: Device, where: str) -> int:
     return (rank * counts.get("BankGroup", 1) + group) * counts.get("Bank", 1) + bank
 
 
-def _commands(rows: list[tuple[int, dict[str, str]]], tables: Tables, file: Path) -> Commands:
+def _commands(
+    rows: list[tuple[int, dict[str, str]]], columns: list[str], tables: Tables, file: Path
+) -> Commands:
     device = tables.device
     command, node, at_row = [], [], []
     first, whole = tables.nodes - device.banks, tables.node()
@@ -184,6 +202,8 @@ def _commands(rows: list[tuple[int, dict[str, str]]], tables: Tables, file: Path
             )
         command.append(tables.names.index(name))
         single = device.command(name).level == device.levels[-1].name
+        if single and "bank" in columns and "bank" not in row:
+            raise UserError(f"'{name}' needs a bank", where=where, hint="one value per column of line 1")
         node.append(first + _bank(row, device, where) if single else whole)
         at_row.append(_number(row, "row", device.rows, where))
     as_array = [np.array(c, dtype=np.int32) for c in (command, node, at_row)]
