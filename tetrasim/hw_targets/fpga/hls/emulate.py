@@ -147,14 +147,15 @@ def scores_real(layer: p.Attention, xs: list[Floats]) -> Floats:
     q, k = (x[:, heads_of(layer, i)] for i, x in enumerate(xs[:2]))
     scores = layer.scale * (q @ np.swapaxes(k, -1, -2)) + bias_of(layer)
     if layer.keyed:
-        scores = scores + np.where(xs[3] > HIDDEN, xs[3], 0.0)[:, None, None, :]
+        added = xs[3].reshape(-1, 1, layer.q_len, layer.kv_len)
+        scores = scores + np.where(added > HIDDEN, added, 0.0)
     return np.asarray(scores)
 
 
 def _attention_real(layer: p.Attention, xs: list[Floats]) -> Floats:
     seen = visible(layer)
     if layer.keyed:
-        seen = seen & (xs[3] > HIDDEN)[:, None, None, :]
+        seen = seen & (xs[3].reshape(-1, 1, layer.q_len, layer.kv_len) > HIDDEN)
     scores = np.where(seen, scores_real(layer, xs), 2 * HIDDEN)
     y = _softmax(scores) @ xs[2][:, heads_of(layer, 2)]
     out = np.zeros((len(y), layer.size))
@@ -333,7 +334,7 @@ def _attention(layer: p.Attention, types: Types, xs: list[Ints], of: list[Fixed]
         bias = bias_type(layer, fraction)
         raw = raw + (bias.raw(bias_of(layer)) << (fraction - bias.fraction))
     if layer.keyed:
-        key, own = xs[3][:, None, None, :], of[3].fraction
+        key, own = xs[3].reshape(-1, 1, layer.q_len, layer.kv_len), of[3].fraction
         hidden = key <= int(HIDDEN) * 2**own if own >= 0 else key * 2**-own <= int(HIDDEN)
         mask = mask & ~hidden
         common = max(fraction, own)

@@ -21,6 +21,7 @@ from tetrasim.sim.ops.registry import find_op
 from tetrasim.sim.ops.rounding import EXACT
 
 MAX_VOCABULARY = 65536
+NORM_ENTRIES = 4096  # of the reciprocal root: one look-up per row, so a large table is cheap
 
 
 def _alias(c: Converter, node: Node) -> None:
@@ -199,7 +200,7 @@ def _attention(c: Converter, node: Node) -> None:
 
 
 def _mask(c: Converter, node: Node, full: tuple[int, int, int]) -> tuple[Floats | None, tuple[str, ...]]:
-    """What is added to the scores: constants [heads, queries, keys], and a run-time value per key."""
+    """What is added to the scores: constants [heads, queries, keys], and run-time values [queries, keys]."""
     value = node.inputs[3] if len(node.inputs) > 3 else None
     window = int_attr(node.attrs, "window", 0)
     q_len, kv_len = full[1:]
@@ -218,13 +219,17 @@ def _mask(c: Converter, node: Node, full: tuple[int, int, int]) -> tuple[Floats 
     if value is None or mask is not None:
         return static, ()
     x = c.stream(node, 3)
-    if prod(x.shape[:-1]) != 1 or x.shape[-1] != kv_len:
-        raise RefusalError(f"its run-time mask has shape {x.shape}: one value per key is supported")
-    if value.type.kind is not Kind.BOOL:
-        return static, (x.layer,)
+    if prod(x.shape[:-2]) != 1:
+        raise RefusalError(f"its run-time mask has shape {x.shape}: the same mask for all heads is supported")
     line = Line(c, node)
-    line.shape = (1, kv_len)
-    return static, (line.affine(x.layer, LARGEST, -LARGEST),)
+    line.shape = (q_len, kv_len)
+    layer = x.layer
+    if prod(x.shape) != q_len * kv_len:
+        numbers = np.broadcast_to(np.arange(prod(x.shape)).reshape(value.type.shape[-2:]), line.shape)
+        layer = c.select(node, layer, numbers, line.shape, "_mask").name
+    if value.type.kind is Kind.BOOL:
+        layer = line.affine(layer, LARGEST, -LARGEST)
+    return static, (layer,)
 
 
 def _norm(c: Converter, node: Node) -> None:
@@ -237,7 +242,7 @@ def _norm(c: Converter, node: Node) -> None:
     gamma = np.ones(cols) if scale is None else np.broadcast_to(scale.reshape(-1), cols)
     beta = np.zeros(cols) if offset is None else np.broadcast_to(offset.reshape(-1), cols)
     epsilon = float_attr(node.attrs, "epsilon", 1e-5)
-    extra = (cols, gamma, beta, epsilon, node.op == "LayerNormalization", 1024)
+    extra = (cols, gamma, beta, epsilon, node.op == "LayerNormalization", NORM_ENTRIES)
     c.emit(node, p.Norm(c.head(node, (x.layer,), c.shape(node)), *extra))
 
 
@@ -431,7 +436,8 @@ def _dequantise(c: Converter, node: Node) -> None:
 
 
 MOVING = frozenset(
-    {"Transpose", "Slice", "Split", "Expand", "Tile", "Pad", "Gather", "DepthToSpace", "SpaceToDepth"}
+    {"Transpose", "Slice", "Split", "Expand", "Tile", "Pad", "Gather", "GatherND", "GatherElements"}
+    | {"Trilu", "DepthToSpace", "SpaceToDepth"}
 )
 HANDLERS: dict[str, Callable[[Converter, Node], None]] = {
     **dict.fromkeys(("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Cast"), _alias),

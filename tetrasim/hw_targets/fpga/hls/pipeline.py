@@ -157,8 +157,19 @@ def stage_of(plan: Plan, layer: Layer, options: HlsOptions) -> Stage:
             return _moving(plan, layer)
         case _:
             pass
-    streams = 1 if isinstance(layer, p.Attention | p.Product) else len(layer.inputs)
+    streams = len(layer.inputs) - len(_held(layer))
     return Stage(ii, max(latency, 1), firings, ((0, firings, 1),) * streams, writes)
+
+
+def _held(layer: Layer) -> tuple[int, ...]:
+    """Inputs that are collected before the first row leaves: keys and values, the second factor."""
+    match layer:
+        case p.Attention():
+            return (1, 2)
+        case p.Product():
+            return (1,)
+        case _:
+            return ()
 
 
 def _moving(plan: Plan, layer: p.Select | p.Concat) -> Stage:
@@ -216,15 +227,14 @@ class _Maker:
             return self.actor(f"input {layer.name}", Stage(1, 1, max(rows, self.pace), (), (0, rows, 1)))
         stage = stage_of(self.plan, layer, self.options)
         main = self.actor(layer.name, stage)
-        for name, span in zip(layer.inputs, stage.reads, strict=False):
-            self.readers[name].append((main, span))
-        held = layer.inputs[len(stage.reads) :]
+        held, spans, collector = _held(layer), iter(stage.reads), main
+        rows = self.plan.layer(layer.inputs[held[0]]).shape[0] if held else 0
         if held:
-            counts = [self.plan.layer(name).shape[0] for name in held]
-            rows = counts[0]
             collector = self.actor(f"{layer.name} buffer", _through(rows, 1))
-            for name, count in zip(held, counts, strict=True):
-                self.readers[name].append((collector, (0, count, 1)))
+        for i, name in enumerate(layer.inputs):
+            end = (collector, (0, rows, 1)) if i in held else (main, next(spans))
+            self.readers[name].append(end)
+        if held:
             self.link(f"{layer.name} full", collector, (rows - 1, rows, 1), main, (0, 1, 1), 1)
             last = stage.firings
             self.link(f"{layer.name} free", main, (last - 1, last, 1), collector, (0, 1, 1), 1, initial=2)

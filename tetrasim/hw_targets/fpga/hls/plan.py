@@ -191,7 +191,7 @@ class Softmax(Layer):
 @dataclass(frozen=True, slots=True, eq=False)
 class Attention(Layer):
     """softmax(scale q k^T + mask) v per head; strides say where q[h, i, d] lies in each array: (head, row,
-    element). `mask` is [1 or heads, q_len, kv_len]; a fourth input adds a run-time value per key."""
+    element). `mask` is [1 or heads, q_len, kv_len]; a fourth input adds run-time values [q_len, kv_len]."""
 
     heads: int
     kv_heads: int

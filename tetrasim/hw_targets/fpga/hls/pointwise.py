@@ -160,6 +160,19 @@ def negative(c: Converter, node: Node) -> None:
     line.end(line.affine(c.stream(node, 0).layer, -1.0, 1.0 if node.op == "Not" else 0.0))
 
 
+def both(c: Converter, node: Node) -> None:
+    """And: the product of two truth values, which are 0 and 1."""
+    numbers = [c.constant(node, i) for i in range(2)]
+    line = Line(c, node)
+    at = 0 if numbers[0] is None else 1
+    x, other = c.expanded(node, at), numbers[1 - at]
+    if other is None:
+        line.end(line.pair("mul", x, c.expanded(node, 1 - at)))
+        return
+    known = np.broadcast_to(other, node.outputs[0].type.shape).reshape(-1)
+    line.end(x if known.all() else line.affine(x, known.astype(np.float64), 0.0))
+
+
 def extreme(c: Converter, node: Node) -> None:
     """Max and Min of two: y + relu(x - y), y - relu(y - x)."""
     if len(node.inputs) != 2:
@@ -214,6 +227,7 @@ POINTWISE: dict[str, Callable[[Converter, Node], None]] = {
     "Relu": relu,
     "Clip": clip,
     "Abs": absolute,
+    "And": both,
     "Pow": power,
     "Where": where,
 }

@@ -99,7 +99,7 @@ class _Rows:
         wanted = given
         match layer:
             case p.Input():
-                if layer.integers:
+                if layer.integers and self._looked_up(layer):
                     rows, width = layer.size, 1
             case p.Dense():
                 rows, width = layer.rows, layer.weight.shape[1]
@@ -129,15 +129,21 @@ class _Rows:
         inputs = tuple(self.at(i, r) for i, r in zip(layer.inputs, wanted, strict=True))
         self.now[layer.name] = self.put(layer, inputs, rows, width)
 
+    def _looked_up(self, layer: Layer) -> bool:
+        """Whether the integers are ids: one row each."""
+        return any(
+            name and isinstance(self.plan.layer(name), p.Embed) for name in self.plan.readers()[layer.name]
+        )
+
     def _attention(self, layer: p.Attention) -> None:
         """One row per position with all its heads; other layouts are permuted before and after."""
-        rows = (layer.q_len, layer.kv_len, layer.kv_len, 1)
+        rows = (layer.q_len, layer.kv_len, layer.kv_len, layer.q_len)
         kv = (layer.kv_heads * layer.head_dim, layer.kv_heads * layer.v_head_dim)
         widths = (layer.heads * layer.head_dim, *kv)
         inputs, strides = [], list(layer.strides)
         for i, name in enumerate(layer.inputs):
             if i == 3:
-                inputs.append(self.at(name, 1))
+                inputs.append(self.at(name, layer.q_len))
                 continue
             if strides[i][1] == widths[i]:
                 inputs.append(self.at(name, rows[i]))

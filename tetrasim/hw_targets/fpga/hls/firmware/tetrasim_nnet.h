@@ -164,10 +164,11 @@ template <class x_T, class res_T, typename CONFIG_T> void ts_softmax(x_T x[CONFI
     }
 }
 
-// softmax(scale q k^T + masks) v of query row i for all heads; its elements start at q[from] and y[to].
+// softmax(scale q k^T + masks) v of query row i for all heads; its elements start at q[from], m[above]
+// and y[to].
 template <class q_T, class k_T, class v_T, class m_T, class res_T, typename CONFIG_T>
-void ts_attention_row(const q_T *q, unsigned from, const k_T *k, const v_T *v, const m_T *m, res_T *y, unsigned to,
-                      unsigned i) {
+void ts_attention_row(const q_T *q, unsigned from, const k_T *k, const v_T *v, const m_T *m, unsigned above,
+                      res_T *y, unsigned to, unsigned i) {
     #pragma HLS INLINE
     static const unsigned N = CONFIG_T::kv_len;
     for (unsigned h = 0; h < CONFIG_T::heads; h++) {
@@ -187,7 +188,7 @@ void ts_attention_row(const q_T *q, unsigned from, const k_T *k, const v_T *v, c
                 sum += q[from + h * CONFIG_T::qh + d * CONFIG_T::qd] *
                        k[g * CONFIG_T::kh + j * CONFIG_T::ks + d * CONFIG_T::kd];
             }
-            const unsigned at = CONFIG_T::keyed ? j : 0;
+            const unsigned at = CONFIG_T::keyed ? above + j : 0;
             const bool shown = !CONFIG_T::keyed || m[at] > m_T(CONFIG_T::hidden());
             if (CONFIG_T::keyed && shown)
                 s[j] = sum * CONFIG_T::scale() + CONFIG_T::bias(h, i, j) + m[at];
@@ -214,7 +215,7 @@ void ts_attention(q_T q[CONFIG_T::n_q], k_T k[CONFIG_T::n_k], v_T v[CONFIG_T::n_
     for (unsigned i = 0; i < CONFIG_T::q_len; i++) {
         #pragma HLS PIPELINE II = CONFIG_T::reuse_factor
         const ap_int<2> none[1] = {0};
-        ts_attention_row<q_T, k_T, v_T, ap_int<2>, res_T, CONFIG_T>(q, i * CONFIG_T::qs, k, v, none, y,
+        ts_attention_row<q_T, k_T, v_T, ap_int<2>, res_T, CONFIG_T>(q, i * CONFIG_T::qs, k, v, none, 0, y,
                                                                     i * CONFIG_T::os, i);
     }
 }
@@ -224,7 +225,8 @@ void ts_attention_keyed(q_T q[CONFIG_T::n_q], k_T k[CONFIG_T::n_k], v_T v[CONFIG
                         res_T y[CONFIG_T::n_out]) {
     for (unsigned i = 0; i < CONFIG_T::q_len; i++) {
         #pragma HLS PIPELINE II = CONFIG_T::reuse_factor
-        ts_attention_row<q_T, k_T, v_T, m_T, res_T, CONFIG_T>(q, i * CONFIG_T::qs, k, v, m, y, i * CONFIG_T::os, i);
+        ts_attention_row<q_T, k_T, v_T, m_T, res_T, CONFIG_T>(q, i * CONFIG_T::qs, k, v, m,
+                                                               i * CONFIG_T::kv_len, y, i * CONFIG_T::os, i);
     }
 }
 

@@ -211,16 +211,16 @@ void ts_attention_collect(hls::stream<k_T> &k, hls::stream<v_T> &v, typename k_T
     }
 }
 
-template <class q_T, class k_T, class v_T, class m_T, class res_T, typename CONFIG_T, class... out_T>
-void ts_attention_rows(hls::stream<q_T> &q, k_T keys[CONFIG_T::n_k], v_T values[CONFIG_T::n_v], m_T mask[CONFIG_T::n_m],
-                       out_T &...y) {
+template <class q_T, class k_T, class v_T, class res_T, typename CONFIG_T, class... out_T>
+void ts_attention_rows(hls::stream<q_T> &q, k_T keys[CONFIG_T::n_k], v_T values[CONFIG_T::n_v], out_T &...y) {
     for (unsigned i = 0; i < CONFIG_T::q_len; i++) {
         #pragma HLS PIPELINE II = CONFIG_T::reuse_factor
+        const ap_int<2> none[1] = {0};
         q_T in = q.read();
         res_T out;
         PRAGMA_DATA_PACK(out)
-        ts_attention_row<typename q_T::value_type, k_T, v_T, m_T, typename res_T::value_type, CONFIG_T>(
-            in.data, 0, keys, values, mask, out.data, 0, i);
+        ts_attention_row<typename q_T::value_type, k_T, v_T, ap_int<2>, typename res_T::value_type, CONFIG_T>(
+            in.data, 0, keys, values, none, 0, out.data, 0, i);
         ts_write(out, y...);
     }
 }
@@ -230,21 +230,25 @@ void ts_attention_stream(hls::stream<q_T> &q, hls::stream<k_T> &k, hls::stream<v
     #pragma HLS DATAFLOW
     typename k_T::value_type keys[CONFIG_T::n_k];
     typename v_T::value_type values[CONFIG_T::n_v];
-    ap_int<2> none[CONFIG_T::n_m] = {0};
     #pragma HLS ARRAY_PARTITION variable = keys complete
     #pragma HLS ARRAY_PARTITION variable = values complete
     ts_attention_collect<k_T, v_T, CONFIG_T>(k, v, keys, values);
-    ts_attention_rows<q_T, typename k_T::value_type, typename v_T::value_type, ap_int<2>, res_T, CONFIG_T>(
-        q, keys, values, none, y...);
+    ts_attention_rows<q_T, typename k_T::value_type, typename v_T::value_type, res_T, CONFIG_T>(q, keys, values, y...);
 }
 
-// One row: the value that is added to the scores of each key.
-template <class m_T, typename CONFIG_T>
-void ts_attention_mask(hls::stream<m_T> &m, typename m_T::value_type mask[CONFIG_T::n_m]) {
-    m_T in = m.read();
-    for (unsigned j = 0; j < CONFIG_T::n_m; j++) {
-        #pragma HLS UNROLL
-        mask[j] = in[j];
+// With a run-time mask: a row of it for each query row.
+template <class q_T, class k_T, class v_T, class m_T, class res_T, typename CONFIG_T, class... out_T>
+void ts_masked_rows(hls::stream<q_T> &q, k_T keys[CONFIG_T::n_k], v_T values[CONFIG_T::n_v], hls::stream<m_T> &m,
+                    out_T &...y) {
+    for (unsigned i = 0; i < CONFIG_T::q_len; i++) {
+        #pragma HLS PIPELINE II = CONFIG_T::reuse_factor
+        q_T in = q.read();
+        m_T mask = m.read();
+        res_T out;
+        PRAGMA_DATA_PACK(out)
+        ts_attention_row<typename q_T::value_type, k_T, v_T, typename m_T::value_type, typename res_T::value_type,
+                         CONFIG_T>(in.data, 0, keys, values, mask.data, 0, out.data, 0, i);
+        ts_write(out, y...);
     }
 }
 
@@ -254,14 +258,10 @@ void ts_attention_keyed_stream(hls::stream<q_T> &q, hls::stream<k_T> &k, hls::st
     #pragma HLS DATAFLOW
     typename k_T::value_type keys[CONFIG_T::n_k];
     typename v_T::value_type values[CONFIG_T::n_v];
-    typename m_T::value_type mask[CONFIG_T::n_m];
     #pragma HLS ARRAY_PARTITION variable = keys complete
     #pragma HLS ARRAY_PARTITION variable = values complete
-    #pragma HLS ARRAY_PARTITION variable = mask complete
-    ts_attention_mask<m_T, CONFIG_T>(m, mask);
     ts_attention_collect<k_T, v_T, CONFIG_T>(k, v, keys, values);
-    ts_attention_rows<q_T, typename k_T::value_type, typename v_T::value_type, typename m_T::value_type, res_T,
-                      CONFIG_T>(q, keys, values, mask, y...);
+    ts_masked_rows<q_T, typename k_T::value_type, typename v_T::value_type, m_T, res_T, CONFIG_T>(q, keys, values, m, y...);
 }
 
 // The second factor of a product.
