@@ -13,10 +13,10 @@ from tetrasim.sim.ops.work import AttentionShape, Operand, Work, WorkKind
 A100 = with_overrides(preset_config("a100-sxm4-80gb"), {"attention": "grouped"})
 
 
-def attention(batch: int, seq: int, heads: int = 12) -> Work:
-    shape = AttentionShape(batch, seq, heads, heads, 64, 64, seq, causal=False)
-    x = Operand(batch * seq * heads * 64, 16)
-    return Work("Attention", WorkKind.ATTENTION, (x, x, x), (x,), attention=shape)
+def attention(batch: int, seq: int, heads: int = 12, keys: int = 0) -> Work:
+    shape = AttentionShape(batch, seq, heads, heads, 64, 64, keys or seq, causal=False)
+    q, k = (Operand(batch * n * heads * 64, 16) for n in (seq, keys or seq))
+    return Work("Attention", WorkKind.ATTENTION, (q, k, k), (q,), attention=shape)
 
 
 @pytest.mark.parametrize(("seq", "blocks", "tiles"), [(256, 48, 16 * 48), (384, 108, 16 * 108)])
@@ -43,3 +43,10 @@ def test_packed_tiles_follow_the_true_lengths() -> None:
     grid = grid_of(kernels[SCORES], config)
     assert grid.tiles == 4 * 12 * 2 * 2  # 256 tokens: two tiles a side
     assert grid.blocks == 12 * 4 * 4  # of the padded 512
+
+
+def test_a_cache_has_keys_of_its_own() -> None:
+    kernels = {k.op: k for k in kernels_of_work(attention(2, 1, keys=4096), A100)}
+    scores, values = (grid_of(kernels[op], A100) for op in (SCORES, VALUES))
+    assert (scores.tiles, scores.blocks) == (2 * 12 * 32, 12 * 32)
+    assert (values.tiles, values.k) == (2 * 12, 4096)

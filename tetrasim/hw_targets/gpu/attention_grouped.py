@@ -51,30 +51,31 @@ class Grid:
 
 
 def grid_of(work: Work, config: GpuConfig) -> Grid:
-    """Tiles and blocks of a grouped product, from the spread of the lengths."""
+    """Tiles and blocks of a grouped product, from the spread of the lengths. Keys are as many as queries, or a
+    cache's."""
     a = work.attention
     assert a is not None
-    share = attention_share(config.fill, config.packing, config.lengths)
-    padded = round(a.q_len / share)
-    lengths = sequence_lengths(padded, a.batch, config.fill, config.lengths)
+    padded = round(a.q_len / attention_share(config.fill, config.packing, config.lengths))
+    queries = sequence_lengths(padded, a.batch, config.fill, config.lengths)
+    keys = queries if a.kv_len == a.q_len else (a.kv_len,) * a.batch
+    most = padded if a.kv_len == a.q_len else a.kv_len
+    side = 128 if work.op == SCORES else 64
+    rows = [math.ceil(n / side) for n in queries]
+    blocks = math.ceil(padded / side) * math.ceil(most / side)  # of scores in both kernels
     if work.op == SCORES:
-        side, k = 128, a.head_dim
-        tiles = sum(math.ceil(n / side) ** 2 for n in lengths)
-        blocks = math.ceil(padded / side) ** 2
+        tiles, k = sum(r * math.ceil(n / side) for r, n in zip(rows, keys, strict=True)), a.head_dim
     else:
-        side = 64
-        per_row = math.ceil(a.v_head_dim / side)
-        tiles = per_row * sum(math.ceil(n / side) for n in lengths)
-        k = math.ceil(per_row * sum(math.ceil(n / side) * n for n in lengths) / tiles)
-        blocks = math.ceil(padded / side) ** 2  # its grid counts columns of scores, not of values
+        tiles = math.ceil(a.v_head_dim / side) * sum(rows)
+        k = math.ceil(sum(r * n for r, n in zip(rows, keys, strict=True)) / sum(rows))
     scores = tiles * a.heads * side * (side if work.op == SCORES else k)
     slots = scores * sum(vector.SLOTS[kind] * count for kind, count in _OPS[work.op])
     return Grid(side, side, tiles * a.heads, blocks * a.heads, k, slots)
 
 
 def grids_of(works: Sequence[Work], config: GpuConfig) -> tuple[tuple[int, Grid], ...]:
-    """Positions and grids of the grouped products among `works`."""
-    return tuple((i, grid_of(work, config)) for i, work in enumerate(works) if work.op in _OPS)
+    """Positions and grids of the grouped products among `works`; in other formats they are priced as any."""
+    found = ((i, w) for i, w in enumerate(works) if w.op in _OPS and w.reads[0].bits == _BITS)
+    return tuple((i, grid_of(work, config)) for i, work in found)
 
 
 def time_grid(grid: Grid, traffic: Traffic, device: Device, fit: Calibration) -> NDArray[np.float64]:
