@@ -3,10 +3,10 @@
     python benchmarks/byte_transformer.py [--clocks]
 
 BERT base in float16 on an A100, batch 1 and 16, sequences 64 to 1024 with a mean length of 0.6. The table
-does not say which board and clock. Batch 1 draws far less than any power limit and still runs 1.2 to 1.4
-times as long as the same FasterTransformer on NVIDIA's own A100, so that the board ran below boost: taken
-for an A100 SXM4 40 GB at its base clock (1095 MHz). `--clocks` prints the error at other clocks, per batch:
-the one that suits batch 16 suits batch 1.
+does not say which board and clock. Batch 1 draws far less than any power limit, and still takes longer than
+the same FasterTransformer on NVIDIA's own A100 (1 x 320: 1.63 ms; there 1 x 384: 1.36 ms), so that the
+board seems to run below boost: taken for an A100 SXM4 40 GB at its base clock (1095 MHz). `--clocks` prints
+the error at other clocks, per batch: the one that suits batch 16 suits batch 1.
 
 Frameworks as mapping options, after their sources:
  - FasterTransformer: bert_libraries.py. Removing the padding never made its batch of one faster, so that
