@@ -11,6 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from tetrasim.errors import UserError
 from tetrasim.hw_targets.common.presets import with_overrides
+from tetrasim.hw_targets.cpu import known_kernels
 from tetrasim.hw_targets.cpu.config import CpuConfig
 from tetrasim.hw_targets.cpu.measure import make_feeds, measure
 from tetrasim.hw_targets.registry import find_preset
@@ -22,7 +23,7 @@ WIDTH = 64
 def host(**overrides: str | int) -> CpuConfig:
     config = find_preset("cpu/host")[1].config
     assert isinstance(config, CpuConfig)
-    return with_overrides(config, {"threads": 1, **overrides})
+    return with_overrides(config, {"threads": 1, "measured_as": "", **overrides})
 
 
 @pytest.fixture
@@ -64,6 +65,27 @@ def test_every_kernel_finds_its_node(model: Path) -> None:
     assert {"LayerNormalization", "Gelu"} <= measured
     assert measured & {"Gemm", "MatMul"}
     assert sum(p for _, _, p, _ in found.by_op()) <= found.predicted_ms * 1e3 + 1e-6
+
+
+def test_known_kernels_tell_how_the_machine_changed_since_its_calibration(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = tuple(np.full(shape, 1e-3, np.float32) for shape in ((768, 3072), (3072, 768)))
+    monkeypatch.setattr(known_kernels, "chain_weights", lambda _host: weights)
+    graph = import_onnx(model, {"seq": 8})
+    calibrated = host(measured_as="host")
+    found = measure(model, graph, calibrated, runs=2, at_least_s=0.0, profile=False)
+    drift = dict(found.drift)
+    assert set(drift) == {"a product", "a streamed weight"}
+    # a machine of twice the clock would find its products twice as slow as calibrated
+    clock = calibrated.core.single_clock_hz
+    faster = host(measured_as="host", **{"core.single_clock_hz": 2 * clock})
+    known = known_kernels.KnownKernels(calibrated)
+    known.visit()
+    before = dict(known.drift())["a product"]
+    known.config = faster
+    assert dict(known.drift())["a product"] == pytest.approx(2 * before, rel=0.2)
+    assert measure(model, graph, host(), runs=1, at_least_s=0.0, profile=False).drift == ()
 
 
 def test_feeds_have_the_graph_shapes_and_are_the_same_every_time(model: Path) -> None:

@@ -33,7 +33,7 @@ class KnownKernels:
     """The two kernels on the threads of `config`, with their best times so far."""
 
     def __init__(self, config: CpuConfig) -> None:
-        self._config = config
+        self.config = config
         threads = config.active_threads
         case = gemm_case(SQUARE, SQUARE, SQUARE, constant=True)
         chain = cold_chain(chain_weights(read_host()), threads)
@@ -53,7 +53,7 @@ class KnownKernels:
 
     def visit(self) -> None:
         """Time each a few times."""
-        threads = self._config.active_threads
+        threads = self.config.active_threads
         for name, run, products, _ in self._kernels:
             if threads > 1:
                 time.sleep(SPIN_S)
@@ -65,7 +65,7 @@ class KnownKernels:
     def drift(self) -> tuple[tuple[str, float], ...]:
         """How many times its calibrated time each takes now."""
         return tuple(
-            (name, self._best[name] / predict(sample, self._config))
+            (name, self._best[name] / predict(sample, self.config))
             for name, _, _, sample in self._kernels
             if name in self._best
         )
