@@ -51,8 +51,8 @@ class Grid:
 
 
 def grid_of(work: Work, config: GpuConfig) -> Grid:
-    """Tiles and blocks of a grouped product, from the spread of the lengths. Keys are as many as queries, or a
-    cache's."""
+    """Tiles and blocks of a grouped product, from the spread of the lengths. Keys are as many as queries, or
+    those of a cache."""
     a = work.attention
     assert a is not None
     padded = round(a.q_len / attention_share(config.fill, config.packing, config.lengths))
