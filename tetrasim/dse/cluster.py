@@ -8,6 +8,7 @@ When the scheduler is gone nothing is recorded: its trials are evaluated again w
 from __future__ import annotations
 
 import json
+import logging
 import queue
 import threading
 from functools import lru_cache
@@ -133,6 +134,7 @@ def _distributed() -> Any:
             "a cluster needs dask.distributed", where="--cluster", hint="pip install 'tetrasim[cluster]'"
         ) from None
     dask.config.set({"distributed.scheduler.allowed-failures": ALLOWED_FAILURES})
+    logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # what it would say, errors here say
     return distributed
 
 
