@@ -144,23 +144,23 @@ def run_gemv(
     return GemvRun(log, int(cycles))
 
 
-def _gaps(t: Mapping[str, int]) -> kernel.Gaps:
+def _gaps(t: Mapping[str, int]) -> NDArray[np.int64]:
     half = t["BL"] // 2
-    return kernel.Gaps(
-        same_group=max(t["tCCDL"], half),
-        other_group=max(t["tCCDS"], half),
-        read_to_write=t["RL"] + half + t["tRTRS"] - t["WL"],
-        write_to_read=t["WL"] + half + t["tWTRL"],
-        read_to_precharge=half + max(t["tRTPL"], t["tCCDL"]) - t["tCCDL"],
-        write_to_precharge=t["WL"] + half + t["tWR"],
-        activate_to_read=t["tRCDRD"],
-        activate_to_write=t["tRCDWR"],
-        activate_to_precharge=t["tRAS"],
-        activate_same_bank=t["tRC"],
-        activate_same_group=t["tRRDL"],
-        activate_other_group=t["tRRDS"],
-        precharge_to_activate=t["tRP"],
-        refresh_to_activate=t["tRFC"],
-        read_latency=t["RL"] + half,
-        write_latency=t["WL"] + half,
-    )
+    gaps = np.zeros(kernel.GAPS, dtype=np.int64)
+    gaps[kernel.SAME_GROUP] = max(t["tCCDL"], half)
+    gaps[kernel.OTHER_GROUP] = max(t["tCCDS"], half)
+    gaps[kernel.READ_TO_WRITE] = t["RL"] + half + t["tRTRS"] - t["WL"]
+    gaps[kernel.WRITE_TO_READ] = t["WL"] + half + t["tWTRL"]
+    gaps[kernel.READ_TO_PRECHARGE] = half + max(t["tRTPL"], t["tCCDL"]) - t["tCCDL"]
+    gaps[kernel.WRITE_TO_PRECHARGE] = t["WL"] + half + t["tWR"]
+    gaps[kernel.ACTIVATE_TO_READ] = t["tRCDRD"]
+    gaps[kernel.ACTIVATE_TO_WRITE] = t["tRCDWR"]
+    gaps[kernel.ACTIVATE_TO_PRECHARGE] = t["tRAS"]
+    gaps[kernel.ACTIVATE_SAME_BANK] = t["tRC"]
+    gaps[kernel.ACTIVATE_SAME_GROUP] = t["tRRDL"]
+    gaps[kernel.ACTIVATE_OTHER_GROUP] = t["tRRDS"]
+    gaps[kernel.PRECHARGE_TO_ACTIVATE] = t["tRP"]
+    gaps[kernel.REFRESH_TO_ACTIVATE] = t["tRFC"]
+    gaps[kernel.READ_LATENCY] = t["RL"] + half
+    gaps[kernel.WRITE_LATENCY] = t["WL"] + half
+    return gaps
