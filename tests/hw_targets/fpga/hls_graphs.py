@@ -135,6 +135,22 @@ def heads_first() -> Graph:
     return Graph("heads_first", tuple(m.nodes), (given,), (y,))
 
 
+def shared_outputs() -> Graph:
+    """Outputs that are also read, that are the input itself, that come twice; one value in three roles."""
+    m = Maker()
+    x = Value("x", TensorType((1, 4, 6)), Role.INPUT)
+    unused = Value("unused", TensorType((1, 3)), Role.INPUT)
+    read = m.op("Relu", [m.linear(x, 8, "first")], (1, 4, 8), "read")
+    heads = m.op("Reshape", [read], (1, 4, 2, 4), "heads", shape=(1, 4, 2, 4))
+    layouts = {f"{n}_layout": "bshd" for n in "qkvo"}
+    a = m.op("Attention", [heads] * 3, (1, 4, 2, 4), "attention", **layouts)
+    turned = m.op("Transpose", [m.op("Add", [x, x], (1, 4, 6), "twice")], (1, 6, 4), "turned", perm=(0, 2, 1))
+    columns = m.op("Softmax", [a], (1, 4, 2, 4), "columns", axis=1)
+    same = m.op("Identity", [x], (1, 4, 6), "same")
+    again = m.op("Identity", [a], (1, 4, 2, 4), "again")
+    return Graph("shared", tuple(m.nodes), (x, unused), (read, a, turned, columns, same, again))
+
+
 def many_readers() -> Graph:
     """One product that eight others read."""
     m = Maker()

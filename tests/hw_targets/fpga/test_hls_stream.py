@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from hls_graphs import cnn, heads_first, many_readers, mlp
+from hls_graphs import cnn, heads_first, many_readers, mlp, shared_outputs
 from small_graphs import encoder
 
 from tetrasim.errors import UserError
@@ -24,7 +24,7 @@ from tetrasim.hw_targets.fpga.hls.calibrate import Widths, calibrate
 from tetrasim.hw_targets.fpga.hls.convert import convert
 from tetrasim.hw_targets.fpga.hls.emulate import run_real
 from tetrasim.hw_targets.fpga.hls.estimate import estimate
-from tetrasim.hw_targets.fpga.hls.options import HlsOptions
+from tetrasim.hw_targets.fpga.hls.options import IO, HlsOptions
 from tetrasim.hw_targets.fpga.hls.pipeline import simulate_pipeline
 from tetrasim.hw_targets.fpga.hls.project import generate, sample_inputs
 from tetrasim.hw_targets.fpga.hls.relu import clip_relus
@@ -72,6 +72,15 @@ def test_a_streaming_project_is_bit_exact_and_has_the_simulated_depths(
     stored = json.loads((tmp_path / "p/estimate.json").read_text())
     assert stored["estimate"]["latency_cycles"] == report.pipeline.latency_cycles
     assert stored["estimate"]["form"] == "streamed"
+
+
+@needs_compiler
+@pytest.mark.parametrize("io", IO)
+def test_outputs_may_be_read_repeated_or_inputs(tmp_path: Path, io: str) -> None:
+    options = HlsOptions(samples=20, calibration=20, io=io)
+    numerics = generate(shared_outputs(), tmp_path / "p", options).numerics
+    assert numerics.bit_exact is True
+    assert numerics.conversion_error < 1e-5
 
 
 @pytest.mark.parametrize("reuse", [1, 2, 4])

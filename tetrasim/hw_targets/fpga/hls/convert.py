@@ -59,7 +59,7 @@ def convert(graph: Graph, entries: int = TABLE_ENTRIES) -> Plan:
             where=graph.name,
             hint="nothing was written; `tetrasim run … --on fpga/…` still simulates the model on the overlay",
         )
-    outputs = tuple(maker.streams[v].layer for v in graph.outputs)
+    outputs = maker.outputs()
     layers = _used(maker.layers, outputs)
     given = {x.name: maker.given[x.name] for x in layers if x.name in maker.given}
     stored = frozenset(x.name for x in layers if x.head.node in maker.stored)
@@ -130,6 +130,20 @@ class Converter:
         results = find_op(node.op, node.name).reference(arrays, node.attrs, EXACT)
         self.folded.update(zip(node.outputs, results, strict=True))
         return True
+
+    def outputs(self) -> tuple[str, ...]:
+        """The layer of each graph output; an input, or a layer that is an output already, gets a copy."""
+        found: list[str] = []
+        for value in self.graph.outputs:
+            layer = self.find(self.streams[value].layer)
+            if isinstance(layer, p.Input) or layer.name in found:
+                head = p.Head(
+                    self.name(f"{layer.name}_copy"), (layer.name,), layer.shape, value.name, "Identity"
+                )
+                layer = p.Select(head, np.arange(layer.size, dtype=np.int64))
+                self.layers.append(layer)
+            found.append(layer.name)
+        return tuple(found)
 
     # ---- helpers for handlers ----
 

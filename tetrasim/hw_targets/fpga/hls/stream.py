@@ -207,7 +207,7 @@ def _fuse(plan: Plan) -> Plan:
 def _changes_nothing(plan: Plan, before: Layer, layer: p.Select) -> bool:
     if layer.shape != before.shape or (layer.index != np.arange(before.size)).any():
         return False
-    if layer.name in plan.outputs and isinstance(before, p.Input):
+    if layer.name in plan.outputs and (isinstance(before, p.Input) or before.name in plan.outputs):
         return False
     return layer.name not in plan.given or plan.given.get(before.name) == plan.given[layer.name]
 
