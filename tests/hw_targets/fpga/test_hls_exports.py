@@ -110,7 +110,12 @@ class Convolutions(nn.Module):  # type: ignore[misc, name-defined]
         self.body = nn.Sequential(
             *(nn.Conv2d(1, 6, 3, stride=2, padding=1), nn.BatchNorm2d(6), nn.ReLU6()),
             *(nn.Conv2d(6, 6, 3, padding=1, groups=6), nn.Hardswish(), nn.Conv2d(6, 8, 1, groups=2)),
-            *(nn.MaxPool2d(3, 2, 1), nn.LeakyReLU(), nn.AvgPool2d(3, 2, 1, count_include_pad=False)),
+            *(
+                nn.GroupNorm(2, 8),
+                nn.MaxPool2d(3, 2, 1),
+                nn.LeakyReLU(),
+                nn.AvgPool2d(3, 2, 1, count_include_pad=False),
+            ),
             *(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 4)),
         )
 

@@ -60,6 +60,7 @@ def refused_nodes() -> Graph:
     add("Attention", [heads, heads, heads, twice], (1, 2, 4, 3), "batch of masks")
     add("LayerNormalization", [x, m.weight(4)], (1, 4, 6), "norm of columns", axis=1)
     add("BatchNormalization", [heads, *[x] * 4], (1, 2, 4, 3), "run-time statistics")
+    add("InstanceNormalization", [heads, x, x], (1, 2, 4, 3), "run-time scale", epsilon=1e-5)
     add("Conv", [heads, heads], (1, 1, 1, 1), "run-time filters")
     add("Elu", [x], (1, 4, 6), "steep", alpha=2.0)
     add("PRelu", [m.weight(6), x], (1, 4, 6), "constant with a slope")

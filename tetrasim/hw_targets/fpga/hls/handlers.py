@@ -246,6 +246,23 @@ def _norm(c: Converter, node: Node) -> None:
     c.emit(node, p.Norm(c.head(node, (x.layer,), c.shape(node)), *extra))
 
 
+def _group_norm(c: Converter, node: Node) -> None:
+    """Groups of channels (InstanceNorm: of one) are normalised; then a scale and offset per channel."""
+    x = c.stream(node, 0)
+    scale, offset = c.constant(node, 1), c.constant(node, 2)
+    if scale is None or offset is None:
+        raise RefusalError("its scale and offset must be constant")
+    channels, inner = x.shape[1], prod(x.shape[2:])
+    groups = int_attr(node.attrs, "num_groups", channels)
+    cols = channels * inner // groups
+    epsilon = float_attr(node.attrs, "epsilon", 1e-5)
+    line = Line(c, node)
+    head = c.head(node, (x.layer,), (groups, cols), "_groups")
+    rows = line.put(p.Norm(head, cols, np.ones(cols), np.zeros(cols), epsilon, True, NORM_ENTRIES))
+    both = (np.repeat(v.reshape(-1), channels * inner // v.size) for v in (scale, offset))
+    line.end(line.affine(rows, *both))
+
+
 def _batch_norm(c: Converter, node: Node) -> None:
     x = c.stream(node, 0)
     numbers = [c.constant(node, i) for i in range(1, 5)]
@@ -454,6 +471,7 @@ HANDLERS: dict[str, Callable[[Converter, Node], None]] = {
     "Softmax": _softmax,
     "Attention": _attention,
     "BatchNormalization": _batch_norm,
+    **dict.fromkeys(("InstanceNormalization", "GroupNormalization"), _group_norm),
     "Conv": _conv,
     "Gather": _gather,
     "Concat": _concat,
