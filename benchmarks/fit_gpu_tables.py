@@ -65,7 +65,8 @@ def _neusight(preset: str, device: str) -> Table:
 
 
 def _vector(preset: str, device: str) -> Table:
-    return Table(preset, "vector", "all", "vector", "neusight_vector_fp32", VECTOR_BOUNDS, NEUSIGHT, device)
+    bounds, file = VECTOR_BOUNDS, "neusight_vector_fp32"
+    return Table(preset, "vector", "all", "vector", file, bounds, NEUSIGHT, device, seeds=5)
 
 
 TABLES = (

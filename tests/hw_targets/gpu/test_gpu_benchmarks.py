@@ -63,3 +63,25 @@ def test_a_device_never_fitted_is_predicted_within_a_fifth_from_its_data_sheet()
     others = {t.target: t.error for t in found if "+" in t.fitted and t.op_class == "gemm half"}
     assert len(others) == 3
     assert all(error < 0.125 for error in others.values())
+
+
+def test_the_fit_starts_from_fixed_values_and_fits_heirs_after_their_parents() -> None:
+    fit = load("fit_gpu")
+    chains = fit.chains(fit.TABLES)
+    assert sorted(map(id, (t for chain in chains for t in chain))) == sorted(map(id, fit.TABLES))
+    for chain in chains:
+        done: set[tuple[str, str]] = set()
+        for table in chain:
+            assert not table.inherits or (table.inherits, table.label) in done
+            done.add((table.preset, table.label))
+    assert {fit.start_state(p).eager_us for p in fit.STARTS} == {fit.START_EAGER_US}
+
+
+def test_layers_of_other_tables_become_products() -> None:
+    row = {"model": "Meta-Llama-3-8B", "num_tokens": "7", "n_embd": "4096", "n_head": "32", "n_kv_head": "8"}
+    row |= {"use_gated_mlp": "True", "latency_us": "5.0"}
+    linear = load("fit_gpu_unfitted")._linear
+    shapes = {op: linear(row | {"op": op}) for op in ("attn_pre_proj", "mlp_up_proj", "mlp_down_proj", "add")}
+    assert (shapes["attn_pre_proj"]["n"], shapes["attn_pre_proj"]["k"]) == ("6144", "4096")
+    assert (shapes["mlp_up_proj"]["n"], shapes["mlp_down_proj"]["k"]) == ("28672", "14336")
+    assert shapes["add"] == {}

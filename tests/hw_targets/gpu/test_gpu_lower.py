@@ -102,7 +102,7 @@ def test_below_boost_compute_slows_down_and_dram_does_not() -> None:
     small = with_overrides(held, {"power.cap_w": 1000}), with_overrides(T4, {"power.cap_w": 1000})
     for rows, slower in ((4096, 2.0), (1, 1.0)):
         half, full = (run_static(lower(mlp(width=8192, rows=rows), c)).total_ps for c in small)
-        assert half / full == pytest.approx(slower, rel=0.12)
+        assert half / full == pytest.approx(slower, rel=0.2)
     with pytest.raises(UserError, match="boost clock"):
         with_overrides(T4, {"running_clock_hz": 2 * T4.clock_hz})
 

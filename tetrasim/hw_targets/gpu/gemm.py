@@ -25,7 +25,7 @@ import numpy as np
 
 from tetrasim.hw_targets.gpu.device import FLOAT32, Device
 from tetrasim.hw_targets.gpu.residency import Traffic
-from tetrasim.hw_targets.gpu.tiles import TENSOR_TILES, simt_tiles
+from tetrasim.hw_targets.gpu.tiles import simt_tiles, tensor_tiles
 from tetrasim.sim.engine.jit import jit
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def time_gemms(
     groups = (
         (simt & rows.constant_b, simt_tiles(device.architecture, batched=False)),
         (simt & ~rows.constant_b, simt_tiles(device.architecture, batched=True)),
-        (~simt, TENSOR_TILES),
+        (~simt, tensor_tiles(device.architecture)),
     )
     for of_group, tiles in groups:
         at = np.flatnonzero(of_group)
