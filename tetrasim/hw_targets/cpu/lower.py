@@ -15,7 +15,7 @@ from tetrasim.hw_targets.cpu.config import CpuConfig
 from tetrasim.hw_targets.cpu.cost import COMPONENTS, FREE, PARTS, Cost, cost_of
 from tetrasim.hw_targets.cpu.machine import LEVELS, Machine, machine_of
 from tetrasim.hw_targets.cpu.placement import Placement, placements
-from tetrasim.sim.engine.program import Block, Order, Program, Resource, Task, columns_of, join
+from tetrasim.sim.engine.program import Block, Order, Program, Resource, Task, columns_of, join, order_of
 from tetrasim.sim.engine.program import Machine as Vocabulary
 from tetrasim.sim.ir.graph import Graph
 from tetrasim.sim.ops.registry import work_of
@@ -42,7 +42,7 @@ def _placed(graph: Graph, used: Aspect[CpuConfig]) -> tuple[tuple[tuple[Work, Pl
     pairs = tuple(zip(works, where, strict=True))
     place = {pair: i for i, pair in enumerate(dict.fromkeys(pairs), start=1)}
     places = (0, *(place[pair] for pair in pairs))
-    return tuple(place), Order(places, _wiring(graph), tuple(range(-1, len(works))))
+    return tuple(place), order_of(places, _wiring(graph), tuple(range(-1, len(works))))
 
 
 @lru_cache(maxsize=512)

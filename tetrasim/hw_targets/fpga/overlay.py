@@ -29,7 +29,7 @@ from tetrasim.hw_targets.fpga.demands import (
     demands_of,
     unpriced,
 )
-from tetrasim.sim.engine.program import Columns, Machine, Order, Program, Resource, join
+from tetrasim.sim.engine.program import Columns, Machine, Order, Program, Resource, join, order_of
 from tetrasim.sim.ir.graph import Graph
 from tetrasim.sim.ops.registry import work_of
 from tetrasim.sim.ops.work import Work
@@ -64,7 +64,7 @@ def lower_overlay(graph: Graph, config: FpgaConfig) -> Program:
 def _tasks_of_graph(graph: Graph, used: Aspect[FpgaConfig]) -> tuple[Tasks, Order]:
     works = [work_of(node) for node in graph.nodes]
     place = {work: i for i, work in enumerate(dict.fromkeys(works))}
-    return tasks_of(list(place), used), Order(tuple(place[w] for w in works), graph.predecessors)
+    return tasks_of(list(place), used), order_of(tuple(place[w] for w in works), graph.predecessors)
 
 
 @dataclass(frozen=True, eq=False)

@@ -22,7 +22,7 @@ from tetrasim.hw_targets.gpu.expand import kernels_of_work, packing_once, packs_
 from tetrasim.hw_targets.gpu.fuse import Kernels, kernels_of
 from tetrasim.hw_targets.gpu.packing import packed_works
 from tetrasim.hw_targets.gpu.price import launch_us
-from tetrasim.sim.engine.program import Columns, Machine, Order, Program, Resource, join
+from tetrasim.sim.engine.program import Columns, Machine, Order, Program, Resource, join, order_of
 from tetrasim.sim.ir.graph import Graph
 from tetrasim.sim.ops.registry import work_of
 from tetrasim.sim.ops.work import Work
@@ -121,7 +121,7 @@ def _split(graph: Graph, used: Aspect[GpuConfig]) -> _Split:
         tuple(((1,) if n else ()) for _, _, kernels in blocks for n in range(len(kernels))),
         np.array([k.macs for k in counted], dtype=np.int64),
         np.array([k.weight_bytes for k in counted], dtype=np.float64),
-        Order(tuple(places), wiring, tuple(i // 2 for i in range(len(places)))),
+        order_of(tuple(places), wiring, tuple(i // 2 for i in range(len(places)))),
     )
 
 

@@ -167,12 +167,22 @@ class Machine:
 
 @dataclass(frozen=True, eq=False)
 class Order:
-    """The block of every node and what the node waits for. Wirings are kept per object: make one per
-    structure and keep it."""
+    """The block of every node and what the node waits for. Wirings are kept per object: get it from
+    `order_of`, which gives one object per content."""
 
     places: tuple[int, ...]  # [N] index of the node's block
     predecessors: tuple[tuple[int, ...], ...]  # [N]
     nodes: tuple[int, ...] | None = None  # [N] graph node that the tasks belong to; None: the position
+
+
+@lru_cache(maxsize=256)
+def order_of(
+    places: tuple[int, ...],
+    predecessors: tuple[tuple[int, ...], ...],
+    nodes: tuple[int, ...] | None = None,
+) -> Order:
+    """The order of this content: the graphs of a step at all contexts share one."""
+    return Order(places, predecessors, nodes)
 
 
 @dataclass(frozen=True, eq=False)
@@ -199,7 +209,7 @@ def assemble(machine: Machine, blocks: Sequence[Block], predecessors: Sequence[S
     ids = list(map(id, blocks))  # `blocks` keeps the objects, and so their ids, alive
     by_id = dict(zip(ids, blocks, strict=True))
     place = {key: i for i, key in enumerate(by_id)}
-    order = _order(tuple(map(place.__getitem__, ids)), tuple(map(tuple, predecessors)))
+    order = order_of(tuple(map(place.__getitem__, ids)), tuple(map(tuple, predecessors)))
     return join(machine, columns_of(machine, list(by_id.values())), order)
 
 
@@ -283,11 +293,6 @@ class _Wiring:
     dep_index: NDArray[np.int32]
     take: NDArray[np.int64]  # [T] unit of every task
     first_use: tuple[int, ...]  # units in order of their first task
-
-
-@lru_cache(maxsize=128)
-def _order(places: tuple[int, ...], predecessors: tuple[tuple[int, ...], ...]) -> Order:
-    return Order(places, predecessors)
 
 
 @lru_cache(maxsize=256)
