@@ -37,6 +37,7 @@ from tetrasim.hw_targets.cpu.calibration.samples import (
 )
 from tetrasim.hw_targets.cpu.calibration.small_runs import Overheads
 from tetrasim.hw_targets.cpu.config import CpuConfig
+from tetrasim.hw_targets.cpu.errors import error_range
 from tetrasim.hw_targets.registry import find_preset
 from tetrasim.sim.ops.work import Gemm
 
@@ -148,7 +149,8 @@ def test_more_rows_bound_the_time_of_fewer_and_a_run_of_nothing_is_taken_off() -
         Kernel("hot", (4, 768, 768)): 9e-6,  # disturbed: eight rows took less
         Kernel("hot", (8, 768, 768)): 6e-6,
         Kernel("hot", (64, 64, 64), constant=False): 3e-6,
-        Kernel("cold", (2, 10)): 50e-6,
+        Kernel("cold", (2, 10)): 60e-6,
+        Kernel("cold", (2, 10), "copy 2"): 50e-6,  # better placed
     }
     found = {(s.gemm.m, s.cold): s.seconds for s in gemm_samples(best, 1)}
     assert found == pytest.approx({(4, False): 5e-6, (8, False): 5e-6, (64, False): 2e-6, (2, True): 5e-6})
@@ -207,6 +209,20 @@ def test_the_written_preset_is_read_back_and_takes_precedence() -> None:
     assert (after.config.core.int8_rate, marks["core.int8_rate"]) == (3.7, "")
     assert marks["core.bf16_rate"] == "assumed"
     assert load_preset(file, "cpu/host", CpuConfig).config.overhead.node_ns == pytest.approx(300)
+
+
+def test_rates_of_several_threads_from_a_disturbed_machine_are_marked_and_carry_no_range() -> None:
+    m = measurements()
+    m = replace(m, host=replace(m.host, cores=2))
+    for timings in (m.timings, replace(m.timings, disturbed=frozenset((Kernel("empty", threads=2),)))):
+        found = replace(m, timings=timings)
+        config = CpuConfig.model_validate(host_values(found))
+        preset = load_preset(write_host_preset(Calibration(found, config, 0.0, 0.0)), "cpu/host", CpuConfig)
+        mark = next(s.mark for s in preset.sources if s.path == "overhead.fork_join_ns")
+        assert (config.measured_threads, mark) == ((1, "assumed") if timings.disturbed else (2, ""))
+        assert error_range(with_overrides(config, {"threads": 1}), "decode") is not None
+        if timings.disturbed:
+            assert error_range(config, "decode") is None
 
 
 def test_a_machine_name_cannot_break_the_file() -> None:

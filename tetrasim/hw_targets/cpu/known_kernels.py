@@ -20,7 +20,7 @@ from tetrasim.hw_targets.cpu.calibration.samples import (
     CHAIN_WIDTH,
     GemmSample,
     chain_weights,
-    cold_chain,
+    cold_chains,
     gemm_case,
 )
 from tetrasim.hw_targets.cpu.config import CpuConfig
@@ -36,7 +36,7 @@ class KnownKernels:
         self.config = config
         threads = config.active_threads
         case = gemm_case(SQUARE, SQUARE, SQUARE, constant=True)
-        chain = cold_chain(chain_weights(read_host()), threads)
+        chain = cold_chains(chain_weights(read_host()), (threads,))[0]
         feeds = {"x": np.ones((1, CHAIN_WIDTH), np.float32)}
         product = Gemm(1, SQUARE, SQUARE, SQUARE)
         streamed = Gemm(1, 1, CHAIN_HIDDEN, CHAIN_WIDTH)

@@ -32,7 +32,7 @@ from tetrasim.hw_targets.cpu.calibration.samples import (
     Kernel,
     VectorSample,
     chain_weights,
-    cold_chain,
+    cold_chains,
     cold_probes,
     gemm_samples,
     integer_rate,
@@ -44,6 +44,7 @@ from tetrasim.hw_targets.cpu.calibration.samples import (
 from tetrasim.hw_targets.cpu.calibration.small_runs import Overheads, overhead_probes, overheads_of
 from tetrasim.hw_targets.cpu.config import CpuConfig
 
+CHAINS = 3
 BUDGET_S = 45.0  # of measuring, setting up included; the fits take a few seconds more
 Progress = Callable[[str, float], None]  # what is measured, and the fraction done
 
@@ -129,13 +130,16 @@ def measure(progress: Progress, budget_s: float) -> Measurements:
 
 
 def all_probes(host: HostInfo) -> list[Probe[Kernel]]:
-    """Those of several threads last: they leave threads spinning."""
-    weights = chain_weights(host)
-    chain = cold_chain(weights, 1)
+    """Those of several threads last: they leave threads spinning. Weights are streamed from several copies:
+    where the system puts one decides how fast it is."""
+    shared = (host.cores,) if host.cores > 1 else ()
+    chains = cold_chains(chain_weights(host), (*(1,) * CHAINS, *shared))
     found = [*machine_probes(host, 1), *overhead_probes(), *op_probes(vector_rows(host))]
-    found += cold_probes(chain, COLD_ROWS, 1)
-    if host.cores > 1:
+    found += cold_probes(chains[0], COLD_ROWS, 1)
+    for i, chain in enumerate(chains[1:CHAINS]):
+        found += cold_probes(chain, COLD_ROWS[:1], 1, f"copy {i + 2}")
+    if shared:
         found += machine_probes(host, host.cores)
         found += shared_probes(host.cores)
-        found += cold_probes(cold_chain(weights, host.cores), SHARED_COLD_ROWS, host.cores)
+        found += cold_probes(chains[-1], SHARED_COLD_ROWS, host.cores)
     return found

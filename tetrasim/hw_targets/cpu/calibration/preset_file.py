@@ -35,6 +35,8 @@ ASSUMED = (
     "row_overhead",
     "gather_row",
 )
+# What only a quiet machine tells: rates of several threads.
+ASSUMED_WHEN_DISTURBED = ("core.clock_hz", "fork_join", "shared_stream", "dram.bandwidth")
 
 
 def host_values(m: Measurements) -> Tree:
@@ -160,22 +162,23 @@ def to_yaml(calibration: Calibration) -> str:
     """The preset file, every number with its source."""
     m = calibration.measured
     how = f"calibrated here; other programs used {m.timings.other_cores:.1f} of {m.host.cores} cores"
+    assumed = ASSUMED if m.quiet_threads == m.host.cores else (*ASSUMED, *ASSUMED_WHEN_DISTURBED)
     lines = [f"title: {_quoted(f'{m.host.name} ({m.host.cores} cores, calibrated)')}"]
-    lines += _leaves(calibration.config, "", how)
+    lines += _leaves(calibration.config, "", how, assumed)
     return "\n".join(lines) + "\n"
 
 
-def _leaves(config: BaseModel, path: str, how: str) -> list[str]:
+def _leaves(config: BaseModel, path: str, how: str, assumed: tuple[str, ...]) -> list[str]:
     out: list[str] = []
     indent = "  " if path else ""
     for name in type(config).model_fields:
         value = getattr(config, name)
         here = f"{path}.{name}" if path else name
         if isinstance(value, BaseModel):
-            out += [f"{name}:", *_leaves(value, here, how)]
+            out += [f"{name}:", *_leaves(value, here, how, assumed)]
         elif isinstance(value, str | bool):
             out.append(f"{indent}{name}: {_quoted(value) if isinstance(value, str) else str(value).lower()}")
-        elif any(word in here for word in ASSUMED):
+        elif any(word in here for word in assumed):
             out.append(f"{indent}{name}: {{value: {value}, source: not measured, mark: assumed}}")
         else:
             out.append(f"{indent}{name}: {{value: {value}, source: {_quoted(how)}}}")
