@@ -99,7 +99,7 @@ class Einsums(nn.Module):  # type: ignore[misc, name-defined]
         p = torch.softmax(torch.einsum("aecd,abcd->acbe", k, q / math.sqrt(5)), -1)
         y = torch.einsum("acbe,aecd->abcd", p, v)
         x = x + torch.einsum("abcd,cde->abe", y, self.o)
-        return torch.softmax(self.head(x.mean(1)), -1)
+        return torch.log_softmax(self.head(x.mean(1)), -1)
 
 
 class Convolutions(nn.Module):  # type: ignore[misc, name-defined]

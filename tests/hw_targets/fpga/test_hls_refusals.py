@@ -58,6 +58,7 @@ def refused_nodes() -> Graph:
     twice = _zeros("mask of two", 2, 1, 4, 4)
     add("Attention", [mixed] * 3, (2, 2, 4, 3), "batch between heads", **dict.fromkeys(LAYOUTS, "hbsd"))
     add("Attention", [heads, heads, heads, twice], (1, 2, 4, 3), "batch of masks")
+    add("LogSoftmax", [x], (1, 4, 6), "log of columns", axis=1)
     add("LayerNormalization", [x, m.weight(4)], (1, 4, 6), "norm of columns", axis=1)
     add("BatchNormalization", [heads, *[x] * 4], (1, 2, 4, 3), "run-time statistics")
     add("InstanceNormalization", [heads, x, x], (1, 2, 4, 3), "run-time scale", epsilon=1e-5)

@@ -180,6 +180,8 @@ FUNCTIONS: dict[str, Callable[[Floats], Floats]] = {
     "tanh": np.tanh,
     "erf": _erf,
     "softplus": lambda x: np.logaddexp(0.0, x),
+    "exp": lambda x: np.exp(np.minimum(x, 0.0)),  # of what is below a maximum
+    "log": lambda x: np.log(np.maximum(x, 1.0)),  # of a sum with a 1 in it
     "quick_gelu": lambda x: x * _sigmoid(1.702 * x),
     "mish": lambda x: x * np.tanh(np.logaddexp(0.0, x)),
     "elu": lambda x: np.where(x > 0, x, np.expm1(np.minimum(x, 0.0))),

@@ -7,7 +7,7 @@ and so on are built from ReLU and affine layers, which round less than a table w
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import prod
+from math import ceil, log2, prod
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from tetrasim.hw_targets.fpga.hls import plan as p
 from tetrasim.hw_targets.fpga.hls.convert import Converter, RefusalError, Stream
 from tetrasim.hw_targets.fpga.hls.plan import Floats
 from tetrasim.sim.ir.graph import Node
-from tetrasim.sim.ops.opdef import float_attr
+from tetrasim.sim.ops.opdef import float_attr, int_attr
 
 TABLE_REACH = 8.0
 NEAR_REACH = {"gelu": 4.0, "gelu_tanh": 4.0, "tanh": 4.0, "erf": 4.0}  # flat or straight beyond: finer steps
@@ -98,6 +98,28 @@ def gated(c: Converter, node: Node) -> None:
     reach = NEAR_REACH.get(function, TABLE_REACH)
     act = line.put(p.Lookup(line.head(gate.layer), function, c.entries, reach, 0.0, None))
     line.end(line.pair("mul", act, up.layer))
+
+
+def log_softmax(c: Converter, node: Node) -> None:
+    """x - max - log(sum(exp(x - max))), the logarithm by a table up to the largest possible sum."""
+    x, shape = c.stream(node, 0), c.shape(node)
+    if int_attr(node.attrs, "axis", -1) not in (-1, len(shape) - 1):
+        raise RefusalError("a log-softmax is supported over the last axis only")
+    cols, rows = shape[-1], prod(shape[:-1])
+    line = Line(c, node)
+    repeat = np.repeat(np.arange(rows), cols)
+
+    def per_row(layer: str, kind: str) -> str:
+        return line.put(p.Reduce(c.head(node, (layer,), (rows, 1), f"_{kind}"), kind, rows, cols, 1))
+
+    top = c.select(node, per_row(x.layer, "max"), repeat, shape, "_top")
+    below = line.pair("sub", x.layer, top.name)
+    exponential = line.put(p.Lookup(line.head(below), "exp", c.entries, TABLE_REACH, 0.0, 1.0))
+    reach = 2.0 ** max(ceil(log2(cols + 1)), 3)
+    head = c.head(node, (per_row(exponential, "sum"),), (rows, 1), "_log")
+    entries = max(c.entries, int(2 * reach))
+    logarithm = line.put(p.Lookup(head, "log", entries, reach, 0.0, None))
+    line.end(line.pair("sub", below, c.select(node, logarithm, repeat, shape, "_share").name))
 
 
 def clip(c: Converter, node: Node) -> None:
@@ -226,6 +248,7 @@ POINTWISE: dict[str, Callable[[Converter, Node], None]] = {
     **dict.fromkeys(("Neg", "Not"), negative),
     "Relu": relu,
     "Clip": clip,
+    "LogSoftmax": log_softmax,
     "Abs": absolute,
     "And": both,
     "Pow": power,
