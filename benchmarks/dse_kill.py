@@ -121,7 +121,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--trials", type=int, default=100)
-    parser.add_argument("--generate", type=int, default=128, help="tokens per trial: how long one takes")
+    parser.add_argument("--generate", type=int, default=500, help="tokens per trial: how long one takes")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--storage", default="journal", help="journal, sqlite or a database URL")
     options = parser.parse_args()
