@@ -22,6 +22,7 @@ class _Measured:
     other_cores: float = 0.5
     drift: tuple[tuple[str, float], ...] = (("a product", 1.02),)
     profiler_us: float = 2.25
+    kernels_ms: float = 1.05
     error: float = 0.1
 
     def by_op(self) -> tuple[tuple[str, int, float, float], ...]:
@@ -48,7 +49,7 @@ def test_measure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest
     assert "measured cpu/host forward: 1 ms (best of 7, 2 threads)" in out
     assert "predicted 1.1 ms: +10.0 %" in out
     assert "a product takes 1.02 times its calibrated time; other programs used 0.5 cores" in out
-    assert "per op, less the 2.2 µs that profiling adds to each kernel" in out
+    assert "the best times of all kernels add up to 1.05 ms (+4.8 %); per op, less the 2.2 µs that" in out
     rows = {
         line.split()[0]: line.split()[-1] for line in out.splitlines() if line[:7] in ("MatMul ", "Reshape")
     }

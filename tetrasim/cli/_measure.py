@@ -36,6 +36,8 @@ if TYPE_CHECKING:
         @property
         def profiler_us(self) -> float: ...
         @property
+        def kernels_ms(self) -> float: ...
+        @property
         def error(self) -> float: ...
         def by_op(self) -> tuple[tuple[str, int, float, float], ...]: ...
 
@@ -109,8 +111,11 @@ def _block(title: str, found: _Comparison) -> str:
         }
         for op, nodes, predicted, measured in found.by_op()
     ]
-    if rows:
-        lines.append(f"per op, less the {found.profiler_us:.1f} µs that profiling adds to each kernel:")
+    if rows and found.kernels_ms:
+        error = found.predicted_ms / found.kernels_ms - 1
+        total = f"{found.kernels_ms:.4g} ms ({100 * error:+.1f} %)"
+        added = f"{found.profiler_us:.1f} µs that profiling adds to each kernel"
+        lines.append(f"the best times of all kernels add up to {total}; per op, less the {added}:")
         lines.append(_tables.text(rows))
     return "\n".join(lines)
 

@@ -59,6 +59,7 @@ def test_every_kernel_finds_its_node(model: Path) -> None:
     found = measure(model, graph, host(), runs=3, at_least_s=0.0)
     assert found.unmatched == ()
     assert found.runs >= 3
+    assert found.kernels_ms * 1e3 == pytest.approx(sum(us for _, _, _, us in found.by_op()))
     assert found.predicted_ms > 0
     assert found.error == pytest.approx(found.predicted_ms / found.measured_ms - 1)
     measured = {row.op for row in found.ops if row.measured_us is not None}

@@ -76,6 +76,12 @@ class Comparison:
         """Relative error of the total: 0.05 is 5 % too slow."""
         return self.predicted_ms / self.measured_ms - 1
 
+    @property
+    def kernels_ms(self) -> float:
+        """Sum of every kernel's best time, 0 when they were not timed: other load rarely hits one kernel in
+        all runs, but often every whole run."""
+        return (sum(row.measured_us or 0.0 for row in self.ops) + sum(us for _, us in self.unmatched)) * 1e-3
+
     def by_op(self) -> tuple[tuple[str, int, float, float], ...]:
         """(op, nodes, predicted, measured) in microseconds, over the nodes that were matched."""
         found: dict[str, tuple[int, float, float]] = {}
