@@ -26,7 +26,9 @@ SPIN_S = 0.06  # how long onnxruntime's threads look for more work before they s
 AGREEMENT = 1.02  # the second best visit, relative to the best, of a probe that has settled
 REFERENCE_RUNS = 4  # of the reference beside each visit
 SLOW = 1.05  # a reference this much slower than its best marks a slow phase
-QUIET_CORES = 0.25  # cores that other programs may use in a round that counts as quiet
+QUIET_CORES = (
+    0.5  # that other programs may use in a round that counts as quiet: every core is free half the time
+)
 FIRST_SHARE = 0.6  # of the time, for rounds over all probes
 Key = TypeVar("Key", bound=Hashable)
 
