@@ -109,7 +109,10 @@ class BatchJobs:
                 where=_WHERE,
                 hint=f"start the study where {request.system} jobs are submitted, or give tcp://HOST:PORT",
             )
-        keywords = {k: list(v) if isinstance(v, tuple) else v for k, v in request.keywords}
+        keywords: dict[str, Any] = {k: list(v) if isinstance(v, tuple) else v for k, v in request.keywords}
+        # Many studies may run on one login node: any free port for the dashboard, unless the user chose one.
+        chosen = import_module("dask").config.get(f"jobqueue.{request.system}.scheduler-options", {})
+        keywords["scheduler_options"] = {"dashboard_address": ":0", **(chosen or {})}
         job_name = "tetrasim-" + re.sub(r"[^A-Za-z0-9_-]+", "-", name)[:40]
         try:
             return kind(job_cls=_watched(kind.job_cls, self.refusals), job_name=job_name, **keywords)
