@@ -225,6 +225,16 @@ def test_rates_of_several_threads_from_a_disturbed_machine_are_marked_and_carry_
             assert error_range(config, "decode") is None
 
 
+def test_l3_serves_all_threads_as_a_product_of_one_row_reads_it() -> None:
+    m = measurements()
+    m = replace(m, host=replace(m.host, cores=2, l2_bytes=1 << 20))
+    seconds = 4 * 2000 * 1000 / 300e9  # 8 MB: beyond both L2 caches, within the 16 MB of L3
+    sample = GemmSample(Gemm(1, 1, 2000, 1000), False, seconds)
+    alone, both = (CpuConfig.model_validate(host_values(replace(m, shared_gemms=g))) for g in ((), (sample,)))
+    assert alone.l3.total_bytes_per_s == pytest.approx(50e9)
+    assert both.l3.total_bytes_per_s == pytest.approx(300e9)
+
+
 def test_a_machine_name_cannot_break_the_file() -> None:
     m = measurements()
     odd = replace(m, host=replace(m.host, name='it\'s: {odd} # "name"'))

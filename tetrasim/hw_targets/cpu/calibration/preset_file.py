@@ -128,13 +128,21 @@ def _cache(m: Measurements, level: int, nbytes: int, shared_by: int, clock: floa
     """Capacity and rates of one level; the mean of reading and copying."""
     found = m.levels.levels[level]
     private = shared_by <= 1 and level < 2
+    every = max(found.all, found.one, _weights_from_l3(m) if level == 2 else 0.0)
     return {
         "bytes_per_core": nbytes if private else 0,
         "shared_bytes": 0 if private else nbytes,
         "cluster_cores": 1 if private else max(min(shared_by, m.host.cores), 1),
         "bytes_per_cycle": _short(found.one / clock),
-        "total_bytes_per_s": 0.0 if private else _short(max(found.all, found.one)),
+        "total_bytes_per_s": 0.0 if private else _short(every),
     }
+
+
+def _weights_from_l3(m: Measurements) -> float:
+    """Bytes per second of products of one row on all threads whose weights fit the last cache, not L2."""
+    near = m.host.l2_bytes * m.host.cores
+    sizes = ((4 * s.gemm.n * s.gemm.k, s) for s in m.shared_gemms if s.gemm.m == 1 and not s.cold)
+    return max((n / s.seconds for n, s in sizes if near < n < m.levels.l3_reach_bytes), default=0.0)
 
 
 def _dram(m: Measurements) -> float:
