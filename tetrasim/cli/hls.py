@@ -34,7 +34,10 @@ def hls(
     ] = None,
     part: Annotated[str, typer.Option(help="Part number.")] = "xcvu13p-flga2577-2-e",
     clock_ns: Annotated[float, typer.Option(help="Clock period.")] = 5.0,
-    reuse: Annotated[int, typer.Option(help="Reuse factor: how often a multiplier is used per row.")] = 1,
+    reuse: Annotated[
+        int,
+        typer.Option(help="Reuse factor: how often a multiplier is used per row; 0: the smallest that fits."),
+    ] = 0,
     strategy: Annotated[str, typer.Option(help="latency, resource or distributed_arithmetic.")] = "latency",
     backend: Annotated[str, typer.Option(help="Vitis or Vivado.")] = "Vitis",
     io: Annotated[

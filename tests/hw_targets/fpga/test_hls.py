@@ -156,7 +156,7 @@ def test_names_are_unique_plain_identifiers(names: list[str]) -> None:
     [
         (HlsOptions(part="xc; rm -rf /"), "is not a part number"),
         (HlsOptions(strategy="fast"), "unknown --strategy 'fast'"),
-        (HlsOptions(reuse=0), "--reuse 0 is out of range"),
+        (HlsOptions(reuse=-1), "--reuse -1 is out of range"),
         (HlsOptions(bits=40), "--bits 40 is out of range"),
         (HlsOptions(io="serial"), "unknown --io 'serial'"),
         (HlsOptions(clock_ns=0), "--clock-ns 0 is out of range"),

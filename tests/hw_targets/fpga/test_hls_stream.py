@@ -23,7 +23,7 @@ from tetrasim.hw_targets.fpga.hls import plan as p
 from tetrasim.hw_targets.fpga.hls.calibrate import Widths, calibrate
 from tetrasim.hw_targets.fpga.hls.convert import convert
 from tetrasim.hw_targets.fpga.hls.emulate import run_real
-from tetrasim.hw_targets.fpga.hls.estimate import estimate
+from tetrasim.hw_targets.fpga.hls.estimate import estimate, with_fitting_reuse
 from tetrasim.hw_targets.fpga.hls.options import IO, HlsOptions
 from tetrasim.hw_targets.fpga.hls.pipeline import simulate_pipeline
 from tetrasim.hw_targets.fpga.hls.project import generate, sample_inputs
@@ -90,6 +90,17 @@ def test_the_emitted_pipeline_takes_the_cycles_that_the_graph_model_says(reuse: 
     assert said is not None
     assert made.interval_cycles == said.interval_cycles
     assert made.latency_cycles == pytest.approx(said.latency_cycles, rel=0.03)
+
+
+def test_without_a_reuse_factor_the_smallest_that_fits_is_taken() -> None:
+    graph, small = encoder(), "xczu7ev-ffvc1156-2-e"
+    chosen = with_fitting_reuse(graph, HlsOptions(part=small), 16).reuse
+    tried = {r: estimate(graph, HlsOptions(part=small, reuse=r), 16) for r in (1, chosen // 2, chosen)}
+    assert chosen > 1
+    assert [e is not None and e.fits for e in tried.values()] == [False] * (len(tried) - 1) + [True]
+    assert with_fitting_reuse(graph, HlsOptions(part=small, reuse=3), 16).reuse == 3
+    assert with_fitting_reuse(graph, HlsOptions(part="xc1nobody"), 16).reuse == 1
+    assert with_fitting_reuse(graph, HlsOptions(strategy="distributed_arithmetic"), 16).reuse == 1
 
 
 def test_a_row_based_plan_computes_the_same_numbers() -> None:

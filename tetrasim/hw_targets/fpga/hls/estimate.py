@@ -7,7 +7,7 @@ cycles of its own functions and FIFOs (`pipeline.py`) instead.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 
 from tetrasim.hw_targets.common.presets import with_overrides
@@ -60,8 +60,18 @@ def preset_of(part: str) -> str:
     return ""
 
 
-def estimate(graph: Graph, options: HlsOptions, bits: int) -> Estimate | None:
-    """The estimate for `options.part`; None when no preset describes the device."""
+def with_fitting_reuse(graph: Graph, options: HlsOptions, bits: int) -> HlsOptions:
+    """The options with a definite reuse factor: the one asked for; else the smallest power of two that fits
+    the part, and 1 where that is not known (no device table, distributed arithmetic) or nothing fits."""
+    found = _configured(options, bits)
+    if options.reuse or found is None or options.strategy == "distributed_arithmetic":
+        return replace(options, reuse=options.reuse or 1)
+    reuse, _, share = find_reuse(with_precision(graph, found[1].numbers.precision), found[1])
+    return replace(options, reuse=reuse if share <= 1 else 1)
+
+
+def _configured(options: HlsOptions, bits: int) -> tuple[str, FpgaConfig] | None:
+    """The preset of the options' part and its configuration with the options; None without a preset."""
     name = preset_of(options.part)
     if not name:
         return None
@@ -75,7 +85,16 @@ def estimate(graph: Graph, options: HlsOptions, bits: int) -> Estimate | None:
         "spatial.reuse": options.reuse,
         "spatial.strategy": options.strategy,
     }
-    config = with_overrides(base, settings)
+    return name, with_overrides(base, settings)
+
+
+def estimate(graph: Graph, options: HlsOptions, bits: int) -> Estimate | None:
+    """The estimate for `options.part`; None when no preset describes the device."""
+    options = with_fitting_reuse(graph, options, bits)
+    found = _configured(options, bits)
+    if found is None:
+        return None
+    name, config = found
     lowered = with_precision(graph, config.numbers.precision)
     streamed = simulate_design(lowered, options.reuse, config)
     staged = simulate_design(lowered, options.reuse, with_overrides(config, {"spatial.attention": "staged"}))

@@ -15,7 +15,8 @@ _PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{3,60}")
 
 @dataclass(frozen=True, slots=True)
 class HlsOptions:
-    """`bits` 0: the smallest width that meets the error budget; `samples` inputs check the numerics.
+    """`bits` 0: the smallest width that meets the error budget; `reuse` 0: the smallest power of two with
+    which the design fits the part; `samples` inputs check the numerics.
 
     `io` stream hands rows from layer to layer through FIFOs (hls4ml's io_stream), parallel whole arrays
     (io_parallel). Stream is the default: a transformer's layers then overlap, which more than halves its
@@ -24,7 +25,7 @@ class HlsOptions:
 
     part: str = "xcvu13p-flga2577-2-e"
     clock_ns: float = 5.0
-    reuse: int = 1
+    reuse: int = 0
     strategy: str = "latency"
     backend: str = "Vitis"
     io: str = "stream"
@@ -50,12 +51,14 @@ class HlsOptions:
             raise UserError(f"'{self.part}' is not a part number", hint="for example xcvu13p-flga2577-2-e")
         if not 0.5 <= self.clock_ns <= 1000:
             raise UserError(f"--clock-ns {self.clock_ns} is out of range", hint="between 0.5 and 1000")
-        if not 1 <= self.reuse <= 1 << 16:
-            raise UserError(f"--reuse {self.reuse} is out of range", hint="at least 1")
+        if not 0 <= self.reuse <= 1 << 16:
+            raise UserError(
+                f"--reuse {self.reuse} is out of range", hint="at least 1, or 0 for the smallest that fits"
+            )
         if self.bits and not 4 <= self.bits <= 20:
             raise UserError(
                 f"--bits {self.bits} is out of range",
                 hint="4 to 20 (0 searches): wider products are not exact in the emulation",
             )
-        if self.strategy == "distributed_arithmetic" and self.reuse != 1:
+        if self.strategy == "distributed_arithmetic" and self.reuse > 1:
             raise UserError("distributed arithmetic needs --reuse 1", hint="hls4ml unrolls it completely")

@@ -28,7 +28,7 @@ from tetrasim.hw_targets.fpga.hls.calibrate import Widths, calibrate
 from tetrasim.hw_targets.fpga.hls.check import compare
 from tetrasim.hw_targets.fpga.hls.convert import convert
 from tetrasim.hw_targets.fpga.hls.emit import model_graph
-from tetrasim.hw_targets.fpga.hls.estimate import estimate
+from tetrasim.hw_targets.fpga.hls.estimate import estimate, with_fitting_reuse
 from tetrasim.hw_targets.fpga.hls.options import HlsOptions
 from tetrasim.hw_targets.fpga.hls.pipeline import Pipeline, reuse_of, simulate_pipeline
 from tetrasim.hw_targets.fpga.hls.plan import Floats, Ints, Plan, Shape
@@ -74,6 +74,8 @@ def generate(
     if options.bits == 0:
         widths = find_widths(plan, head, reference[: options.calibration], options.budget, options.guard_bits)
     plan = calibrate(plan, head, widths)
+    bits = max(t.result.bits for t in plan.types.values())
+    options = with_fitting_reuse(graph, options, bits)
     pipeline = simulate_pipeline(plan, options) if plan.streamed else None
     with _fresh(folder) as scratch:
         quiet_write(plan, options, scratch, pipeline)
@@ -89,7 +91,7 @@ def generate(
                 where=graph.name,
                 hint="this is a defect of tetrasim: please report it with the model",
             )
-        found = estimate(graph, options, max(t.result.bits for t in plan.types.values()))
+        found = estimate(graph, options, bits)
         if found is not None and pipeline is not None:
             cycles = (pipeline.latency_cycles, pipeline.interval_cycles)
             found = replace(found, latency_cycles=cycles[0], interval_cycles=cycles[1])

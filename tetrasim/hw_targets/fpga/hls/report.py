@@ -60,15 +60,18 @@ def _estimate_lines(report: HlsReport) -> list[str]:
     if e is None:
         return [*fifos, f"no device table for {report.options.part}: no estimate"]
     fits = "fits" if e.fits else "does not fit"
+    other_reuse = "" if e.fits else "; no reuse factor fits"
+    if e.reuse_that_fits != report.options.reuse and e.reuse_that_fits:
+        other_reuse = f"; reuse {e.reuse_that_fits} fits"
     how = "rows through FIFOs" if e.form == "streamed" else "arrays from loop to loop"
     other = "" if e.form == "streamed" else _streamed_instead(e)
     latency = f"{e.latency_cycles} cycles = {e.latency_us:.3f} us"
+    used = f"{e.limiting} at {e.share:.0%} of the usable fabric"
     return [
         f"estimate on {e.preset}, {how}: {latency}, one result every {e.interval_cycles}{other}",
         *fifos,
         f"LUT {e.lut:,}  FF {e.ff:,}  DSP {e.dsp:,}  BRAM18 {e.bram18:,}",
-        f"{fits}: {e.limiting} at {e.share:.0%} of the usable fabric; "
-        + (f"reuse {e.reuse_that_fits} fits" if e.reuse_that_fits else "no reuse factor fits"),
+        f"reuse {report.options.reuse} {fits}: {used}{other_reuse}",
     ]
 
 
