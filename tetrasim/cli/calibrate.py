@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from tetrasim.hw_targets.cpu.calibration.calibrate import Calibration
 
 DISTURBED = (
-    "other programs held cores all the time: rates of several threads are assumed, and their results carry no"
-    " error range until the machine is calibrated when it is idle"
+    "other programs held cores while several threads were timed: their results carry no error range until the"
+    " machine is calibrated when it is idle"
 )
 app = _options.new_app()
 
@@ -65,7 +65,7 @@ def _as_text(done: Calibration, file: Path) -> str:
         ("one kernel again and again", f"median {t.drift.median_slowdown:.2f} times its best"),
         ("preset", f"{file}  (used by --on cpu/host)"),
     ]
-    if t.disturbed:
+    if done.config.measured_threads < m.host.cores:
         rows.append(("note", DISTURBED))
     width = max(len(name) for name, _ in rows)
     return "\n".join(f"{name.ljust(width)}  {text}" for name, text in rows)
@@ -86,7 +86,7 @@ def _as_json(done: Calibration, file: Path) -> str:
         "unsettled": len(m.timings.unsettled),
         "other_cores": round(m.timings.other_cores, 2),
         "reference_median_slowdown": round(m.timings.drift.median_slowdown, 3),
-        "measured_threads": m.quiet_threads,
+        "measured_threads": done.config.measured_threads,
         "load_before": m.load_before,
         "load_after": m.load_after,
         "seconds": m.seconds,
