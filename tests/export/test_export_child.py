@@ -38,10 +38,10 @@ def test_it_is_the_same_export() -> None:
 
 
 def test_the_caller_does_not_load_torch(tmp_path: Path) -> None:
-    """A whole simulation, export included."""
+    """A model that is exported without weights."""
     code = (
         "import sys; from tetrasim import facade\n"
-        "facade.simulate('jet-btag', 'fpga/u280', numerics=False)\n"
+        "facade.load('gpt2-medium', prompt=4)\n"
         "assert not {'torch', 'onnxscript'} & set(sys.modules)\n"
     )
     environment = {**child._environment(), "TETRASIM_CACHE": str(tmp_path)}

@@ -87,6 +87,15 @@ def cached_export(model: str | Path | ModelConfig) -> ExportedModel | None:
     return _read_cached(_cached_folder(_job(resolve(model), "auto", 0, True)))
 
 
+def stores_weights(model: str | Path | ModelConfig) -> bool:
+    """Whether `export_model` with its defaults writes weights, and checks the graphs with them.
+
+    Raises:
+        UserError: unknown model.
+    """
+    return _weights_mode(resolve(model), "auto") != "none"
+
+
 def _read_cached(folder: Path) -> ExportedModel | None:
     if not (folder / MANIFEST).is_file():
         return None

@@ -43,7 +43,7 @@ class ModelFiles:
 
 
 def find_model(model: str | Path, *, use_cache: bool = True, allow_unmodelled: bool = False) -> ModelFiles:
-    """The files of `model`, exported now (by another process) where they are not in the cache.
+    """The files of `model`, exported now where they are not in the cache (large ones by another process).
 
     Raises:
         UserError: unknown preset, missing file, an export that fails its checks.
@@ -60,7 +60,10 @@ def _find(model: str | Path, use_cache: bool) -> ModelFiles:
 
         return _exported(ExportedModel(path, read_manifest(path)))
     from tetrasim.export.child import export_apart
+    from tetrasim.export.exporter import export_model, stores_weights
 
+    if stores_weights(str(model)):  # checking them takes more memory than the exporter, and the time counts
+        return _exported(export_model(str(model), use_cache=use_cache))
     return _exported(export_apart(str(model), _load_meanwhile, use_cache=use_cache))
 
 
