@@ -13,7 +13,7 @@ from math import ceil
 from tetrasim.hw_targets.common.presets import with_overrides
 from tetrasim.hw_targets.fpga.config import FpgaConfig
 from tetrasim.hw_targets.fpga.hls.options import HlsOptions
-from tetrasim.hw_targets.fpga.lower import find_reuse, simulate_design
+from tetrasim.hw_targets.fpga.lower import MAX_REUSE, Spatial, find_reuse, simulate_design
 from tetrasim.hw_targets.fpga.resources import limiting
 from tetrasim.hw_targets.registry import find_preset, preset_names
 from tetrasim.sim.ir.graph import Graph
@@ -66,8 +66,28 @@ def with_fitting_reuse(graph: Graph, options: HlsOptions, bits: int) -> HlsOptio
     found = _configured(options, bits)
     if options.reuse or found is None or options.strategy == "distributed_arithmetic":
         return replace(options, reuse=options.reuse or 1)
-    reuse, _, share = find_reuse(with_precision(graph, found[1].numbers.precision), found[1])
-    return replace(options, reuse=reuse if share <= 1 else 1)
+    reuse = _fitting_reuse(with_precision(graph, found[1].numbers.precision), options, found[1])
+    return replace(options, reuse=reuse or 1)
+
+
+def _fitting_reuse(lowered: Graph, options: HlsOptions, config: FpgaConfig) -> int:
+    """The smallest power of two at which the emitted design fits, FIFOs included; 0 when none does.
+
+    The stages alone give the first candidate: FIFOs only add to them."""
+    config = with_overrides(config, {"spatial.reuse": 0})
+    reuse, _, share = find_reuse(lowered, config)
+    while share <= 1:
+        share = limiting(_emitted(lowered, reuse, options, config).design.cost_with_fifos(), config)[1]
+        if share <= 1:
+            return reuse
+        reuse *= 2
+        share = 0 if reuse <= MAX_REUSE else share
+    return 0
+
+
+def _emitted(lowered: Graph, reuse: int, options: HlsOptions, config: FpgaConfig) -> Spatial:
+    form = "streamed" if options.io == "stream" else "staged"
+    return simulate_design(lowered, reuse, with_overrides(config, {"spatial.attention": form}))
 
 
 def _configured(options: HlsOptions, bits: int) -> tuple[str, FpgaConfig] | None:
@@ -96,12 +116,13 @@ def estimate(graph: Graph, options: HlsOptions, bits: int) -> Estimate | None:
         return None
     name, config = found
     lowered = with_precision(graph, config.numbers.precision)
-    streamed = simulate_design(lowered, options.reuse, config)
-    staged = simulate_design(lowered, options.reuse, with_overrides(config, {"spatial.attention": "staged"}))
-    cost = staged.design.cost_with_fifos()
-    scarce, share = limiting(cost, config)
-    free = find_reuse(lowered, with_overrides(config, {"spatial.reuse": 0}))
+    forms = [
+        _emitted(lowered, options.reuse, replace(options, io=io), config) for io in ("stream", "parallel")
+    ]
+    streamed, staged = forms
     emitted = streamed if options.io == "stream" else staged
+    cost = emitted.design.cost_with_fifos()
+    scarce, share = limiting(cost, config)
     return Estimate(
         preset=name,
         form="streamed" if options.io == "stream" else "staged",
@@ -119,5 +140,5 @@ def estimate(graph: Graph, options: HlsOptions, bits: int) -> Estimate | None:
         limiting=scarce,
         share=round(share, 4),
         fits=share <= 1,
-        reuse_that_fits=free[0] if free[2] <= 1 else 0,
+        reuse_that_fits=options.reuse if share <= 1 else _fitting_reuse(lowered, options, config),
     )
