@@ -11,7 +11,8 @@ Every wire of da4ml's pipeline is followed as a list of bits: a constant, or a f
   (passes alumacc and maccmap) builds it from full adders and one carry chain: 2 LUT per bit for three
   operands and 2 more for each further one, a constant (bias or rounding) counting as an operand from its
   lowest bit on;
-- equal register bits exist once, constant ones not at all;
+- equal register bits exist once, constant ones not at all, three or more in a row become a shift-register
+  LUT;
 - what no output depends on is not counted.
 Not followed: how ABC covers deep logic between carry chains with wide LUTs (a few percent, either way).
 """
@@ -26,6 +27,7 @@ from typing import Any
 
 ZERO, ONE = 0, 1  # constant bits; every other bit has a larger number
 LUT_INPUTS = 6
+SHIFT_REGISTER = 3  # registers in a row from which they become a shift-register LUT
 # da4ml's opcodes
 INPUT, RELU, CONSTANT = -1, 2, 5
 ADDS, CUTS, SELECTS = (0, 1, 4), (2, -2, 3, -3), (6, -6)
@@ -92,7 +94,18 @@ class _Netlist:
         sources = [self.needs[r][0] for r in self.registers if r in live]
         absorbed = sum(self.gates.get(n, False) and readers[n] == 1 for n in sources)
         absorbed += self._merged(live, readers)
-        return Fabric(sum(self.lut[n] for n in live) - absorbed, sum(self.ff[n] for n in live))
+        chains = [n for n in self._chains(live, readers) if n >= SHIFT_REGISTER]
+        lut = sum(self.lut[n] for n in live) - absorbed + len(chains)
+        return Fabric(lut, sum(self.ff[n] for n in live) - sum(chains))
+
+    def _chains(self, live: set[int], readers: Counter[int]) -> list[int]:
+        """Lengths of runs of registers that nobody reads in between."""
+        lengths: dict[int, int] = {}
+        for r in self.registers:
+            if r in live:
+                before = self.needs[r][0]
+                lengths[r] = 1 + (lengths.pop(before) if before in lengths and readers[before] == 1 else 0)
+        return list(lengths.values())
 
     def _merged(self, live: set[int], readers: Counter[int]) -> int:
         """Gates that go into the LUT of their only reader, another gate."""
