@@ -23,7 +23,7 @@ from tetrasim.sim.engine.timeline import Cause, Counter, Timeline
 from tetrasim.sim.ir.graph import Graph
 from tetrasim.units import PS_PER_S
 
-MOST_SLICES = 200_000
+MOST_SLICES = 50_000
 _PS_PER_NS = PS_PER_S // 10**9
 _KEYS, _TEXTS = "debug_annotation_names", "debug_annotation_string_values"
 _VARINT, _BYTES = 0, 2  # wire types of the encoding
