@@ -21,6 +21,8 @@ if TYPE_CHECKING:
         def __call__(self) -> list[DataclassInstance]: ...
 
 
+_SHARES = ("error", "mean_error", "median_error", "p90_error", "exact", "within_one")
+
 app = _options.new_app()
 
 
@@ -49,7 +51,16 @@ def validate(
     if json:
         _options.out(json_text.dumps(tables, indent=1, ensure_ascii=False))
         return
-    _options.out("\n".join(f"{name}\n{_tables.text(rows)}" for name, rows in tables.items()))
+    readable = {name: [_percent(row) for row in rows] for name, rows in tables.items()}
+    _options.out("\n".join(f"{name}\n{_tables.text(rows)}" for name, rows in readable.items()))
+
+
+def _percent(row: _tables.Row) -> _tables.Row:
+    """The row with its shares and relative errors in per cent: what a person compares with a limit."""
+    return {
+        key: f"{100 * value:.3g} %".rjust(8) if key in _SHARES and isinstance(value, float) else value
+        for key, value in row.items()
+    }
 
 
 def _with_validation() -> tuple[str, ...]:
