@@ -22,8 +22,7 @@ RUNTIME_BYTES = 600_000_000  # CUDA context and library workspaces (assumed; 300
 def activation_bytes(graph: Graph) -> int:
     """Peak bytes of activations: a value lives from its node to its last reader; buffers are reused."""
     last = {value: users[-1] for value, users in graph.consumers.items()}
-    live = sum(v.type.nbytes for v in graph.inputs if v.role is Role.INPUT)
-    peak = live
+    live = peak = _input_bytes(graph)
     free_at: dict[int, list[int]] = {}
     for i, node in enumerate(graph.nodes):
         for out in node.outputs:
@@ -34,6 +33,10 @@ def activation_bytes(graph: Graph) -> int:
         peak = max(peak, live)
         live -= sum(free_at.pop(i, []))
     return peak
+
+
+def _input_bytes(graph: Graph) -> int:
+    return sum(v.type.nbytes for v in graph.inputs if v.role is Role.INPUT)
 
 
 def capacity(graph: Graph, config: GpuConfig) -> Capacity:
@@ -66,5 +69,8 @@ def capacity(graph: Graph, config: GpuConfig) -> Capacity:
 
 def streamed_bytes(graph: Graph, config: GpuConfig) -> int:
     """Weight bytes that do not fit beside state and activations."""
+    spare = config.dram.bytes - graph.state_bytes - graph.weight_bytes - RUNTIME_BYTES
+    if spare >= sum(out.type.nbytes for node in graph.nodes for out in node.outputs) + _input_bytes(graph):
+        return 0  # room for every value at once: no need to find the peak, in each of a generation's steps
     room = config.dram.bytes - graph.state_bytes - activation_bytes(graph) - RUNTIME_BYTES
     return max(graph.weight_bytes - max(room, 0), 0)

@@ -110,7 +110,7 @@ def _split(graph: Graph, used: Aspect[GpuConfig]) -> _Split:
     if in_graph and first is not None:
         places[2 * first] = blocks.setdefault((True, False, sequences[first][:1]), len(blocks))
     tasks = [(launches, waits and n == 0, k) for launches, waits, ks in blocks for n, k in enumerate(ks)]
-    wiring = _wiring(graph, frozenset() if in_graph else waiting)
+    wiring = _wiring(graph.predecessors, frozenset() if in_graph else waiting)
     return _Split(
         tuple(counted),
         tuple(counted.values()),
@@ -205,12 +205,14 @@ def _kernels(
     return Kernels(found.kernel_of, tuple(w if w is None else same.setdefault(w, w) for w in found.work))
 
 
-@lru_cache(maxsize=512)
-def _wiring(graph: Graph, waiting: frozenset[int]) -> tuple[tuple[int, ...], ...]:
+@lru_cache(maxsize=64)
+def _wiring(
+    predecessors: tuple[tuple[int, ...], ...], waiting: frozenset[int]
+) -> tuple[tuple[int, ...], ...]:
     """Predecessors of two blocks per node: its launches and its kernels. Launches wait for nothing, except
     those of a host that needs a token count (`waiting`): it waits for the stream."""
     out: list[tuple[int, ...]] = []
-    for i, before in enumerate(graph.predecessors):
+    for i, before in enumerate(predecessors):
         kernels = tuple(2 * p + 1 for p in before)
         out += [kernels if i in waiting else (), (2 * i, *kernels)]
     return tuple(out)
