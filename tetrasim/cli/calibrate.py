@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
     from tetrasim.hw_targets.cpu.calibration.calibrate import Calibration
 
-DISTURBED = (
-    "other programs held cores while several threads were timed: their results carry no error range until the"
-    " machine is calibrated when it is idle"
+UNSURE = (
+    "the times of several threads were disturbed by other programs, or do not fit one model (see the error on"
+    " all threads): their results carry no error range; calibrate again when the machine is idle"
 )
 app = _options.new_app()
 
@@ -66,7 +66,7 @@ def _as_text(done: Calibration, file: Path) -> str:
         ("preset", f"{file}  (used by --on cpu/host)"),
     ]
     if done.config.measured_threads < m.host.cores:
-        rows.append(("note", DISTURBED))
+        rows.append(("note", UNSURE))
     width = max(len(name) for name, _ in rows)
     return "\n".join(f"{name.ljust(width)}  {text}" for name, text in rows)
 
