@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from tetrasim.errors import UserError
 from tetrasim.export.module import ModulePhase, export_module
-from tetrasim.sim.ir.importer import import_onnx
+from tetrasim.frontend.onnx import import_onnx
 from tetrasim.sim.ir.interpreter import interpret
 
 

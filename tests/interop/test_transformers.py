@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from transformers_models import TOKENS, VOCAB, export
 
+from tetrasim.frontend.onnx import import_onnx
 from tetrasim.sim.analysis.coverage import coverage
 from tetrasim.sim.ir.graph import Graph, Kind
-from tetrasim.sim.ir.importer import import_onnx
 from tetrasim.sim.ir.interpreter import interpret
 from tetrasim.sim.ops.dtypes import numpy_dtype
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tetrasim.frontend.onnx import import_family, import_onnx, symbolic_dims
 from tetrasim.sim.ir.graph import Role
-from tetrasim.sim.ir.importer import import_family, import_onnx, symbolic_dims
 from tetrasim.sim.ir.interpreter import interpret
 from tetrasim.sim.ops.registry import work_of
 

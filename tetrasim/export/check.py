@@ -116,7 +116,7 @@ def open_onnxruntime(path: Path, phase: Phase) -> Run:
 
 def open_interpreter(path: Path, phase: Phase) -> Run:
     """The file in our importer (with its rewrites) and interpreter."""
-    from tetrasim.sim.ir.importer import import_onnx
+    from tetrasim.frontend.onnx import import_onnx
     from tetrasim.sim.ir.interpreter import interpret
 
     def run(feeds: Feeds) -> list[Arr]:

@@ -72,8 +72,8 @@ def _load_meanwhile() -> None:
     import onnxruntime  # noqa: F401
 
     from tetrasim.flow import numerics, pricing, run_phases  # noqa: F401
+    from tetrasim.frontend import onnx  # noqa: F401
     from tetrasim.sim.engine import static  # noqa: F401
-    from tetrasim.sim.ir import importer, interpreter  # noqa: F401
 
 
 def check_workload(files: ModelFiles, workload: Workload) -> Workload:
@@ -152,8 +152,8 @@ def load_model(files: ModelFiles, workload: Workload) -> LoadedModel:
 
 def _phase(files: ModelFiles, name: str, path: Path, workload: Workload) -> ModelPhase | None:
     from tetrasim.flow.run_phases import ModelPhase
+    from tetrasim.frontend.onnx import import_family, import_onnx
     from tetrasim.sim.ir.family import constant_family
-    from tetrasim.sim.ir.importer import import_family, import_onnx
 
     if name == "step":
         contexts = workload.contexts()
@@ -188,7 +188,7 @@ def import_file(
     Raises:
         UserError: as `load_model`.
     """
-    from tetrasim.sim.ir.importer import import_onnx
+    from tetrasim.frontend.onnx import import_onnx
     from tetrasim.sim.passes.pipeline import standard
 
     if not path.is_file():

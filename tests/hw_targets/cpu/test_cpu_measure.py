@@ -10,12 +10,12 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from tetrasim.errors import UserError
+from tetrasim.frontend.onnx import import_onnx
 from tetrasim.hw_targets.common.presets import with_overrides
 from tetrasim.hw_targets.cpu import known_kernels
 from tetrasim.hw_targets.cpu.config import CpuConfig
 from tetrasim.hw_targets.cpu.measure import make_feeds, measure
 from tetrasim.hw_targets.registry import find_preset
-from tetrasim.sim.ir.importer import import_onnx
 
 WIDTH = 64
 

@@ -9,8 +9,8 @@ import pytest
 from onnx_models import f32, model, node, saved
 
 from tetrasim.errors import UserError
+from tetrasim.frontend.onnx import import_onnx
 from tetrasim.sim.ir.graph import Graph, TensorType
-from tetrasim.sim.ir.importer import import_onnx
 from tetrasim.sim.ir.interpreter import interpret
 from tetrasim.sim.ops.rounding import EXACT
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from onnx_models import f32, ints, model, node, saved
 
 from tetrasim.errors import UnsupportedOpError, UserError
+from tetrasim.frontend.onnx import import_family, import_onnx
 from tetrasim.sim.ir.graph import Graph, Node, Role, TensorType, Value
-from tetrasim.sim.ir.importer import import_family, import_onnx
 from tetrasim.sim.ops.registry import find_op, supported_ops, work_of
 from tetrasim.sim.ops.single import attention_work, matmul_work, vector_op_names, vector_work
 from tetrasim.sim.ops.work import AttentionShape, Gemm, WorkKind

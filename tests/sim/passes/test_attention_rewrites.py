@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from onnx import TensorProto
 from onnx_models import ints, model, node, saved
 
+from tetrasim.frontend.onnx import import_onnx
 from tetrasim.sim.ir.graph import Graph
-from tetrasim.sim.ir.importer import import_onnx
 from tetrasim.sim.ir.interpreter import interpret
 from tetrasim.sim.ops.registry import work_of
 from tetrasim.sim.passes.pipeline import standard

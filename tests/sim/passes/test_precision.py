@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from onnx import TensorProto
 from onnx_models import f32, model, node, saved
 
+from tetrasim.frontend.onnx import import_onnx
 from tetrasim.sim.ir.graph import Kind, Quant, Role, TensorType
-from tetrasim.sim.ir.importer import import_onnx
 from tetrasim.sim.ir.interpreter import interpret
 from tetrasim.sim.ops.rounding import EXACT, RoundedArithmetic, erf, round_to
 from tetrasim.sim.passes.precision import with_precision

@@ -10,8 +10,8 @@ import onnx
 import pytest
 from onnx_models import f32, ints, model, node, saved
 
+from tetrasim.frontend.onnx import import_onnx
 from tetrasim.sim.ir.graph import Graph, GraphError
-from tetrasim.sim.ir.importer import import_onnx
 from tetrasim.sim.ir.interpreter import interpret
 from tetrasim.sim.passes import attention, linear
 from tetrasim.sim.passes.contract import Note

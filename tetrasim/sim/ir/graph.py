@@ -12,7 +12,7 @@ Generation runs the same step graph at every context length: see `family.py`.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
@@ -257,3 +257,14 @@ class Graph:
                     before = self.nodes[self.producer[value]].name
                     out.add_edge(before, node.name, value=value.name, nbytes=value.type.nbytes)
         return out
+
+
+def live(nodes: Sequence[Node], outputs: Sequence[Value]) -> tuple[Node, ...]:
+    """Nodes that an output needs, in order."""
+    needed = set(outputs)
+    kept = []
+    for node in reversed(nodes):
+        if any(v in needed for v in node.outputs):
+            kept.append(node)
+            needed.update(v for v in node.inputs if v is not None)
+    return tuple(reversed(kept))

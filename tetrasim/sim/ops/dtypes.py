@@ -1,4 +1,4 @@
-"""Element formats: names, numpy types and ONNX codes. Floats narrower than 32 bits are carried as float32
+"""Element formats: names and numpy types. Floats narrower than 32 bits are carried as float32
 in the interpreter (values are rounded, not repacked)."""
 
 from __future__ import annotations
@@ -18,40 +18,16 @@ _NUMPY: dict[tuple[Kind, int], Any] = {
     (Kind.UINT, 4): np.uint8,
 }
 
-# onnx.TensorProto.DataType code -> (kind, bits); ONNX IR specification, table of element types
-_ONNX: dict[int, tuple[Kind, int]] = {
-    1: (Kind.FLOAT, 32),
-    2: (Kind.UINT, 8),
-    3: (Kind.INT, 8),
-    4: (Kind.UINT, 16),
-    5: (Kind.INT, 16),
-    6: (Kind.INT, 32),
-    7: (Kind.INT, 64),
-    9: (Kind.BOOL, 8),
-    10: (Kind.FLOAT, 16),
-    11: (Kind.FLOAT, 64),
-    12: (Kind.UINT, 32),
-    13: (Kind.UINT, 64),
-    16: (Kind.BFLOAT, 16),
-    17: (Kind.FLOAT, 8),
-    21: (Kind.UINT, 4),
-    22: (Kind.INT, 4),
-}
-
-
-def onnx_type(code: int, shape: tuple[int, ...]) -> TensorType:
-    """The type of an ONNX element code.
-
-    Raises:
-        UserError: strings, complex numbers and formats without a model here.
-    """
-    if code not in _ONNX:
-        raise UserError(
-            f"ONNX element type {code} is not supported",
-            hint="supported: float64/32/16, bfloat16, float8e4m3fn, int and uint of 4 to 64 bits, bool",
-        )
-    kind, bits = _ONNX[code]
-    return TensorType(shape, kind, bits)
+# Every format that a file or a command line may name
+FORMATS: tuple[tuple[Kind, int], ...] = (
+    (Kind.FLOAT, 64),
+    (Kind.FLOAT, 32),
+    (Kind.FLOAT, 16),
+    (Kind.FLOAT, 8),
+    (Kind.BFLOAT, 16),
+    *((kind, bits) for kind in (Kind.INT, Kind.UINT) for bits in (4, 8, 16, 32, 64)),
+    (Kind.BOOL, 8),
+)
 
 
 def numpy_dtype(type: TensorType) -> np.dtype[Any]:
@@ -70,7 +46,7 @@ def parse_dtype(name: str) -> TensorType:
     Raises:
         UserError: unknown name.
     """
-    for kind, bits in _ONNX.values():
+    for kind, bits in FORMATS:
         found = TensorType((), kind, bits)
         if found.dtype == name:
             return found

@@ -10,8 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from tetrasim.sim.ir.graph import Attr, Graph, Node, Role, Source, TensorType, Value
-from tetrasim.sim.ir.states import live
+from tetrasim.sim.ir.graph import Attr, Graph, Node, Role, Source, TensorType, Value, live
 
 
 @dataclass(frozen=True, slots=True)

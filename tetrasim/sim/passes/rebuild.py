@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from tetrasim.sim.ir.graph import Graph, Node, State, Value
+from tetrasim.sim.ir.graph import Graph, Node, State, Value, live
 
 
 def substitute(graph: Graph, values: Mapping[Value, Value]) -> Graph:
@@ -40,6 +40,4 @@ def replace_values(node: Node, values: Mapping[Value, Value]) -> Node:
 
 def with_nodes(graph: Graph, nodes: Sequence[Node]) -> Graph:
     """`graph` with other nodes, dead ones dropped."""
-    from tetrasim.sim.ir.states import live
-
     return replace(graph, nodes=live(list(nodes), graph.outputs))

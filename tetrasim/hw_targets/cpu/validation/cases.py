@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tetrasim.frontend.onnx import import_onnx
 from tetrasim.hw_targets.cpu.calibration.onnx_bench import OpCase, op_model
 from tetrasim.hw_targets.cpu.calibration.samples import gemm_case, vector_case
 from tetrasim.hw_targets.cpu.validation.graphs import Encoder, transformer
 from tetrasim.sim.ir.graph import Graph
-from tetrasim.sim.ir.importer import import_onnx
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,8 +13,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from tetrasim.errors import UserError, nearest
-from tetrasim.sim.ir.builder import Builder
-from tetrasim.sim.ir.graph import Graph, Node, Role, State, Value
+from tetrasim.frontend.onnx.builder import Builder
+from tetrasim.sim.ir.graph import Graph, Node, Role, State, Value, live
 from tetrasim.sim.ops.opdef import axis_of, int_attr
 
 _PAST = re.compile(r"^past(_key_values)?(?P<rest>[._].+)$")
@@ -115,14 +115,3 @@ def _as_append(node: Node, appended: Mapping[Value, Value]) -> Node:
         return node
     axis = axis_of(int_attr(node.attrs, "axis"), len(before.type.shape))
     return replace(node, op="KVAppend", attrs={"axis": axis})
-
-
-def live(nodes: Sequence[Node], outputs: Sequence[Value]) -> tuple[Node, ...]:
-    """Nodes that an output needs, in order."""
-    needed = set(outputs)
-    kept = []
-    for node in reversed(nodes):
-        if any(v in needed for v in node.outputs):
-            kept.append(node)
-            needed.update(v for v in node.inputs if v is not None)
-    return tuple(reversed(kept))

@@ -8,15 +8,12 @@ left of the new keys; that is ours when there are as many new keys as queries, e
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tetrasim.frontend.onnx.call import Call, Rule
 from tetrasim.sim.ir.graph import Attr, Kind, Value
 from tetrasim.sim.ops.opdef import float_attr, int_attr
-
-if TYPE_CHECKING:
-    from tetrasim.sim.ir.canonical import Call
 
 HEADS_LAST = "bshd"
 
@@ -193,3 +190,6 @@ def _heads(call: Call, shape: tuple[int, ...], cos: Value) -> int:
     if shape[-1] % width:
         raise call.refuse("the number of heads is unknown", "set num_heads")
     return shape[-1] // width
+
+
+RULES: dict[str, Rule] = {"Attention": attention, "RotaryEmbedding": rotary}

@@ -6,15 +6,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tetrasim.frontend.onnx.call import Call, Rule
 from tetrasim.sim.ir.graph import Attr, Value
 from tetrasim.sim.ops.opdef import float_attr, int_attr, str_attr
-
-if TYPE_CHECKING:
-    from tetrasim.sim.ir.canonical import Call, Rule
 
 MAX_STEPS = 4096
 _GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
@@ -230,4 +227,4 @@ def _row(call: Call, h: Value, shape: tuple[int, ...]) -> Value:
     return call.emit("Reshape", [h], {"shape": shape}, [f"{h.name}/row"])[0]
 
 
-RECURRENT: dict[str, Rule] = dict.fromkeys(_GATES, recurrent)
+RULES: dict[str, Rule] = dict.fromkeys(_GATES, recurrent)

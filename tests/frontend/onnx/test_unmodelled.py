@@ -9,9 +9,9 @@ from onnx import ModelProto, NodeProto, TensorProto, helper
 from onnx_models import f32, model, node, saved
 
 from tetrasim.errors import UnsupportedOpError
+from tetrasim.frontend.onnx import import_family, import_onnx
 from tetrasim.sim.analysis.coverage import coverage, op_table
 from tetrasim.sim.ir.family import GraphFamily
-from tetrasim.sim.ir.importer import import_family, import_onnx
 from tetrasim.sim.ir.interpreter import interpret
 from tetrasim.sim.ops.registry import supported_ops, work_of
 from tetrasim.sim.ops.work import WorkKind

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tetrasim.errors import UnsupportedOpError, UserError
-from tetrasim.sim.ir.attributes import parse_attrs, subgraphs
-from tetrasim.sim.ir.builder import MALFORMED, Builder, known_array
-from tetrasim.sim.ir.canonical import canonical
+from tetrasim.frontend.onnx.attributes import parse_attrs, subgraphs
+from tetrasim.frontend.onnx.builder import MALFORMED, Builder, known_array
+from tetrasim.frontend.onnx.call import Call
+from tetrasim.frontend.onnx.reader import initializer_type, proto_array
+from tetrasim.frontend.onnx.rules import apply_rule
+from tetrasim.frontend.onnx.stated import stated_types
 from tetrasim.sim.ir.graph import Attr, Source, Value
-from tetrasim.sim.ir.onnx_file import initializer_type, proto_array
-from tetrasim.sim.ir.stated import stated_types
 from tetrasim.sim.ops.opdef import ShapeError, axis_of, int_attr, ints_attr
 from tetrasim.sim.ops.unmodelled import UNMODELLED
 
@@ -83,15 +84,9 @@ class Walker:
     def _op(
         self, proto: onnx.NodeProto, inputs: Sequence[Value | None], where: str
     ) -> Sequence[Value | None]:
-        if proto.domain not in _STANDARD:
-            raise UnsupportedOpError(
-                f"op '{proto.op_type}' of domain '{proto.domain}' is not supported",
-                where=where,
-                hint="export with standard ONNX ops; ORT files: use optimisation level 'basic'",
-            )
         if proto.op_type == UNMODELLED:  # a name of this program, not of ONNX
             raise UnsupportedOpError(f"op '{UNMODELLED}' is not supported", where=where)
-        return canonical(self.builder, proto, inputs, parse_attrs(proto), _source(proto), self.opset)
+        return apply_rule(Call(self.builder, proto, inputs, parse_attrs(proto), _source(proto), self.opset))
 
     def _unmodelled(
         self,

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tetrasim.errors import UserError
+from tetrasim.frontend.onnx.element_types import onnx_type
+from tetrasim.frontend.onnx.reader import proto_array
 from tetrasim.sim.ir.graph import Attr
-from tetrasim.sim.ir.onnx_file import proto_array
-from tetrasim.sim.ops.dtypes import onnx_type
 
 if TYPE_CHECKING:
     import onnx

@@ -6,7 +6,7 @@ last bit may differ. Products stay integer products (`QLinearMatMul`, `MatMulInt
 
 from __future__ import annotations
 
-from tetrasim.sim.ir.canonical import Call, Rule
+from tetrasim.frontend.onnx.call import Call, Rule
 from tetrasim.sim.ir.graph import Attr, Value
 
 
@@ -105,7 +105,7 @@ def _integer_to_float(call: Call) -> tuple[Value, ...]:
     return call.emit("Add", [scaled, bias])
 
 
-QUANTISED_CONTRIB: dict[str, Rule] = {
+RULES: dict[str, Rule] = {
     "QLinearAdd": _binary,
     "QLinearMul": _binary,
     "QLinearSigmoid": _unary,

@@ -12,7 +12,7 @@ import pytest
 from onnx import numpy_helper
 
 from tetrasim.errors import UserError
-from tetrasim.sim.ir.importer import import_onnx
+from tetrasim.frontend.onnx import import_onnx
 from tetrasim.sim.ir.interpreter import interpret
 from tetrasim.sim.ops.registry import supported_ops, work_of
 

@@ -4,14 +4,11 @@ becomes a value of that format whose numbers are the dequantised ones (rounded, 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
-from tetrasim.sim.ir.builder import Folded
+from tetrasim.frontend.onnx.builder import Folded
+from tetrasim.frontend.onnx.call import Call, Rule
 from tetrasim.sim.ir.graph import Quant, Role, Value
 from tetrasim.sim.ops.opdef import axis_of, int_attr
-
-if TYPE_CHECKING:
-    from tetrasim.sim.ir.canonical import Call, Rule
 
 
 def _dequantise(call: Call) -> tuple[Value, ...]:
@@ -49,4 +46,4 @@ def _quantise(call: Call) -> tuple[Value, ...]:
     return call.emit("QuantizeLinear", call.inputs, attrs)
 
 
-QUANTISED: dict[str, Rule] = {"DequantizeLinear": _dequantise, "QuantizeLinear": _quantise}
+RULES: dict[str, Rule] = {"DequantizeLinear": _dequantise, "QuantizeLinear": _quantise}

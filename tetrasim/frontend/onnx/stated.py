@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from tetrasim.errors import UserError
-from tetrasim.sim.ir.dims import evaluate
-from tetrasim.sim.ops.dtypes import onnx_type
+from tetrasim.frontend.onnx.dims import evaluate
+from tetrasim.frontend.onnx.element_types import onnx_type
 
 if TYPE_CHECKING:
     import onnx

@@ -9,7 +9,7 @@ import pytest
 from onnx_models import f32, model, node, saved
 
 from tetrasim.errors import UserError
-from tetrasim.sim.ir.importer import import_onnx
+from tetrasim.frontend.onnx import import_onnx
 from tetrasim.sim.ir.interpreter import interpret
 from tetrasim.sim.ops.registry import work_of
 

@@ -11,8 +11,8 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx_models import f32, ints, model, node, saved
 
 from tetrasim.errors import UserError
+from tetrasim.frontend.onnx import import_family, import_onnx, symbolic_dims
 from tetrasim.sim.ir.graph import Kind, Role
-from tetrasim.sim.ir.importer import import_family, import_onnx, symbolic_dims
 from tetrasim.sim.ir.interpreter import interpret
 from tetrasim.sim.ops.registry import work_of
 from tetrasim.sim.ops.work import WorkKind

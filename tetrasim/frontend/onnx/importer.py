@@ -2,8 +2,8 @@
 
 Shapes are propagated from the bound input dims through `OpDef.infer`, node by node, while everything that
 depends on shapes and constants is folded (`builder.py`). Exporter styles differ mostly in what they leave
-to be folded, so both the dynamo and the TorchScript exporter's files, and ORT-optimised ones (`contrib.py`),
-go through the same path. Caches are paired by name (`states.py`).
+to be folded, so both the dynamo and the TorchScript exporter's files, and ORT-optimised ones
+(`rules/microsoft/`), go through the same path. Caches are paired by name (`states.py`).
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tetrasim.errors import UserError
-from tetrasim.sim.ir.builder import Builder
-from tetrasim.sim.ir.dims import check_dims, evaluate, symbols_of
-from tetrasim.sim.ir.family import GraphFamily, constant_family, family_from
-from tetrasim.sim.ir.graph import Data, Graph, Kind, Role, Value
-from tetrasim.sim.ir.onnx_file import (
+from tetrasim.frontend.onnx.builder import Builder
+from tetrasim.frontend.onnx.dims import check_dims, evaluate, symbols_of
+from tetrasim.frontend.onnx.element_types import onnx_type
+from tetrasim.frontend.onnx.order import check_order
+from tetrasim.frontend.onnx.reader import (
     embedded_data,
     external_data,
     initializer_type,
@@ -26,10 +26,10 @@ from tetrasim.sim.ir.onnx_file import (
     read_model,
     weights_absent,
 )
-from tetrasim.sim.ir.order import check_order
-from tetrasim.sim.ir.states import finish, state_pairs
-from tetrasim.sim.ir.walker import Env, Walker
-from tetrasim.sim.ops.dtypes import onnx_type
+from tetrasim.frontend.onnx.states import finish, state_pairs
+from tetrasim.frontend.onnx.walker import Env, Walker
+from tetrasim.sim.ir.family import GraphFamily, constant_family, family_from
+from tetrasim.sim.ir.graph import Data, Graph, Kind, Role, Value
 from tetrasim.sim.passes.pipeline import standard
 
 if TYPE_CHECKING:

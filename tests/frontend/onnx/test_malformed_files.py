@@ -14,7 +14,7 @@ from onnx import TensorProto
 from onnx_models import f32, model, node, saved
 
 from tetrasim.errors import UnsupportedOpError, UserError
-from tetrasim.sim.ir.importer import import_onnx
+from tetrasim.frontend.onnx import import_onnx
 
 
 def linear() -> object:

@@ -17,8 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tetrasim.errors import UserError
+from tetrasim.frontend.onnx.element_types import onnx_type
+from tetrasim.frontend.onnx.functions import inlined
 from tetrasim.sim.ir.graph import Kind, TensorType
-from tetrasim.sim.ops.dtypes import numpy_dtype, onnx_type
+from tetrasim.sim.ops.dtypes import numpy_dtype
 
 if TYPE_CHECKING:
     import onnx
@@ -126,14 +128,7 @@ def read_model(path: Path) -> onnx.ModelProto:
             hint="it is empty or truncated: export or download it again",
         )
     _check_names(model.graph, where)
-    if model.functions:
-        from onnx import inliner
-
-        try:
-            model = inliner.inline_local_functions(model)
-        except RuntimeError as error:
-            raise UserError(f"its local functions cannot be inlined: {error}", where=where) from error
-    return model
+    return inlined(model, where)
 
 
 def _check_names(graph: onnx.GraphProto, where: str) -> None:

@@ -1,0 +1,3 @@
+"""Rules of onnxruntime's own ops."""
+
+DOMAINS = ("com.microsoft",)

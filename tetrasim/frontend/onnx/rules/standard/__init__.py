@@ -1,0 +1,3 @@
+"""Rules of ONNX's own domain."""
+
+DOMAINS = ("", "ai.onnx")
