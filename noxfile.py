@@ -1,4 +1,4 @@
-"""The checks as nox sessions, each in an environment of its own: `nox -l` lists them, `nox -s tests` runs one."""
+"""The checks as nox sessions, each in an environment of its own: `nox -l` lists, `nox -s tests` runs one."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""Build wheel and sdist, and use the wheel away from the checkout, on every Python from 3.11 to 3.13 that is there.
+"""Build wheel and sdist; use the wheel away from the checkout on every Python 3.11 to 3.13 that is there.
 
     python .ci/wheel.py
 
-Each Python gets a fresh virtual environment with the wheel and what pricing an ONNX file needs; torch, which only
-exporting needs and which is gigabytes where its small build is not at hand, is left out. There, one op is priced and
-an ONNX file is run on four targets from a folder outside the checkout.
+Each Python gets a fresh virtual environment with the wheel and what pricing an ONNX file needs. Left out is
+torch, which only exporting needs and which is gigabytes where its small build is not at hand. There, one op is
+priced and an ONNX file is run on four targets from a folder outside the checkout.
 """
 
 from __future__ import annotations
