@@ -3,8 +3,8 @@
     python .ci/wheel.py
 
 Each Python gets a fresh virtual environment with the wheel and what pricing an ONNX file needs. Left out is
-torch, which only exporting needs and which is gigabytes where its small build is not at hand. There, one op is
-priced and an ONNX file is run on four targets from a folder outside the checkout.
+torch, which only exporting needs and which is gigabytes where its small build is not at hand. There, one op
+is priced and an ONNX file is run on four targets from a folder outside the checkout.
 """
 
 from __future__ import annotations
