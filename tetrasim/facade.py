@@ -50,15 +50,15 @@ class Comparison:
 
     def to_json(self) -> str:
         """The text of `report.json`."""
-        from tetrasim.reports.json import to_json
+        from tetrasim.reports.formats import report_json
 
-        return to_json(self.document)
+        return report_json.render(self.document)
 
     def to_html(self) -> str:
         """The text of `index.html`."""
-        from tetrasim.reports.html import to_html
+        from tetrasim.reports.formats import index_html
 
-        return to_html(self.document)
+        return index_html.render(self.document)
 
 
 @dataclass(frozen=True, eq=False)

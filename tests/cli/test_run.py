@@ -120,7 +120,7 @@ def test_default_folder_is_named_after_the_run_and_may_be_run_again(workplace: P
 
 @needs_browser
 def test_the_page_of_a_real_run_is_clean_in_a_browser(workplace: Path, tmp_path: Path) -> None:
-    from tetrasim.reports.html import SECTIONS
+    from tetrasim.reports.formats.index_html import SECTIONS
 
     for page in ("first", "first/gpu-t4"):
         dom, console = open_offline(workplace / page / "index.html", tmp_path / "profile")

@@ -1,8 +1,8 @@
 """The extension pages of docs/extend/ work as written, in a copy of the package.
 
-A code block with a title is a file; the shell block's commands are then run from another folder; each line of a
-`text` block must be printed by one of them. The number of files is what the page promises (`FILES`): adding a thing
-touches so many files and no other.
+A code block with a title is a file. The commands of the shell block are then run from another folder, and
+each line of a `text` block must be printed by one of them. The number of files is what the page promises
+(`FILES`): adding a thing touches so many files and no other.
 """
 
 from __future__ import annotations
@@ -66,9 +66,9 @@ def test_the_page_works_as_written(path: Path, tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(tmp_path / "copy"), "TETRASIM_TRACEBACK": "1"}
     said = ""
     for line in page.commands:
-        start = f'"{sys.executable}" -m tetrasim'
-        command = re.sub(r"^tetrasim\b", lambda _: start, line)
-        command = re.sub(r"^python\b", lambda _: f'"{sys.executable}"', command)
+        python = f'"{sys.executable}"'
+        command = f"{python} -m {line}" if line.startswith("tetrasim ") else line
+        command = f"{python}{line.removeprefix('python')}" if line.startswith("python ") else command
         done = subprocess.run(
             command, shell=True, cwd=folder, env=environment, capture_output=True, text=True, check=False
         )

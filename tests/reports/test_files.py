@@ -12,8 +12,8 @@ from perfetto.protos.perfetto.trace import perfetto_trace_pb2 as pb
 
 from tetrasim.errors import UserError
 from tetrasim.reports import folder, lock
-from tetrasim.reports.csv import to_csv
 from tetrasim.reports.document import document
+from tetrasim.reports.formats import ops_csv
 from tetrasim.reports.perfetto import to_pftrace
 from tetrasim.reports.run_folder import save_run
 from tetrasim.sim.engine.timeline import Counter
@@ -32,7 +32,9 @@ def test_csv_has_a_row_per_op_and_quotes_formulas() -> None:
     found = fake.result()
     hostile = replace(found.ops[0], node='=HYPERLINK("http://x")', module="@sum")
     rows = list(
-        csv.DictReader(to_csv(document((replace(found, ops=(hostile, *found.ops[1:])),))).splitlines())
+        csv.DictReader(
+            ops_csv.render(document((replace(found, ops=(hostile, *found.ops[1:])),))).splitlines()
+        )
     )
     assert len(rows) == len(found.ops)
     assert rows[0]["node"].startswith("'=")

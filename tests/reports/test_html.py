@@ -13,7 +13,8 @@ import pytest
 from browser import needs_browser, open_offline
 
 from tetrasim.reports.document import document
-from tetrasim.reports.html import SECTIONS, to_html
+from tetrasim.reports.formats import index_html
+from tetrasim.reports.formats.index_html import SECTIONS
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>"
 
@@ -52,7 +53,9 @@ def read(html: str) -> _Page:
 
 
 def page_of(*presets: str) -> str:
-    return to_html(document(tuple(fake.result(p, validated=i % 2 == 0) for i, p in enumerate(presets))))
+    return index_html.render(
+        document(tuple(fake.result(p, validated=i % 2 == 0) for i, p in enumerate(presets)))
+    )
 
 
 def test_every_section_is_there_and_says_something() -> None:
@@ -89,7 +92,7 @@ def test_nothing_comes_from_the_network() -> None:
 def test_names_of_a_model_stay_text() -> None:
     result = fake.result()
     ops = (replace(result.ops[0], module=HOSTILE, node=HOSTILE, shape=HOSTILE), *result.ops[1:])
-    html = to_html(
+    html = index_html.render(
         document(
             (replace(result, model=HOSTILE, title=HOSTILE, ops=ops, mapping_note=HOSTILE, preset=HOSTILE),)
         )
@@ -103,7 +106,7 @@ def test_names_of_a_model_stay_text() -> None:
 
 def test_a_large_model_on_four_targets_stays_below_a_megabyte() -> None:
     results = tuple(fake.result(f"gpu/x{i}", op_count=3000) for i in range(4))
-    html = to_html(document(results))
+    html = index_html.render(document(results))
     assert len(html.encode()) < 1_000_000
     assert "rows with the smallest share" in html
 

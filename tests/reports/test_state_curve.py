@@ -9,7 +9,7 @@ import pytest
 
 from tetrasim.reports import charts
 from tetrasim.reports.document import document
-from tetrasim.reports.html import to_html
+from tetrasim.reports.formats import index_html
 
 
 @pytest.mark.parametrize(("first", "slope"), [(1_000_000, 100_000), (4_000_000, 0)])
@@ -28,7 +28,7 @@ def test_a_cache_grows_and_a_recurrent_state_stays(
     (memory,) = found.memory
     steps = len(found.workload.contexts())
     memory = replace(memory, state_bytes=first + slope * (steps - 1), first_state_bytes=first)
-    to_html(document((replace(found, memory=(memory,)),)))
+    index_html.render(document((replace(found, memory=(memory,)),)))
     keys, sizes = drawn["keys cached"]
     assert keys == [float(c + 1) for c in found.workload.contexts()]
     assert sizes == pytest.approx([first + slope * i for i in range(steps)])

@@ -17,7 +17,7 @@ from tetrasim.errors import UserError
 from tetrasim.export.cache import cache_root, new_folder
 from tetrasim.reports import perfetto
 from tetrasim.reports.document import document, parse
-from tetrasim.reports.json import to_json
+from tetrasim.reports.formats import report_json
 from tetrasim.sim.result import Result
 from tetrasim.sim.workload import Workload
 
@@ -60,7 +60,7 @@ def store(key: str, entry: Entry) -> None:
     """Keep an entry. A cache that cannot be written costs time, not the result."""
     try:
         with new_folder(_folder(key), replace=True) as folder:
-            (folder / _RESULT).write_text(to_json(document((entry.result,))), encoding="utf-8")
+            (folder / _RESULT).write_text(report_json.render(document((entry.result,))), encoding="utf-8")
             (folder / _TRACE).write_bytes(entry.trace)
     except UserError:
         return

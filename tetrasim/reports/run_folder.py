@@ -6,11 +6,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from tetrasim.reports.csv import to_csv
 from tetrasim.reports.document import Document, document
 from tetrasim.reports.folder import LOCK_NAME, RunFiles, folder_name, write
-from tetrasim.reports.html import to_html
-from tetrasim.reports.json import to_json
+from tetrasim.reports.formats import report_formats
 from tetrasim.reports.lock import Lock, LockedTarget, to_yaml
 
 
@@ -33,15 +31,8 @@ def save_run(
 
 
 def _files(found: Document, trace: bytes, lock: Lock) -> RunFiles:
-    return RunFiles(
-        (
-            ("report.json", to_json(found).encode()),
-            ("index.html", to_html(found).encode()),
-            ("ops.csv", to_csv(found).encode()),
-            ("trace.pftrace", trace),
-            (LOCK_NAME, to_yaml(lock).encode()),
-        )
-    )
+    texts = [(known.file, known.render(found).encode()) for known in report_formats()]
+    return RunFiles((*texts, ("trace.pftrace", trace), (LOCK_NAME, to_yaml(lock).encode())))
 
 
 def _only(lock: Lock, target: LockedTarget) -> Lock:

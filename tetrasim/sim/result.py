@@ -1,7 +1,8 @@
 """`Result`: everything one simulation says, and all that reports read. It serialises to `report.json`.
 
 Frozen dataclasses of plain fields, so that the JSON schema is generated from this file
-(`reports/json.py`) and the same inputs give byte-identical JSON: no wall time, no host name, no date.
+(`reports/formats/report_json.py`) and the same inputs give byte-identical JSON: no wall time, no host name,
+no date.
 """
 
 from __future__ import annotations

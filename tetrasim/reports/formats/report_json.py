@@ -13,10 +13,11 @@ from pathlib import Path
 from tetrasim.reports.document import Document, adapter
 from tetrasim.sim.result import SCHEMA_VERSION
 
-SCHEMA_FILE = Path(__file__).parent / "schema" / "report.schema.json"
+FILE = "report.json"
+SCHEMA_FILE = Path(__file__).parents[1] / "schema" / "report.schema.json"
 
 
-def to_json(found: Document) -> str:
+def render(found: Document) -> str:
     """Field order of the dataclasses, shortest exact floats; NaN and infinity are refused (ValueError)."""
     # Read back once: a whole number in a field of type float is then 3.0 whether the result was computed or
     # came from the cache, and nothing is written that could not be read again.

@@ -23,7 +23,8 @@ from tetrasim.sim.result import OpResult, Result
 if TYPE_CHECKING:
     from jinja2 import Template
 
-_HERE = Path(__file__).parent / "templates"
+FILE = "index.html"
+_HERE = Path(__file__).parents[1] / "templates"
 MAX_ROWS = 6000
 SECTIONS = (
     ("headline", "Headline"),
@@ -41,7 +42,7 @@ SECTIONS = (
 )
 
 
-def to_html(found: Document) -> str:
+def render(found: Document) -> str:
     """The page of one or several results."""
     results = found.results
     labels = view.labels(results)

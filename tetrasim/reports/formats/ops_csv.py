@@ -9,10 +9,11 @@ from dataclasses import fields
 from tetrasim.reports.document import Document
 from tetrasim.sim.result import OpResult
 
+FILE = "ops.csv"
 _COLUMNS = tuple(field.name for field in fields(OpResult))
 
 
-def to_csv(found: Document) -> str:
+def render(found: Document) -> str:
     """Columns: preset, then the fields of `OpResult`; several ONNX names are joined by a space."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
