@@ -59,7 +59,7 @@ def completed(folder: Path, url: str) -> dict[int, tuple[float, ...]]:
     from optuna.trial import TrialState
 
     from tetrasim.dse.folder import SPEC
-    from tetrasim.dse.space import make_spec
+    from tetrasim.dse.spec_file import make_spec
     from tetrasim.dse.storage import open_study, storage_of
 
     file = folder / SPEC

@@ -18,8 +18,10 @@ import time
 from collections.abc import Callable, Iterator
 
 from tetrasim.dse.candidate import Candidate, configured, resolve_point
-from tetrasim.dse.evaluate import evaluate, exported_folder, load
-from tetrasim.dse.space import Point, StudySpec, make_spec
+from tetrasim.dse.evaluate import evaluate
+from tetrasim.dse.graphs import exported_folder, load
+from tetrasim.dse.space import Point, StudySpec
+from tetrasim.dse.spec_file import make_spec
 
 TARGETS = ("pim/pim-gpt", "gpu/t4", "cpu/xeon-6154", "fpga/u280")
 SPEC = make_spec(

@@ -12,7 +12,8 @@ from tetrasim.dse import folder as folders
 from tetrasim.dse.batch import is_batch, parse_batch
 from tetrasim.dse.cluster import DaskExecutor
 from tetrasim.dse.executors import InProcess
-from tetrasim.dse.space import StudySpec, make_spec
+from tetrasim.dse.space import StudySpec
+from tetrasim.dse.spec_file import make_spec
 from tetrasim.dse.store import Store
 from tetrasim.dse.study import run_study
 from tetrasim.errors import UserError

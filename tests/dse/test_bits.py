@@ -5,7 +5,7 @@ import pytest
 from tetrasim.dse.bits import ROLES, settings_for
 from tetrasim.dse.candidate import configured, resolve_point
 from tetrasim.dse.evaluate import evaluate
-from tetrasim.dse.space import make_spec
+from tetrasim.dse.spec_file import make_spec
 from tetrasim.errors import UserError
 
 TREE: dict[str, object] = {

@@ -9,7 +9,8 @@ from tetrasim.dse.bounds import run_bounds
 from tetrasim.dse.candidate import Candidate, resolve_point
 from tetrasim.dse.evaluate import evaluate
 from tetrasim.dse.executors import InProcess
-from tetrasim.dse.space import Scalar, make_spec
+from tetrasim.dse.space import Scalar
+from tetrasim.dse.spec_file import make_spec
 from tetrasim.dse.store import Store
 from tetrasim.dse.study import run_study
 

@@ -3,8 +3,9 @@
 import pytest
 
 from tetrasim.dse.candidate import resolve_point
-from tetrasim.dse.evaluate import load
-from tetrasim.dse.space import Scalar, make_spec
+from tetrasim.dse.graphs import load
+from tetrasim.dse.space import Scalar
+from tetrasim.dse.spec_file import make_spec
 from tetrasim.errors import UserError
 from tetrasim.models.config import ModelConfig
 from tetrasim.sim.ops.registry import work_of

@@ -6,7 +6,7 @@ import pytest
 
 from tetrasim.dse import folder as folders
 from tetrasim.dse.cluster import DaskExecutor
-from tetrasim.dse.space import make_spec
+from tetrasim.dse.spec_file import make_spec
 from tetrasim.dse.store import Store
 from tetrasim.dse.study import run_study
 from tetrasim.errors import UserError

@@ -8,7 +8,7 @@ import pytest
 
 from tetrasim.dse import folder as folders
 from tetrasim.dse.executors import InProcess
-from tetrasim.dse.space import load_spec, make_spec
+from tetrasim.dse.spec_file import load_spec, make_spec
 from tetrasim.dse.store import Store
 from tetrasim.dse.study import run_study
 

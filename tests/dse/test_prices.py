@@ -7,7 +7,8 @@ import pytest
 from tetrasim.dse import folder as folders
 from tetrasim.dse.executors import InProcess, outcome_of
 from tetrasim.dse.report import to_html
-from tetrasim.dse.space import Point, make_spec
+from tetrasim.dse.space import Point
+from tetrasim.dse.spec_file import make_spec
 from tetrasim.dse.store import Store
 from tetrasim.dse.study import run_study
 from tetrasim.errors import UserError

@@ -6,7 +6,8 @@ import pytest
 
 from tetrasim.dse.candidate import resolve_point
 from tetrasim.dse.samplers import grid_point
-from tetrasim.dse.space import Range, StudySpec, load_spec, make_spec
+from tetrasim.dse.space import Range, StudySpec
+from tetrasim.dse.spec_file import load_spec, make_spec
 from tetrasim.errors import UserError
 
 BASE = {

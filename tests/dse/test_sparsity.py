@@ -4,7 +4,8 @@ import pytest
 
 from tetrasim.dse.candidate import resolve_point
 from tetrasim.dse.evaluate import evaluate
-from tetrasim.dse.space import Scalar, make_spec
+from tetrasim.dse.space import Scalar
+from tetrasim.dse.spec_file import make_spec
 from tetrasim.errors import UserError
 
 TREE: dict[str, object] = {"targets": {"cpu/xeon-6154": {}}, "workload": {"prompt": 8}}

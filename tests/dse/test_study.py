@@ -15,7 +15,8 @@ from tetrasim.dse.evaluate import Outcome
 from tetrasim.dse.executors import DEFECT, InProcess, LocalWorkers
 from tetrasim.dse.journal import only_driver
 from tetrasim.dse.report import to_html, write_report
-from tetrasim.dse.space import Point, StudySpec, make_spec
+from tetrasim.dse.space import Point, StudySpec
+from tetrasim.dse.spec_file import make_spec
 from tetrasim.dse.storage import open_study, storage_of
 from tetrasim.dse.store import Store
 from tetrasim.dse.study import State, defects, read_state, run_study

@@ -15,8 +15,9 @@ import pytest
 from pydantic import BaseModel
 
 from tetrasim.dse.candidate import resolve_point
-from tetrasim.dse.evaluate import load
-from tetrasim.dse.space import Scalar, make_spec
+from tetrasim.dse.graphs import load
+from tetrasim.dse.space import Scalar
+from tetrasim.dse.spec_file import make_spec
 from tetrasim.errors import CapacityError, UserError
 from tetrasim.flow.run_phases import LoadedModel, Setup, run_phases, set_up
 from tetrasim.sim.workload import Workload

@@ -14,7 +14,8 @@ import math
 from functools import lru_cache
 
 from tetrasim.dse.candidate import Candidate
-from tetrasim.dse.evaluate import load, resource_metrics
+from tetrasim.dse.evaluate import resource_metrics
+from tetrasim.dse.graphs import load
 from tetrasim.dse.metrics import METRICS
 from tetrasim.dse.prices import cost_metrics
 from tetrasim.dse.space import StudySpec

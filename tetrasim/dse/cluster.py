@@ -19,7 +19,8 @@ from typing import Any
 from tetrasim.dse.batch import BatchJobs, is_batch, parse_batch
 from tetrasim.dse.evaluate import Outcome
 from tetrasim.dse.executors import outcome_of
-from tetrasim.dse.space import Point, StudySpec, make_spec
+from tetrasim.dse.space import Point, StudySpec
+from tetrasim.dse.spec_file import make_spec
 from tetrasim.dse.store import Store
 from tetrasim.errors import UserError
 from tetrasim.flow.provenance import code_sha256

@@ -6,23 +6,19 @@ exports and evaluations are cached on disk by content.
 
 from __future__ import annotations
 
-import gc
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from tetrasim.dse.candidate import Candidate
+from tetrasim.dse.graphs import load
 from tetrasim.errors import CapacityError, UserError
-from tetrasim.flow.run_phases import LoadedModel, PhaseRun, capacity_of, lowered_phases, run_phases
+from tetrasim.flow.run_phases import PhaseRun, capacity_of, lowered_phases, run_phases
 from tetrasim.sim.workload import Workload
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from tetrasim.hw_targets.common.target import Capacity, ResourceUse
 
 OVERFLOW = "overflow"  # largest share of any memory or resource in use: above 1, it does not fit
@@ -99,28 +95,6 @@ def resource_metrics(capacity: Capacity, uses: Sequence[ResourceUse]) -> dict[st
     return out
 
 
-def load(candidate: Candidate) -> LoadedModel:
-    """The candidate's graphs, imported once per shape and workload."""
-    return _load(exported_folder(candidate), candidate.workload)
-
-
-@lru_cache(maxsize=128)
-def _load(folder: Path, workload: Workload) -> LoadedModel:
-    from tetrasim.flow.loading import check_workload, find_model, load_model
-
-    files = find_model(folder)
-    model = load_model(files, check_workload(files, workload))
-    gc.freeze()  # the graphs stay for the whole search: the collector need not walk them after every point
-    return model
-
-
-def exported_folder(candidate: Candidate) -> Path:
-    """The ONNX export of the candidate's model, from the cache where it has been made before."""
-    sparsity = candidate.sparsity if candidate.groups else 0.0  # times and resources do not read the weights
-    text = candidate.model.model_dump_json()
-    return _exported(text, candidate.trained_steps, bool(candidate.groups), sparsity)
-
-
 @lru_cache(maxsize=1024)
 def _zeros(config_json: str, sparsity: str | float) -> int:
     from tetrasim.export.exporter import parameter_shapes
@@ -129,24 +103,3 @@ def _zeros(config_json: str, sparsity: str | float) -> int:
 
     shapes = parameter_shapes(ModelConfig.model_validate_json(config_json))
     return count_zeros(shapes, parse_sparsity(sparsity))
-
-
-@lru_cache(maxsize=1024)
-def _exported(config_json: str, trained_steps: int, weights: bool, sparsity: str | float) -> Path:
-    from tetrasim.export.exporter import export_model
-    from tetrasim.models.config import ModelConfig
-
-    config = ModelConfig.model_validate_json(config_json)
-    source: Mapping[str, NDArray[np.float32]] | Literal["auto", "none"] = "auto" if weights else "none"
-    try:
-        if sparsity:
-            from tetrasim.dse.accuracy import sparse_weights
-
-            source = sparse_weights(config, trained_steps, sparsity)
-        elif trained_steps >= 0:
-            from tetrasim.dse.accuracy import trained_weights
-
-            source = trained_weights(config, trained_steps)
-        return export_model(config, weights=source, check=False).folder
-    except (RuntimeError, OverflowError, MemoryError) as failure:  # torch, of dims beyond all bounds
-        raise UserError(f"'{config.name}' cannot be exported: {failure}".splitlines()[0]) from None

@@ -16,7 +16,8 @@ from tetrasim.dse import folder as folders
 from tetrasim.dse.executors import Executor, InProcess, LocalWorkers
 from tetrasim.dse.journal import only_driver
 from tetrasim.dse.report import write_report
-from tetrasim.dse.space import StudySpec, load_spec, make_spec
+from tetrasim.dse.space import StudySpec
+from tetrasim.dse.spec_file import load_spec, make_spec
 from tetrasim.dse.store import Store, default_store
 from tetrasim.dse.study import Progress, State, run_study
 

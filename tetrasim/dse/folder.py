@@ -13,7 +13,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tetrasim.dse.space import StudySpec, make_spec
+from tetrasim.dse.space import StudySpec
+from tetrasim.dse.spec_file import make_spec
 from tetrasim.dse.storage import absolute_url, meaning, open_study, storage_of
 from tetrasim.dse.study import State, read_state
 from tetrasim.errors import UserError

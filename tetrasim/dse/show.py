@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tetrasim.dse.candidate import resolve_point
-from tetrasim.dse.evaluate import load
+from tetrasim.dse.graphs import load
 from tetrasim.dse.study import State
 from tetrasim.errors import UserError
 
@@ -20,7 +20,7 @@ def simulate_trial(state: State, number: int) -> Run:
         UserError: no such trial, or one whose point cannot exist.
     """
     from tetrasim import facade
-    from tetrasim.dse.evaluate import exported_folder
+    from tetrasim.dse.graphs import exported_folder
 
     found = next((t for t in state.trials if t.number == number), None)
     if found is None:

@@ -21,15 +21,11 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from pydantic_core import ErrorDetails
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from tetrasim.dse.prices import Ownership, Price
-from tetrasim.errors import UserError, nearest
-from tetrasim.hw_targets.common.presets import read_yaml
 
 Scalar = str | int | float | bool
 Point = dict[str, Scalar]
@@ -247,79 +243,3 @@ def domain_values(domain: tuple[Scalar, ...] | Range) -> list[Scalar]:
         return list(domain)
     step = domain.step or 1
     return [domain.low + i * step for i in range(domain_size(domain) or 0)]
-
-
-def load_spec(file: Path) -> StudySpec:
-    """Read and check a study file.
-
-    Raises:
-        UserError: unreadable YAML, an unknown key, path, metric or preset; with file and nearest name.
-    """
-    tree, lines = read_yaml(file)
-    tree.setdefault("name", re.sub(r"[^A-Za-z0-9._+-]+", "-", file.stem).strip("-._+ ")[:80] or "study")
-    return make_spec(tree, str(file), lines)
-
-
-def make_spec(tree: dict[str, Any], where: str = "study", lines: dict[str, int] | None = None) -> StudySpec:
-    """Check plain data (from YAML or Python).
-
-    Raises:
-        UserError: as `load_spec`.
-    """
-    try:
-        spec = StudySpec.model_validate(tree)
-    except ValidationError as failure:
-        raise _readable(failure, where, lines or {}) from None
-    from tetrasim.dse.checks import check_spec
-
-    check_spec(spec, where)
-    return spec
-
-
-# What pydantic calls the alternatives of a domain: none of them is part of a path.
-_BRANCHES = ("str", "int", "float", "bool", "tuple", "union", "function", "Range", "constrained", "[key]")
-
-
-def _first_error(failure: ValidationError) -> ErrorDetails:
-    """The complaint to show: of a mapping, that of a range; a missing key after a misspelt one."""
-
-    def rank(error: ErrorDetails) -> tuple[bool, bool]:
-        names = [str(part) for part in error["loc"]]
-        about_range = any("Range" in name for name in names) and error["type"] not in (
-            "missing",
-            "model_type",
-        )
-        return error["type"] != "extra_forbidden", not about_range
-
-    return min(failure.errors(include_url=False), key=rank)
-
-
-def _readable(failure: ValidationError, where: str, lines: dict[str, int]) -> UserError:
-    first = _first_error(failure)
-    names = [str(part) for part in first["loc"]]
-    branch = next((i for i, name in enumerate(names) if name.startswith(_BRANCHES)), len(names))
-    path = ".".join(names[:branch])
-    line = next((lines[p] for p in (path, path.rpartition(".")[0]) if p in lines), None)
-    place = f"{where}:{line}" if line else where
-    if first["type"] == "extra_forbidden":
-        sections: dict[str, type[BaseModel]] = {
-            "model": ModelSpace,
-            "workload": WorkloadSpace,
-            "bits": BitsSpace,
-            "search": Search,
-            "prices": Price,
-            "ownership": Ownership,
-        }
-        section = sections.get(str(first["loc"][0]), StudySpec) if len(first["loc"]) > 1 else StudySpec
-        hint = nearest(str(first["loc"][-1]), section.model_fields)
-        return UserError(f"unknown key '{path}'", where=place, hint=hint)
-    if first["type"] == "missing":
-        return UserError(f"'{path}' is missing", where=place, hint="see docs/dse.md for a study file")
-    message = first["msg"].removeprefix("Value error, ")
-    if branch < len(names) and names[branch] == "[key]":
-        message = "a name has to be text: put it in quotes"
-    elif branch < len(names) and "Range" not in names[branch]:
-        message = f"write a finite value, a list of 1 to {MAX_CHOICES} values, or {{low: …, high: …}}"
-    if path == "name":
-        message = "at most 80 letters, digits, spaces and . _ + -, the first a letter or a digit"
-    return UserError(f"'{path}': {message}", where=place, hint="see docs/dse.md for a study file")

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from tetrasim.dse.executors import outcome_of
-from tetrasim.dse.space import make_spec
+from tetrasim.dse.spec_file import make_spec
 from tetrasim.dse.store import Store
 
 
