@@ -1,5 +1,6 @@
 """Graphs become launches and kernels: modes, fusion, views, capacity, parts and energy."""
 
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -8,13 +9,15 @@ import pytest
 from tetrasim.errors import CapacityError, UserError
 from tetrasim.hw_targets.common.presets import with_overrides
 from tetrasim.hw_targets.gpu.capacity import activation_bytes, capacity
-from tetrasim.hw_targets.gpu.config import GpuConfig, precision_of
+from tetrasim.hw_targets.gpu.config import Fusion, GpuConfig, precision_of
+from tetrasim.hw_targets.gpu.fuse import kernels_of
 from tetrasim.hw_targets.gpu.lower import lower
 from tetrasim.hw_targets.gpu.measurements import preset_config
 from tetrasim.sim.engine.runs import total_runs
 from tetrasim.sim.engine.static import run_static
 from tetrasim.sim.engine.timeline import Cause
 from tetrasim.sim.ir.graph import Graph, Kind, Node, Role, TensorType, Value
+from tetrasim.sim.ops.registry import work_of
 from tetrasim.sim.passes.precision import with_precision
 
 T4 = preset_config("t4")
@@ -53,6 +56,26 @@ def mlp(width: int = 256, rows: int = 8, layers: int = 1) -> Graph:
 def kinds(graph: Graph, config: GpuConfig) -> list[str]:
     program = lower(graph, config)
     return [program.kind_names[k] for k in program.kind]
+
+
+@pytest.mark.parametrize("joint", [False, True])
+@pytest.mark.parametrize("fusion", list(Fusion))
+def test_the_pieces_of_a_kernel_are_its_work(fusion: Fusion, joint: bool) -> None:
+    """Operands, MACs and operations of the nodes that share a kernel are those of the kernel."""
+    graph = mlp(layers=2)
+    works = [work_of(node) for node in graph.nodes]
+    found = kernels_of(graph, works, fusion, joint)
+    seen = []
+    for work, pieces in zip(found.work, found.pieces, strict=True):
+        if work is None:
+            continue
+        seen += [node for node, _ in pieces]
+        for side in ("reads", "writes"):
+            of_pieces = Counter(o for _, piece in pieces for o in getattr(piece, side))
+            assert of_pieces == Counter(getattr(work, side))
+        assert sum(piece.macs for _, piece in pieces) == work.macs
+        assert sum(piece.vector_ops for _, piece in pieces) == work.vector_ops
+    assert sorted(seen) == list(range(len(graph.nodes)))
 
 
 def test_graph_mode_launches_once_and_fuses_epilogues() -> None:

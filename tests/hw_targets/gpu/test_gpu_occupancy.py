@@ -19,7 +19,9 @@ def costs(blocks: int, start_us: float) -> Costs:
     part = np.zeros((1, len(PARTS)))
     part[0, 0], part[0, 1] = start_us, 10.0 - start_us
     one = np.array([10.0])
-    return Costs(one, part, np.zeros((1, 2)), np.zeros((1, 4)), ("gemm",), np.array([float(blocks)]))
+    return Costs(
+        one, part, np.zeros((1, 2)), np.zeros((1, 4)), ("gemm",), np.array([float(blocks)]), np.zeros((1, 2))
+    )
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from toy_programs import programs
 
-from tetrasim.sim.engine.program import PIPELINE_PART, Program, ProgramError
+from tetrasim.sim.engine.program import PIPELINE_PART, Program, ProgramError, Sharing, running_shares
 from tetrasim.sim.engine.runs import total_runs
 from tetrasim.sim.engine.static import critical_path, run_static
 from tetrasim.sim.engine.timeline import RunTotals
@@ -77,6 +77,44 @@ def test_totals_agree_with_the_timeline(program: Program) -> None:
         totals.part_ps[0, totals.part_names.index(PIPELINE_PART)]
         == np.maximum(path.advance_ps - busy, 0).sum()
     )
+
+
+@st.composite
+def shared(draw: st.DrawFn) -> tuple[Program, list[list[int]]]:
+    """A program some of whose nodes run in the tasks of another one, and the nodes that share each."""
+    program = draw(programs(release=False))
+    groups: list[list[int]] = [[] for _ in range(NODES)]
+    for host in draw(st.sets(st.integers(0, NODES - 1), max_size=4)):
+        groups[host] = draw(st.lists(st.integers(0, NODES - 1), min_size=1, max_size=4, unique=True))
+    members = [n for group in groups for n in group]
+    start = np.cumsum([0, *map(len, groups)]).astype(np.int64)
+    weights = draw(st.lists(st.floats(0, 1e6), min_size=4 * len(members), max_size=4 * len(members)))
+    table = np.array(weights).reshape(4, len(members))
+    edges = np.stack([running_shares(row, start) for row in table])
+    return replace(program, sharing=Sharing(start, np.array(members, np.int32), edges)), groups
+
+
+@given(shared())
+def test_shares_sum_to_what_the_host_costs(case: tuple[Program, list[list[int]]]) -> None:
+    program, groups = case
+    program.verify()
+    alone = total_runs(iter([replace(program, sharing=None)]), 1, NODES)
+    totals = total_runs(iter([program]), 1, NODES)
+    for name in ("node_ps", "node_busy_ps", "node_bytes", "node_macs", "node_part_ps"):
+        before, after = getattr(alone, name), getattr(totals, name)
+        assert (after >= 0).all()
+        assert (before.sum(axis=0) == after.sum(axis=0)).all(), name
+        keeps = [n for n in range(NODES) if not groups[n] and not any(n in g for g in groups)]
+        assert (before[keeps] == after[keeps]).all(), name
+    assert totals.node_energy_pj.sum() == pytest.approx(alone.node_energy_pj.sum())
+    assert totals.part_ps.tobytes() == alone.part_ps.tobytes()
+
+
+def test_shares_that_are_not_parts_of_one_are_refused() -> None:
+    start = np.array([0, 2], np.int64)
+    half = Sharing(start, np.array([0, 0], np.int32), np.full((4, 2), 0.5))
+    with pytest.raises(ProgramError, match="node 0 are not parts of one"):
+        replace(_single(busy=5), sharing=half).verify()
 
 
 def test_static_energy_is_power_times_time() -> None:

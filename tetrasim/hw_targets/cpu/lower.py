@@ -10,12 +10,25 @@ from dataclasses import replace
 from functools import lru_cache
 from itertools import accumulate, pairwise
 
+import numpy as np
+
 from tetrasim.hw_targets.common.target import Aspect
 from tetrasim.hw_targets.cpu.config import CpuConfig
 from tetrasim.hw_targets.cpu.cost import COMPONENTS, FREE, PARTS, Cost, cost_of
 from tetrasim.hw_targets.cpu.machine import LEVELS, Machine, machine_of
 from tetrasim.hw_targets.cpu.placement import Placement, placements
-from tetrasim.sim.engine.program import Block, Order, Program, Resource, Task, columns_of, join, order_of
+from tetrasim.sim.engine.program import (
+    Block,
+    Order,
+    Program,
+    Resource,
+    Sharing,
+    Task,
+    columns_of,
+    join,
+    order_of,
+    shared_by_host,
+)
 from tetrasim.sim.engine.program import Machine as Vocabulary
 from tetrasim.sim.ir.graph import Graph
 from tetrasim.sim.ops.registry import work_of
@@ -30,7 +43,8 @@ def lower(graph: Graph, config: CpuConfig) -> Program:
     distinct, order = _placed(graph, Aspect((config.runtime, config.kv_append, sizes), config))
     blocks = [_start(graph, machine), *[_block(work, machine, at) for work, at in distinct]]
     vocabulary = _vocabulary(machine)
-    return join(vocabulary, columns_of(vocabulary, blocks), order)
+    program = join(vocabulary, columns_of(vocabulary, blocks), order)
+    return replace(program, sharing=_sharing(graph, config.runtime))
 
 
 @lru_cache(maxsize=512)
@@ -68,6 +82,21 @@ def runtime_works(graph: Graph, runtime: str) -> tuple[Work, ...]:
             works[i] = replace(works[i], reads=(*works[at].reads, *works[i].reads[1:]))
             works[at] = Work(FUSED, WorkKind.VIEW, works[at].reads, works[at].writes)
     return tuple(works)
+
+
+@lru_cache(maxsize=512)
+def _sharing(graph: Graph, runtime: str) -> Sharing | None:
+    """A sum that is fused into the norm that reads it has its share of the norm's task: of the time in
+    proportion to operations, of the bytes to operands."""
+    executed = runtime_works(graph, runtime)
+    works = [work_of(node) for node in graph.nodes]
+    hosts = list(range(len(works)))
+    for i, node in enumerate(graph.nodes):
+        if executed[i].op == FUSED:
+            hosts[i] = graph.consumers[node.outputs[0]][0]
+    operations = np.array([float(w.vector_ops) for w in works])
+    nbytes = np.array([float(w.nbytes) for w in works])
+    return shared_by_host(hosts, operations, nbytes, operations, np.zeros(len(works)))
 
 
 _NORMS = ("LayerNormalization", "RMSNormalization")

@@ -20,9 +20,10 @@ from tetrasim.hw_targets.fpga.config import FpgaConfig
 from tetrasim.hw_targets.fpga.dataflow.kernel import Run
 from tetrasim.hw_targets.fpga.dataflow.network import Port
 from tetrasim.hw_targets.fpga.spatial import Design
-from tetrasim.sim.engine.program import Program, Resource
+from tetrasim.sim.engine.program import Program, Resource, Sharing, shared_by_host
 from tetrasim.sim.ir.graph import Graph
 from tetrasim.sim.ops.registry import work_of
+from tetrasim.sim.ops.work import Work
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -62,7 +63,7 @@ def lower_pipeline(graph: Graph, design: Design, run: Run, config: FpgaConfig) -
     deps = [sorted({place[w] for w in row.waits}) for row in rows]
     dep_start = np.zeros(len(rows) + 1, np.int64)
     np.cumsum([len(d) for d in deps], out=dep_start[1:])
-    energy, nbytes, macs = _node_costs(graph, design.hosts, config)
+    energy, nbytes, macs = _host_costs(graph, design.hosts, config)
     nodes = np.array([r.node for r in rows], np.int32)
     share = np.array([r.share for r in rows])
     ram = tuple(Resource(f"FIFO {f.name}", config.clock_hz, "FIFOs") for f in network.fifos)
@@ -85,6 +86,7 @@ def lower_pipeline(graph: Graph, design: Design, run: Run, config: FpgaConfig) -
         energy_pj=energy[nodes] * share[:, None],
         macs=_split(macs, nodes, share),
         static_power_w=(("board static", config.power.static_w),),
+        sharing=_sharing(graph, design.hosts, config),
     )
     program.verify()
     return program
@@ -171,24 +173,38 @@ def _main_actor(design: Design) -> dict[int, int]:
     return {actor.node: a for a, actor in enumerate(design.network.actors)}
 
 
-def _node_costs(
+def _host_costs(
     graph: Graph, hosts: tuple[int, ...], config: FpgaConfig
 ) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]:
     """Per hosting node (and a zero row for -1): energy by component in pJ, bytes, MACs."""
-    power = config.power
     energy = np.zeros((len(graph.nodes) + 1, len(COMPONENTS)))
     nbytes = np.zeros(len(graph.nodes) + 1, np.int64)
     macs = np.zeros(len(graph.nodes) + 1, np.int64)
-    for i, node in enumerate(graph.nodes):
+    for host, node in zip(hosts, graph.nodes, strict=True):
         work = work_of(node)
-        energy[hosts[i]] += (
-            work.macs * power.mac_pj,
-            work.vector_ops * power.lut_op_pj,
-            work.nbytes * power.on_chip_pj_per_byte,
-        )
-        nbytes[hosts[i]] += work.nbytes
-        macs[hosts[i]] += work.macs
+        energy[host] += _energy_pj(work, config)
+        nbytes[host] += work.nbytes
+        macs[host] += work.macs
     return energy, nbytes, macs
+
+
+def _energy_pj(work: Work, config: FpgaConfig) -> tuple[float, float, float]:
+    """By component."""
+    power = config.power
+    return (
+        work.macs * power.mac_pj,
+        work.vector_ops * power.lut_op_pj,
+        work.nbytes * power.on_chip_pj_per_byte,
+    )
+
+
+def _sharing(graph: Graph, hosts: tuple[int, ...], config: FpgaConfig) -> Sharing | None:
+    """What the nodes of one stage have of it: of its time in proportion to their operations."""
+    works = [work_of(node) for node in graph.nodes]
+    operations = np.array([float(w.macs + w.vector_ops) for w in works])
+    nbytes = np.array([float(w.nbytes) for w in works])
+    energy = np.array([sum(_energy_pj(w, config)) for w in works])
+    return shared_by_host(hosts, operations, nbytes, energy, np.array([float(w.macs) for w in works]))
 
 
 def _split(

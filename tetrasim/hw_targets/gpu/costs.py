@@ -23,17 +23,15 @@ from tetrasim.hw_targets.gpu.calibration import Calibration, calibration_of
 from tetrasim.hw_targets.gpu.config import AttentionSchedule, GpuConfig, Number
 from tetrasim.hw_targets.gpu.device import FLOAT8, FLOAT32, HALF, INT8, TFLOAT32, Device, device_of, peak_of
 from tetrasim.hw_targets.gpu.power import drawn_pj, stretched_us
-from tetrasim.hw_targets.gpu.residency import Operands, dram_traffic, operands_of
+from tetrasim.hw_targets.gpu.residency import Operands, Traffic, dram_traffic, operands_of
 from tetrasim.sim.ir.graph import Kind, Role
 from tetrasim.sim.ops.work import Operand, Work, WorkKind
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    # kernel columns, DRAM bytes, tensor-core pJ, CUDA-core pJ
-    _Priced = tuple[
-        NDArray[np.float64], NDArray[np.float64], NDArray[np.float64] | float, NDArray[np.float64] | float
-    ]
+    # kernel columns, traffic, tensor-core pJ, CUDA-core pJ
+    _Priced = tuple[NDArray[np.float64], Traffic, NDArray[np.float64] | float, NDArray[np.float64] | float]
 
 PARTS = (
     "kernel start",
@@ -68,6 +66,7 @@ class Costs:
     energy_pj: NDArray[np.float64]  # [R, COMPONENTS] dynamic
     label: tuple[str, ...]  # [R]
     blocks: NDArray[np.float64]  # [R] thread blocks of products and attention, 0: as many as wanted
+    miss: NDArray[np.float64]  # [R, 2] shares of near and of far operands (residency.py) that come from DRAM
 
 
 def kernel_costs(
@@ -94,7 +93,7 @@ def kernel_costs(
     table = _new_table(works, alone, config) if alone else _table(tuple(works), unpriced(config))
     raw = np.zeros((len(works), 5))  # time, fixed, ideal, compute, memory
     energy = np.zeros((len(works), len(COMPONENTS)))
-    dram, blocks = np.zeros(len(works)), np.zeros(len(works))
+    dram, blocks, miss = np.zeros(len(works)), np.zeros(len(works)), np.zeros((len(works), 2))
     label = list(table.kinds)
     for at, operands, price_rows in (
         (table.gemm_at, table.gemm_operands, partial(_gemms, table.gemms)),
@@ -102,9 +101,11 @@ def kernel_costs(
         (table.stream_at, table.stream_operands, partial(_streams, table.streams)),
     ):
         if len(at):
-            out, dram[at], energy[at, 0], energy[at, 1] = price_rows(
+            out, traffic, energy[at, 0], energy[at, 1] = price_rows(
                 operands, config, device, fit, resident_bytes
             )
+            dram[at] = traffic.read + traffic.written
+            miss[at] = np.stack([traffic.near_miss, traffic.far_miss], axis=1)
             raw[at] = out[:, :5] * slow
             if at is table.gemm_at:
                 blocks[at] = out[:, gemm.OUT.index("blocks")]
@@ -121,7 +122,7 @@ def kernel_costs(
     energy *= np.minimum(limit_pj / np.maximum(energy.sum(axis=1), 1e-9), 1.0)[:, None]
     part = _parts(raw, time)
     level_bytes = np.stack([table.operands.total, dram], axis=1)
-    return Costs(part.sum(axis=1), part, level_bytes, energy, tuple(label), blocks)
+    return Costs(part.sum(axis=1), part, level_bytes, energy, tuple(label), blocks, miss)
 
 
 @dataclass(frozen=True, eq=False)
@@ -262,7 +263,7 @@ def _gemms(
     tensor_pj = np.where(simt, 0.0, flops * width * fit.power.tensor_pj_per_flop)
     return (
         out,
-        traffic.read + traffic.written,
+        traffic,
         tensor_pj,
         np.where(simt, flops * fit.power.fp32_pj_per_flop, 0.0),
     )
@@ -303,7 +304,7 @@ def _attentions(
     dram = traffic.read + traffic.written
     table = fit.attentions[resident_bytes is not None]
     out = att.time_attentions(rows, dram, SCHEDULES[config.attention], device, table)
-    return out, dram, attentions.flops * fit.power.tensor_pj_per_flop, 0.0
+    return out, traffic, attentions.flops * fit.power.tensor_pj_per_flop, 0.0
 
 
 def _stream_rows(works: Sequence[Work], operands: Operands) -> vector.VectorRows:
@@ -326,9 +327,8 @@ def _streams(
     traffic = dram_traffic(
         operands, device.l2_bytes, fit.vector.l2_share, fit.vector.l2_onset, resident_bytes
     )
-    dram = traffic.read + traffic.written
-    out = vector.time_vectors(rows, dram, device, fit.streams)
-    return out, dram, 0.0, rows.slots * fit.power.fp32_pj_per_flop
+    out = vector.time_vectors(rows, traffic.read + traffic.written, device, fit.streams)
+    return out, traffic, 0.0, rows.slots * fit.power.fp32_pj_per_flop
 
 
 def _operand_bits(reads: Sequence[Operand]) -> tuple[int, int]:

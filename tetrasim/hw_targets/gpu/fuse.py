@@ -19,14 +19,18 @@ from tetrasim.hw_targets.gpu.config import Fusion
 from tetrasim.sim.ir.graph import Graph, Role, Value
 from tetrasim.sim.ops.work import Operand, Vector, Work, WorkKind
 
+Pieces = tuple[tuple[int, Work], ...]
+
 
 @dataclass(frozen=True, eq=False)
 class Kernels:
     """`kernel_of[i]`: the node whose position runs node i (the last of its group), -1 when it costs nothing.
-    `work[i]`: what the kernel at node i does; None elsewhere."""
+    `work[i]`: what the kernel at node i does; None elsewhere. `pieces[i]`: the nodes of that kernel, each
+    with its own part of the work: operands and operations of the pieces are those of the kernel."""
 
     kernel_of: tuple[int, ...]
     work: tuple[Work | None, ...]
+    pieces: tuple[Pieces, ...]
 
 
 def kernels_of(graph: Graph, works: Sequence[Work], fusion: Fusion, joint: bool = False) -> Kernels:
@@ -34,6 +38,7 @@ def kernels_of(graph: Graph, works: Sequence[Work], fusion: Fusion, joint: bool 
     outputs = set(graph.outputs)
     group = list(range(len(works)))  # leader: the node at which the kernel runs
     work: list[Work | None] = [None if w.kind is WorkKind.VIEW else w for w in works]
+    pieces: list[Pieces] = [((i, w),) for i, w in enumerate(works)]
     for i, node in enumerate(graph.nodes):
         if work[i] is None:
             continue
@@ -43,6 +48,7 @@ def kernels_of(graph: Graph, works: Sequence[Work], fusion: Fusion, joint: bool 
         if joint and (found := _joined(graph, works, work, group, i)) is not None:
             work[i], first = found
             work[first] = None
+            pieces[i] = (*pieces[first], (i, replace(works[i], reads=works[i].reads[1:])))
             group = [i if g == first else g for g in group]
         if fusion is Fusion.NONE or works[i].kind is not WorkKind.VECTOR:
             continue
@@ -53,12 +59,13 @@ def kernels_of(graph: Graph, works: Sequence[Work], fusion: Fusion, joint: bool 
         fused = _fused(work[j], works[i], keep=shared)
         if fused is None or (shared and not _reduces(works[i])):
             continue
+        pieces[i] = _joined_pieces(pieces[j], work[j], i, works[i], keep=shared)
         work[i], work[j] = fused, None
         group = [i if g == j else g for g in group]
     for i, w in enumerate(works):
         if w.kind is WorkKind.VIEW:
             group[i] = -1
-    return Kernels(tuple(group), tuple(work))
+    return Kernels(tuple(group), tuple(work), tuple(pieces))
 
 
 def _joined(
@@ -120,14 +127,27 @@ def _reduces(work: Work) -> bool:
     return work.vector is not None and work.vector.reduces
 
 
+def _between(first: Work, second: Work) -> Operand | None:
+    """What the second op reads of the first one's result."""
+    size = first.writes[0].elements if first.writes else 0
+    return next((o for o in second.reads if o.elements == size and o.role is Role.ACTIVATION), None)
+
+
+def _joined_pieces(before: Pieces, first: Work | None, i: int, second: Work, keep: bool) -> Pieces:
+    """The pieces of `_fused(first, second, keep)`, where `before` are those of `first`."""
+    between = None if first is None else _between(first, second)
+    assert between is not None
+    kept = before if keep else tuple((n, replace(piece, writes=())) for n, piece in before)
+    return (*kept, (i, replace(second, reads=_without(second.reads, between))))
+
+
 def _fused(first: Work | None, second: Work, keep: bool) -> Work | None:
     """One kernel that does both; None when no library does. The intermediate stays in registers."""
     if first is None or second.vector is None or first.kind not in (WorkKind.GEMM, WorkKind.VECTOR):
         return None
     if second.vector.reduces and (first.kind is WorkKind.GEMM or _reduces(first)):
         return None
-    size = first.writes[0].elements if first.writes else 0
-    between = next((o for o in second.reads if o.elements == size and o.role is Role.ACTIVATION), None)
+    between = _between(first, second)
     if between is None:
         return None
     extra = _without(second.reads, between)

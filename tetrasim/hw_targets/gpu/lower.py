@@ -8,7 +8,7 @@ then launch bound, which the timeline shows as GPU tasks held by host tasks.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -22,6 +22,7 @@ from tetrasim.hw_targets.gpu.expand import kernels_of_work, packing_once, packs_
 from tetrasim.hw_targets.gpu.fuse import Kernels, kernels_of
 from tetrasim.hw_targets.gpu.packing import packed_works
 from tetrasim.hw_targets.gpu.price import launch_us
+from tetrasim.hw_targets.gpu.sharing import Shared, shared_of, sharing_of
 from tetrasim.sim.engine.program import Columns, Machine, Order, Program, Resource, join, order_of
 from tetrasim.sim.ir.graph import Graph
 from tetrasim.sim.ops.registry import work_of
@@ -59,7 +60,8 @@ def lower(graph: Graph, config: GpuConfig) -> Program:
     split = _split(graph, unpriced(config))
     resident = graph.weight_bytes + graph.state_bytes
     costs = kernel_costs(split.works, config, resident, split.counts)
-    return join(machine(config), _columns(split, costs, graph, config), split.order)
+    program = join(machine(config), _columns(split, costs, graph, config), split.order)
+    return replace(program, sharing=sharing_of(split.shared, costs, config))
 
 
 def priced_tasks(graph: Graph, config: GpuConfig) -> tuple[tuple[Work, ...], Costs, NDArray[np.int64]]:
@@ -90,11 +92,13 @@ class _Split:
     macs: NDArray[np.int64]  # [R]
     weight_bytes: NDArray[np.float64]  # [R]
     order: Order
+    shared: Shared | None  # the ops of kernels of several nodes
 
 
 @lru_cache(maxsize=512)
 def _split(graph: Graph, used: Aspect[GpuConfig]) -> _Split:
-    sequences, waiting = _sequences(graph, used.config)
+    fused = _kernels(graph, used)
+    sequences, waiting = _sequences(fused, used.config)
     in_graph = used.config.launch is Launch.GRAPH
     counted = Counter(k for sequence in sequences for k in sequence)
     index = {k: i for i, k in enumerate(counted)}
@@ -122,15 +126,14 @@ def _split(graph: Graph, used: Aspect[GpuConfig]) -> _Split:
         np.array([k.macs for k in counted], dtype=np.int64),
         np.array([k.weight_bytes for k in counted], dtype=np.float64),
         order_of(tuple(places), wiring, tuple(i // 2 for i in range(len(places)))),
+        shared_of(fused, index, used.config),
     )
 
 
-def _sequences(graph: Graph, config: GpuConfig) -> tuple[list[tuple[Work, ...]], frozenset[int]]:
+def _sequences(fused: Kernels, config: GpuConfig) -> tuple[list[tuple[Work, ...]], frozenset[int]]:
     """The kernels of every node, and the nodes before which the host waits for the number of packed tokens:
     every attention, or the first one, which then runs the kernels that count and gather; those that spread
     the tokens again follow the last kernel of the run."""
-    fusion = Fusion.NONE if config.launch is Launch.EAGER else config.fusion
-    fused = _kernels(graph, config.fill, config.packing, config.lengths, fusion, config.joint_products)
     split = {w: tuple(kernels_of_work(w, config)) for w in dict.fromkeys(fused.work) if w is not None}
     sequences = [() if w is None else split[w] for w in fused.work]
     packed = [i for i, w in enumerate(fused.work) if config.fill < 1.0 and w is not None and _is_prefill(w)]
@@ -194,15 +197,23 @@ def _launch_cycles(split: _Split, config: GpuConfig) -> list[int]:
     return [round(s * HOST_CLOCK_HZ) for s in seconds]
 
 
+def _kernels(graph: Graph, used: Aspect[GpuConfig]) -> Kernels:
+    """The kernels of a graph, whatever the device costs them."""
+    config = used.config
+    fusion = Fusion.NONE if config.launch is Launch.EAGER else config.fusion
+    return _kernels_as(graph, config.fill, config.packing, config.lengths, fusion, config.joint_products)
+
+
 @lru_cache(maxsize=512)
-def _kernels(
+def _kernels_as(
     graph: Graph, fill: float, packing: Packing, lengths: Lengths, fusion: Fusion, joint: bool
 ) -> Kernels:
-    """The kernels of a graph, whatever the device costs them."""
     works = packed_works([work_of(node) for node in graph.nodes], fill, packing, lengths)
     found = kernels_of(graph, works, fusion, joint)
     same: dict[Work, Work] = {}  # one object per content: looking it up later compares identities
-    return Kernels(found.kernel_of, tuple(w if w is None else same.setdefault(w, w) for w in found.work))
+    pieces = tuple(tuple((n, same.setdefault(w, w)) for n, w in of_kernel) for of_kernel in found.pieces)
+    work = tuple(w if w is None else same.setdefault(w, w) for w in found.work)
+    return Kernels(found.kernel_of, work, pieces)
 
 
 @lru_cache(maxsize=64)

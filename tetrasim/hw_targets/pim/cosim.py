@@ -72,6 +72,7 @@ class Totals(NamedTuple):
     node_busy: NDArray[np.int64]
     node_energy: NDArray[np.float64]
     node_bytes: NDArray[np.int64]
+    node_macs: NDArray[np.int64]
     node_part: NDArray[np.int64]  # [N, P]
     task_start: NDArray[np.int64]  # [T]
     task_part: NDArray[np.int64]  # [T, P]
@@ -140,6 +141,7 @@ def add_task(t: int, r: int, node: int, busy: int, resource: int, macs: int, out
     """Add a finished task to the sums of its run and its node."""
     out.busy[r, resource] += busy
     out.macs[r] += macs
+    out.node_macs[node] += macs
     out.node_busy[node] += busy
     for p in range(out.task_part.shape[1]):
         out.node_part[node, p] += out.task_part[t, p]

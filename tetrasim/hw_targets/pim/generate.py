@@ -75,6 +75,7 @@ def simulate_runs(family: GraphFamily, contexts: Sequence[int], config: PimConfi
         node_busy_ps=out.node_busy * ps,
         node_energy_pj=out.node_energy,
         node_bytes=out.node_bytes,
+        node_macs=out.node_macs,
         node_part_ps=np.concatenate(
             [out.node_part * ps, np.zeros((len(base.nodes), 2), dtype=np.int64)], axis=1
         ),

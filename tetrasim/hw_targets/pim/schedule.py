@@ -176,6 +176,7 @@ def run_plan(plan: Plan, on: PimMachine, nodes: int) -> Totals:
         node_busy=zeros(nodes),
         node_energy=np.zeros(nodes),
         node_bytes=zeros(nodes),
+        node_macs=zeros(nodes),
         node_part=zeros(nodes, parts),
         task_start=zeros(tasks),
         task_part=zeros(tasks, parts),

@@ -38,6 +38,78 @@ class ProgramError(Exception):
 
 
 @dataclass(frozen=True, eq=False)
+class Sharing:
+    """How graph nodes that run as one kernel share what the tasks of one of them (the host) cost.
+
+    CSR by host: `node[start[n]:start[n+1]]` are the nodes that share the tasks of node n; a node without
+    entries keeps all of its tasks. `time`, `nbytes`, `energy` and `macs` are running sums of the shares in
+    that order: the last entry of a host is exactly 1, so that rounded shares of a total sum to the total.
+    """
+
+    start: NDArray[np.int64]  # [N+1]
+    node: NDArray[np.int32]  # [M]
+    edges: NDArray[np.float64]  # [4, M] running shares of time, bytes, energy and MACs
+
+    def verify(self) -> None:
+        """Check shapes and that the shares of every host are a decomposition.
+
+        Raises:
+            ProgramError: naming the first host whose shares do not sum to one, or that are negative.
+        """
+        if self.edges.shape != (len(SHARED), len(self.node)) or self.start[-1] != len(self.node):
+            raise ProgramError("the shares do not match their nodes")
+        for host in np.flatnonzero(np.diff(self.start)).tolist():
+            here = self.edges[:, self.start[host] : self.start[host + 1]]
+            if (np.diff(here, axis=1, prepend=0.0) < 0).any() or (here[:, -1] != 1.0).any():
+                raise ProgramError(f"the shares of node {host} are not parts of one")
+
+
+SHARED = ("time", "bytes", "energy", "macs")  # rows of `Sharing.edges`
+
+
+def running_shares(weights: NDArray[np.float64], start: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Running shares [M] of weights [M] >= 0 within each host's entries (`start` [N+1], every one of them at
+    least one entry long or empty); entries that all weigh nothing leave everything to the first."""
+    out = np.empty(len(weights))
+    for first, last in zip(start[:-1].tolist(), start[1:].tolist(), strict=True):
+        if first == last:
+            continue
+        sums = np.cumsum(weights[first:last])
+        out[first:last] = sums / sums[-1] if sums[-1] > 0 else 1.0
+        out[last - 1] = 1.0
+    return out
+
+
+def shared_by_host(
+    hosts: Sequence[int],
+    time: NDArray[np.float64],
+    nbytes: NDArray[np.float64],
+    energy: NDArray[np.float64],
+    macs: NDArray[np.float64],
+) -> Sharing | None:
+    """The shares of nodes that run in the tasks of another node.
+
+    Args:
+        hosts: per node, the node whose tasks it runs in (itself where it has its own); -1: it costs nothing.
+        time: weights [N], and so `nbytes`, `energy` and `macs`; a host's shares are in proportion to them.
+
+    Returns:
+        None when every node runs by itself.
+    """
+    guests: list[list[int]] = [[] for _ in hosts]
+    for i, host in enumerate(hosts):
+        if host >= 0 and (time[i] or nbytes[i] or i == host):
+            guests[host].append(i)
+    groups = [group if group != [i] else [] for i, group in enumerate(guests)]
+    members = np.array([i for group in groups for i in group], dtype=np.int32)
+    if not len(members):
+        return None
+    start = np.cumsum([0, *map(len, groups)]).astype(np.int64)
+    edges = np.stack([running_shares(w[members], start) for w in (time, nbytes, energy, macs)])
+    return Sharing(start, members, edges)
+
+
+@dataclass(frozen=True, eq=False)
 class Program:
     """T tasks in program order; P parts, L memory levels, C energy components.
 
@@ -63,6 +135,7 @@ class Program:
     macs: NDArray[np.int64]  # [T]
     static_power_w: tuple[tuple[str, float], ...] = ()  # component -> watts over the whole run
     release_ps: NDArray[np.int64] | None = None  # [T] earliest start, None: 0
+    sharing: Sharing | None = None  # None: every node keeps what its tasks cost
 
     @property
     def tasks(self) -> int:
@@ -111,6 +184,8 @@ class Program:
         for what, bad in checks:
             if len(bad):
                 raise ProgramError(f"task {int(bad[0])} {what} ({len(bad)} tasks)")
+        if self.sharing is not None:
+            self.sharing.verify()
 
     def to_text(self, limit: int | None = None) -> str:
         """One line per task, stable: for golden tests and diffs."""

@@ -3,7 +3,8 @@
 Step graphs at different contexts become programs of the same structure (tasks, resources, dependencies) with
 other durations. Such programs are stacked and served by one kernel call, row by row; a change of structure
 (another tile count, another channel in use) just starts a new stack. Sums run in task order inside the
-kernel, so the totals do not depend on how runs were stacked, bit for bit.
+kernel, so the totals do not depend on how runs were stacked, bit for bit. What a kernel of several nodes
+costs goes to each of them by its share (`program.Sharing`), rounded so that the shares sum to the whole.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import numpy as np
 
 from tetrasim.sim.energy.static import add_static_energy
 from tetrasim.sim.engine.jit import jit
-from tetrasim.sim.engine.program import PIPELINE_PART, RELEASE_PART, Program, ProgramError
+from tetrasim.sim.engine.program import PIPELINE_PART, RELEASE_PART, SHARED, Program, ProgramError, Sharing
 from tetrasim.sim.engine.static import clock_table, fill_ps, run_static, serve_rows, to_ps
 from tetrasim.sim.engine.timeline import RunTotals, Timeline
 
@@ -100,6 +101,7 @@ def _empty_totals(program: Program, runs: int, nodes: int) -> RunTotals:
         node_busy_ps=zeros(nodes),
         node_energy_pj=np.zeros(nodes),
         node_bytes=zeros(nodes),
+        node_macs=zeros(nodes),
         node_part_ps=zeros(nodes, len(parts)),
     )
 
@@ -119,7 +121,15 @@ def _same_structure(a: Program, b: Program) -> bool:
         and _same(a.node, b.node)
         and _same(a.dep_start, b.dep_start)
         and _same(a.dep_index, b.dep_index)
+        and _same_sharing(a.sharing, b.sharing)
     )
+
+
+def _same_sharing(a: Sharing | None, b: Sharing | None) -> bool:
+    """Whether the same nodes share; their shares may differ."""
+    if a is None or b is None:
+        return a is b
+    return a is b or (_same(a.start, b.start) and _same(a.node, b.node))
 
 
 def _same(a: NDArray[_Index], b: NDArray[_Index]) -> bool:
@@ -141,15 +151,17 @@ def _serve_stack(stack: Sequence[Program], totals: RunTotals, outside: NDArray[n
     deps = (first.dep_start, first.dep_index)
     serve_rows(first.resource, len(first.resources), *deps, *served, release, start, cause_task, cause)
     here = slice(row, row + rows)
+    hosts, members, edges = _shares(stack, len(totals.node_ps))
     _add_paths(
-        start, busy_ps, latency_ps, cause, cause_task, parts_ps, first.node,
-        totals.total_ps[here], totals.part_ps[here], totals.node_ps, outside,
+        start, busy_ps, latency_ps, cause, cause_task, parts_ps, first.node, hosts, members, edges,
+        totals.total_ps[here], totals.part_ps[here], totals.node_ps[:, None], outside,
     )  # fmt: skip
     _add_tasks(
-        first.node, first.resource, busy_ps, parts_ps,
+        first.node, first.resource, hosts, members, edges, busy_ps, parts_ps,
         _stacked([p.energy_pj for p in stack]), _stacked([p.level_bytes for p in stack]),
-        totals.energy_pj[here], totals.level_bytes[here], totals.busy_ps[here],
-        totals.node_busy_ps, totals.node_energy_pj, totals.node_bytes, totals.node_part_ps,
+        _stacked([p.macs for p in stack]),
+        totals.energy_pj[here], totals.level_bytes[here], totals.busy_ps[here], totals.node_busy_ps[:, None],
+        totals.node_energy_pj, totals.node_bytes[:, None], totals.node_macs[:, None], totals.node_part_ps,
     )  # fmt: skip
     for r, program in enumerate(stack, start=row):
         totals.macs[r] = program.macs.sum()
@@ -162,6 +174,16 @@ def _serve_stack(stack: Sequence[Program], totals: RunTotals, outside: NDArray[n
 
 def _stacked(columns: Sequence[NDArray[_Number]]) -> NDArray[_Number]:
     return columns[0][None] if len(columns) == 1 else np.stack(columns)
+
+
+def _shares(
+    stack: Sequence[Program], nodes: int
+) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float64]]:
+    """Where each host's entries start [N+1], their nodes [M] and running shares [R, 4, M]."""
+    sharings = [p.sharing for p in stack if p.sharing is not None]
+    if not sharings:
+        return np.zeros(nodes + 1, np.int64), np.zeros(0, np.int32), np.zeros((len(stack), len(SHARED), 0))
+    return sharings[0].start, sharings[0].node, _stacked([s.edges for s in sharings])
 
 
 def _times(stack: Sequence[Program]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
@@ -186,6 +208,29 @@ def _times(stack: Sequence[Program]) -> tuple[NDArray[np.int64], NDArray[np.int6
 
 
 @jit
+def _give(
+    amount: int,
+    host: int,
+    row: int,
+    kind: int,
+    hosts: NDArray[np.int64],
+    members: NDArray[np.int32],
+    edges: NDArray[np.float64],
+    out: NDArray[np.int64],
+    column: int,
+) -> None:
+    """Add an amount of a host's tasks to the nodes that share it, by their running shares of that kind, in a
+    column of `out` [N, …]."""
+    given = np.int64(0)
+    for j in range(hosts[host], hosts[host + 1]):
+        until = np.int64(np.rint(amount * edges[row, kind, j]))
+        out[members[j], column] += until - given
+        given = until
+    if hosts[host] == hosts[host + 1]:
+        out[host, column] += amount
+
+
+@jit
 def _add_paths(
     start: NDArray[np.int64],
     busy_ps: NDArray[np.int64],
@@ -194,6 +239,9 @@ def _add_paths(
     cause_task: NDArray[np.int32],
     parts_ps: NDArray[np.int64],
     node: NDArray[np.int32],
+    hosts: NDArray[np.int64],
+    members: NDArray[np.int32],
+    edges: NDArray[np.float64],
     total_ps: NDArray[np.int64],
     part_ps: NDArray[np.int64],
     node_ps: NDArray[np.int64],
@@ -225,7 +273,7 @@ def _add_paths(
                 part_ps[r, parts + 1] += until
                 advance += until
             if node[here] >= 0:
-                node_ps[node[here]] += advance
+                _give(advance, node[here], r, 0, hosts, members, edges, node_ps, 0)
             else:
                 outside_ps[0] += advance
             here = after
@@ -235,35 +283,47 @@ def _add_paths(
 def _add_tasks(
     node: NDArray[np.int32],
     resource: NDArray[np.int32],
+    hosts: NDArray[np.int64],
+    members: NDArray[np.int32],
+    edges: NDArray[np.float64],
     busy_ps: NDArray[np.int64],
     parts_ps: NDArray[np.int64],
     task_energy_pj: NDArray[np.float64],
     task_bytes: NDArray[np.int64],
+    task_macs: NDArray[np.int64],
     energy_pj: NDArray[np.float64],
     level_bytes: NDArray[np.int64],
     resource_ps: NDArray[np.int64],
     node_busy_ps: NDArray[np.int64],
     node_energy_pj: NDArray[np.float64],
     node_bytes: NDArray[np.int64],
+    node_macs: NDArray[np.int64],
     node_part_ps: NDArray[np.int64],
 ) -> None:
     """Sum every task, on the critical path or not, in task order."""
-    rows, tasks = busy_ps.shape
-    parts, components, levels = parts_ps.shape[0], task_energy_pj.shape[2], task_bytes.shape[2]
+    parts, rows, tasks = parts_ps.shape
+    components, levels = task_energy_pj.shape[2], task_bytes.shape[2]
     for r in range(rows):
         for i in range(tasks):
-            n = node[i]
-            resource_ps[r, resource[i]] += busy_ps[r, i]
+            n, own_pj = node[i], 0.0
             for c in range(components):
                 energy_pj[r, c] += task_energy_pj[r, i, c]
+                own_pj += task_energy_pj[r, i, c]
             for level in range(levels):
                 level_bytes[r, level] += task_bytes[r, i, level]
+            resource_ps[r, resource[i]] += busy_ps[r, i]
             if n < 0:
                 continue
-            node_busy_ps[n] += busy_ps[r, i]
-            for c in range(components):
-                node_energy_pj[n] += task_energy_pj[r, i, c]
-            if levels > 0:
-                node_bytes[n] += task_bytes[r, i, levels - 1]
+            _give(busy_ps[r, i], n, r, 0, hosts, members, edges, node_busy_ps, 0)
             for p in range(parts):
-                node_part_ps[n, p] += parts_ps[p, r, i]
+                if parts_ps[p, r, i]:
+                    _give(parts_ps[p, r, i], n, r, 0, hosts, members, edges, node_part_ps, p)
+            _give(task_macs[r, i], n, r, 3, hosts, members, edges, node_macs, 0)
+            if levels > 0:
+                _give(task_bytes[r, i, levels - 1], n, r, 1, hosts, members, edges, node_bytes, 0)
+            given = 0.0
+            for j in range(hosts[n], hosts[n + 1]):
+                node_energy_pj[members[j]] += own_pj * (edges[r, 2, j] - given)
+                given = edges[r, 2, j]
+            if hosts[n] == hosts[n + 1]:
+                node_energy_pj[n] += own_pj

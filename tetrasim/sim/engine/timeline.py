@@ -66,7 +66,8 @@ class RunTotals:
 
     `part_ps` decomposes each run's critical path: rows sum exactly to `total_ps`. `energy_pj` holds dynamic
     plus static energy by component. Node columns are sums over the runs: `node_ps` is the time on the
-    critical path (sums to total_ps.sum()), `node_busy_ps` the resource time, overlapped or not.
+    critical path (sums to total_ps.sum()), `node_busy_ps` the resource time, overlapped or not. Nodes that
+    run as one kernel each have their share (`program.Sharing`).
     """
 
     total_ps: NDArray[np.int64]  # [R]
@@ -84,5 +85,6 @@ class RunTotals:
     node_busy_ps: NDArray[np.int64]  # [N]
     node_energy_pj: NDArray[np.float64]  # [N] dynamic only
     node_bytes: NDArray[np.int64]  # [N] summed over levels' outermost (last) level
+    node_macs: NDArray[np.int64]  # [N]
     node_part_ps: NDArray[np.int64]  # [N, P] busy time by part
     outside_ps: int = 0  # critical-path time of tasks that belong to no node: completes the sum of `node_ps`
