@@ -24,7 +24,6 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import onnxruntime as ort
 
 from tetrasim.flow.loading import check_workload, find_model, load_model
 from tetrasim.hw_targets.common.presets import load_preset, with_overrides
@@ -49,6 +48,7 @@ from tetrasim.hw_targets.cpu.validation.cases import (
     op_cases,
     op_graph,
 )
+from tetrasim.onnx_runtime import library
 from tetrasim.sim.workload import Workload
 
 
@@ -111,7 +111,7 @@ def write(measured: dict[Case, float], other_cores: float) -> None:
     """Replace the committed table and error ranges."""
     host = read_host()
     out = io.StringIO()
-    out.write(f"# {host.name}, {host.cores} cores, onnxruntime {ort.__version__}, {datetime.date.today()}\n")
+    out.write(f"# {host.name}, {host.cores} cores, onnxruntime {library().__version__}, {datetime.date.today()}\n")
     out.write(f"# best of many; other programs used {other_cores:.1f} of {host.cores} cores\n")
     table = csv.writer(out, lineterminator="\n")
     table.writerow(("group", "case", "threads", "measured_us"))

@@ -11,7 +11,11 @@ from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING
 
+from tetrasim.onnx_runtime import forbid_reports
+
 __version__ = "0.1.0"
+
+forbid_reports()
 
 if TYPE_CHECKING:
     from tetrasim.dse.explore import explore

@@ -49,9 +49,12 @@ def new_app() -> typer.Typer:
     return typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
 
-def out(text: str) -> None:
-    """Write data to stdout."""
-    sys.stdout.write(text if text.endswith("\n") else text + "\n")
+def out(text: str, *, styled: bool = False) -> None:
+    """Write data to stdout; `styled`: with colours, in a text whose names were made printable."""
+    from tetrasim.files import terminal
+
+    stream = terminal.styled(sys.stdout) if styled else sys.stdout
+    stream.write(text if text.endswith("\n") else text + "\n")
 
 
 def table_width() -> int:

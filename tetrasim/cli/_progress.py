@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from tetrasim.files.terminal import printable, styled
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -28,6 +30,7 @@ class _Display:
         self.timer: threading.Timer | None = None
 
     def step(self, text: str, fraction: float) -> None:
+        text = printable(text)
         with self.lock:
             self.text, self.fraction = text, fraction
             if self.shown is not None:
@@ -49,8 +52,9 @@ class _Display:
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-        columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-        bar = Progress(*columns, console=Console(stderr=True), transient=True)
+        columns = (TextColumn("{task.description}", markup=False), BarColumn(), TimeElapsedColumn())
+        # Its own codes move the cursor; the texts were made printable.
+        bar = Progress(*columns, console=Console(file=styled(sys.stderr)), transient=True)
         with self.lock:
             task = bar.add_task(self.text, total=1.0)
             bar.update(task, completed=self.fraction)

@@ -35,7 +35,8 @@ def compare(
     if json:
         _options.out(found.to_json())
     else:
-        _options.out(to_text(found.document, _options.table_width(), _options.colored()))
+        colored = _options.colored()
+        _options.out(to_text(found.document, _options.table_width(), colored), styled=colored)
 
 
 def _read(run: Path) -> bytes:

@@ -110,7 +110,8 @@ def _print(done: Run, folder: Path, json: bool) -> None:
         return
     from tetrasim.reports.terminal import to_text
 
-    _options.out(to_text(done.document, _options.table_width(), _options.colored()))
+    colored = _options.colored()
+    _options.out(to_text(done.document, _options.table_width(), colored), styled=colored)
     names = (("report", "index.html"), ("trace", "trace.pftrace"), ("repeat", "config.lock.yaml"))
     _options.out("   ".join(f"{what}: {folder / name}" for what, name in names))
 

@@ -19,6 +19,7 @@ from tetrasim.export.manifest import Check
 from tetrasim.export.phases import Phase, Port, phases_of
 from tetrasim.export.weight_file import Slot
 from tetrasim.models.config import ModelConfig
+from tetrasim.onnx_runtime import open_session, session_options
 from tetrasim.sim.threads import one_thread
 
 Arr = NDArray[Any]
@@ -102,14 +103,9 @@ def _random(port: Port, sizes: Mapping[str, int], rng: np.random.Generator, firs
 def open_onnxruntime(path: Path, phase: Phase) -> Run:
     """The file in onnxruntime, op by op as written (its own fusions are not under test, and preparing them
     takes longer than the run)."""
-    import onnxruntime as ort
-
-    options = ort.SessionOptions()
-    options.log_severity_level = 3
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options = session_options()
     options.add_session_config_entry("session.disable_prepacking", "1")
-    session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    session = open_session(path, options)
     names = [port.name for port in phase.outputs]
     return lambda feeds: list(session.run(names, dict(feeds)))
 

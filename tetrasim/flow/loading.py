@@ -69,8 +69,6 @@ def _find(model: str | Path, use_cache: bool) -> ModelFiles:
 
 def _load_meanwhile() -> None:
     """Load what reading and simulating the graphs needs, while another process writes them."""
-    import onnxruntime  # noqa: F401
-
     from tetrasim.flow import numerics, pricing, run_phases  # noqa: F401
     from tetrasim.frontend import onnx  # noqa: F401
     from tetrasim.sim.engine import static  # noqa: F401

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tetrasim.onnx_runtime import open_session
 from tetrasim.sim.ir.graph import Graph, Kind, Value
 from tetrasim.sim.result import NumericsResult
 from tetrasim.sim.threads import one_thread
@@ -132,13 +133,7 @@ def index_bound(graph: Graph, value: Value) -> int:
 @lru_cache(maxsize=4)
 def _reference_outputs(graph: Graph, onnx_path: Path) -> Mapping[str, NDArray[np.generic]]:
     """onnxruntime's outputs by name; one session serves every target that asks for the same graph."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = (
-        1  # the order of additions, and so the last bit, must not depend on the host
-    )
-    session = onnxruntime.InferenceSession(str(onnx_path), options, providers=["CPUExecutionProvider"])
+    session = open_session(onnx_path)
     feeds = seeded_feeds(graph)
     wanted = {i.name for i in session.get_inputs()}
     names = [o.name for o in session.get_outputs()]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING
 
+from tetrasim.files.terminal import printable
 from tetrasim.reports import view
 from tetrasim.reports.document import Document
 from tetrasim.sim.result import Result
@@ -46,7 +47,7 @@ def to_text(found: Document, width: int = 160, color: bool = False) -> str:
 def _plain(text: str) -> str:
     from rich.markup import escape
 
-    return escape(text)
+    return escape(printable(text))
 
 
 def _table(

@@ -27,6 +27,7 @@ from tetrasim.hw_targets.cpu.calibration.rounds import OtherLoad
 from tetrasim.hw_targets.cpu.config import CpuConfig
 from tetrasim.hw_targets.cpu.known_kernels import KnownKernels
 from tetrasim.hw_targets.cpu.lower import lower
+from tetrasim.onnx_runtime import open_session, session_options
 from tetrasim.sim.engine.static import run_static
 from tetrasim.sim.ir.graph import Graph, Kind, TensorType
 
@@ -153,12 +154,7 @@ def _feed(type: TensorType, rng: np.random.Generator) -> NDArray[np.generic]:
 
 
 def _options(graph: Graph, threads: int) -> ort.SessionOptions:
-    import onnxruntime as ort
-
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
+    options = session_options(threads, as_written=False)
     for name, size in graph.dims:
         options.add_free_dimension_override_by_name(name, size)
     return options
@@ -167,12 +163,8 @@ def _options(graph: Graph, threads: int) -> ort.SessionOptions:
 def _session(
     path: Path, graph: Graph, threads: int, options: ort.SessionOptions | None = None
 ) -> ort.InferenceSession:
-    import onnxruntime as ort
-
     try:
-        return ort.InferenceSession(
-            str(path), options or _options(graph, threads), providers=["CPUExecutionProvider"]
-        )
+        return open_session(path, options or _options(graph, threads))
     except Exception as failure:  # onnxruntime raises its own types, all meaning: not runnable
         raise UserError(
             f"onnxruntime cannot load the file: {str(failure).splitlines()[0]}",
@@ -258,19 +250,15 @@ def _kernel_us(made: ort.InferenceSession) -> dict[str, float]:
 def _profiler_us(threads: int, nodes: int = 60) -> float:
     """What profiling adds to a kernel: the profiled time of nodes that do next to nothing, less their share
     of a run without profiling."""
-    import onnxruntime as ort
-
     with tempfile.TemporaryDirectory(prefix="tetrasim-measure-") as folder:
         model = chain_model(nodes, 16).SerializeToString()
         feeds = {"x0": np.ones(16, np.float32)}
         means = []
         for profiled in (True, False):
-            options = ort.SessionOptions()
-            options.intra_op_num_threads = threads
-            options.inter_op_num_threads = 1
+            options = session_options(threads, as_written=False)
             options.enable_profiling = profiled
             options.profile_file_prefix = str(Path(folder) / "profile")
-            made = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+            made = open_session(model, options)
             best, _ = _best_run(made, feeds, 30, 0.0)
             means.append(float(np.mean(list(_kernel_us(made).values()))) if profiled else best * 1e6 / nodes)
     return max(means[0] - means[1], 0.0)

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tetrasim.onnx_runtime import library, open_session, session_options
+
 if TYPE_CHECKING:
     import onnx
     import onnxruntime as ort
@@ -107,21 +109,14 @@ def _model(
 
 def session(model: bytes | str, threads: int) -> ort.InferenceSession:
     """A CPU session of `threads` threads that runs node after node; warnings are off."""
-    import onnxruntime as ort
-
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    return open_session(model, session_options(threads, as_written=False))
 
 
 def bound_run(
     case_inputs: Sequence[tuple[str, NDArray[np.generic]]], model: onnx.ModelProto, threads: int
 ) -> Callable[[], object]:
     """A run with inputs bound once and outputs kept in onnxruntime's arena."""
-    import onnxruntime as ort
-
+    ort = library()
     made = session(model.SerializeToString(), threads)
     binding = made.io_binding()
     names = {i.name for i in made.get_inputs()}

@@ -36,6 +36,7 @@ from tetrasim.hw_targets.fpga.hls.relu import clip_relus
 from tetrasim.hw_targets.fpga.hls.report import HlsReport, text
 from tetrasim.hw_targets.fpga.hls.search import find_widths
 from tetrasim.hw_targets.fpga.hls.stream import streamed
+from tetrasim.onnx_runtime import open_session
 from tetrasim.sim.ir.graph import Graph
 from tetrasim.sim.ir.interpreter import interpret
 
@@ -156,9 +157,7 @@ def reference_outputs(
     if onnx_path is None:
         made = [np.concatenate([y.reshape(-1) for y in interpret(graph, feed).values()]) for feed in feeds]
         return np.array(made, np.float64), "tetrasim interpreter"
-    import onnxruntime as ort
-
-    session = ort.InferenceSession(str(onnx_path), providers=["CPUExecutionProvider"])
+    session = open_session(onnx_path)
     made = [np.concatenate([y.reshape(-1) for y in session.run(None, feed)]) for feed in feeds]
     return np.array(made, np.float64), "onnxruntime"
 
