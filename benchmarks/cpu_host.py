@@ -111,7 +111,8 @@ def write(measured: dict[Case, float], other_cores: float) -> None:
     """Replace the committed table and error ranges."""
     host = read_host()
     out = io.StringIO()
-    out.write(f"# {host.name}, {host.cores} cores, onnxruntime {library().__version__}, {datetime.date.today()}\n")
+    version = library().__version__
+    out.write(f"# {host.name}, {host.cores} cores, onnxruntime {version}, {datetime.date.today()}\n")
     out.write(f"# best of many; other programs used {other_cores:.1f} of {host.cores} cores\n")
     table = csv.writer(out, lineterminator="\n")
     table.writerow(("group", "case", "threads", "measured_us"))

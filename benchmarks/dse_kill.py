@@ -79,7 +79,7 @@ def unfinished(folder: Path) -> list[Done]:
 
 def fresh_cache(place: Path) -> Path:
     """A cache without evaluations, so that every run simulates; exported graphs are the user's own."""
-    from tetrasim.export.cache import cache_root
+    from tetrasim.files.cache import cache_root
 
     exports = cache_root() / "exports"
     exports.mkdir(parents=True, exist_ok=True)

@@ -63,7 +63,7 @@ def test_a_verb_stays_callable_after_its_module_was_imported() -> None:
     code = (
         "import tetrasim.export.cache, tetrasim.flow.simulate, tetrasim, inspect;"
         "assert callable(tetrasim.export) and callable(tetrasim.simulate);"
-        "from tetrasim.export.cache import cache_root;"
+        "from tetrasim.files.cache import cache_root;"
         "import tetrasim.errors as e\n"
         "try: tetrasim.simulate('gpt2-smal', 'gpu/t4')\n"
         "except e.UserError as m: assert 'gpt2-small' in m.hint\n"

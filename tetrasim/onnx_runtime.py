@@ -37,7 +37,8 @@ def library() -> ModuleType:
 
     # For a process that had imported it before us: what it has begun is stopped here.
     onnxruntime.disable_telemetry_events()
-    return onnxruntime
+    loaded: ModuleType = onnxruntime
+    return loaded
 
 
 def session_options(threads: int = 1, *, as_written: bool = True) -> ort.SessionOptions:
@@ -57,7 +58,9 @@ def session_options(threads: int = 1, *, as_written: bool = True) -> ort.Session
     return options
 
 
-def open_session(model: Path | str | bytes, options: ort.SessionOptions | None = None) -> ort.InferenceSession:
+def open_session(
+    model: Path | str | bytes, options: ort.SessionOptions | None = None
+) -> ort.InferenceSession:
     """A session on the CPU of a file or of a serialised model; `options` None: as written, one thread.
 
     Raises:

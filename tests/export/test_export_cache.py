@@ -15,9 +15,10 @@ import pytest
 
 from tetrasim.errors import UserError
 from tetrasim.export import check
-from tetrasim.export.cache import new_folder, prune
+from tetrasim.export.cache import prune
 from tetrasim.export.exporter import export_model
 from tetrasim.export.manifest import MANIFEST, read_manifest
+from tetrasim.files.write import new_folder
 from tetrasim.models.weights import random_weight
 from tetrasim.models.zoo import preset
 
@@ -134,7 +135,7 @@ def test_the_least_recently_used_goes_first(cache: Path, monkeypatch: pytest.Mon
 
 
 def test_a_full_disk_is_the_users_to_know(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no room left"), new_folder(tmp_path / "out"):
+    with pytest.raises(UserError, match="no room is left"), new_folder(tmp_path / "out"):
         raise OSError(errno.ENOSPC, "No space left on device")
     assert list(tmp_path.iterdir()) == []
 
@@ -142,7 +143,7 @@ def test_a_full_disk_is_the_users_to_know(tmp_path: Path) -> None:
 def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with (
-        pytest.raises(UserError, match="cannot write to") as caught,
+        pytest.raises(UserError, match="cannot write") as caught,
         new_folder(tmp_path / "file" / "exports" / "x"),
     ):
         pass

@@ -107,7 +107,7 @@ def test_failure_leaves_no_folder_behind(tmp_path: Path, monkeypatch: pytest.Mon
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "write_bytes", full)
-    with pytest.raises(UserError, match="No space left"):
+    with pytest.raises(UserError, match="no room is left"):
         folder.write(tmp_path / "run", folder.RunFiles((("a", b"1"),)), {}, force=False)
     assert list(tmp_path.iterdir()) == []
 

@@ -80,7 +80,7 @@ def _packages() -> list[_tables.Row]:
 
 
 def _cache() -> list[_tables.Row]:
-    from tetrasim.export.cache import cache_root
+    from tetrasim.files.cache import cache_root
 
     root = cache_root()
     nearest = next((p for p in (root, *root.parents) if p.exists()), root)

@@ -55,10 +55,13 @@ def trace(
     json: _options.Json = False,
 ) -> None:
     """Write the issue clock of every command of FILE on a device, as CSV (clock,command,bank,row)."""
+    from tetrasim.files.write import check_file, write_file
     from tetrasim.hw_targets.common.dram.refresh import refresh_of
     from tetrasim.hw_targets.common.dram.trace import run_trace
     from tetrasim.hw_targets.common.dram.yaml_device import find_device
 
+    if output is not None:
+        check_file(output)
     found = find_device(device)
     done = run_trace(file, found, refresh_every=refresh_every, refresh=refresh_of(found, refresh, postpone))
     for warning in done.warnings:
@@ -74,22 +77,7 @@ def trace(
     if output is None:
         _options.out(text)
     else:
-        _write(text, output)
-
-
-def _write(text: str, output: Path) -> None:
-    """The whole file or nothing."""
-    from tetrasim.errors import UserError
-
-    temporary = output.with_name(f".{output.name}.partial")
-    try:
-        temporary.write_text(text + "\n", encoding="utf-8")
-        temporary.replace(output)
-    except OSError as failure:
-        temporary.unlink(missing_ok=True) if temporary.parent.is_dir() else None
-        raise UserError(
-            f"cannot write: {failure.strerror}", where=str(output), hint="name a file in a folder that exists"
-        ) from None
+        write_file(output, text + "\n")
 
 
 @app.command()

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json as json_text
-import shutil
-import tempfile
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,7 +11,6 @@ import typer
 
 from tetrasim.cli import _options
 from tetrasim.cli._progress import progress
-from tetrasim.errors import UserError
 
 if TYPE_CHECKING:
     from tetrasim.export.manifest import ExportedModel
@@ -35,9 +32,11 @@ def export(
 ) -> None:
     """Write MODEL as ONNX files with a manifest, checked: torch = onnxruntime = our interpreter."""
     from tetrasim import facade
+    from tetrasim.export.manifest import MANIFEST
+    from tetrasim.files.write import check_free
 
     if output is not None:
-        _check_free(output, force)
+        check_free(output, MANIFEST, force=force)
     with progress(quiet) as step:
         step(f"exporting {model}", 0.0)
         if output is None:
@@ -50,41 +49,14 @@ def export(
         _options.out(_summary(found))
 
 
-def _check_free(folder: Path, force: bool) -> None:
-    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
-        return
-    if not force:
-        raise UserError(
-            f"the output folder '{folder}' exists",
-            where="-o",
-            hint="name another one, or replace it with --force",
-        )
-    if not (folder / "manifest.json").is_file():
-        raise UserError(
-            f"'{folder}' is not a folder that `tetrasim export` wrote, so --force does not delete it",
-            where="-o",
-            hint="name another folder, or delete it yourself",
-        )
-
-
 def _export_to(folder: Path, model: str, weights: str, no_cache: bool) -> ExportedModel:
     """Export beside the place, then take it: an earlier export stays until the new one is complete."""
     from tetrasim import facade
     from tetrasim.export.manifest import ExportedModel
+    from tetrasim.files.write import new_folder
 
-    place = folder.absolute()
-    try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{place.name}-", dir=place.parent) as scratch:
-            fresh = Path(scratch) / "export"
-            found = facade.export(model, fresh, weights=weights, use_cache=not no_cache)
-            if place.exists():
-                shutil.move(place, Path(scratch) / "replaced")
-            fresh.rename(place)
-    except OSError as failure:
-        raise UserError(
-            f"cannot write: {failure.strerror}", where=str(folder), hint="check the path"
-        ) from None
+    with new_folder(folder, replace=True) as staged:
+        found = facade.export(model, staged, weights=weights, use_cache=not no_cache)
     return ExportedModel(folder, found.manifest)
 
 

@@ -128,12 +128,9 @@ def _pair(text: str) -> tuple[str, int]:
 def _read_inputs(path: Path) -> dict[str, NDArray[np.float64]]:
     import numpy as np
 
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            return {key: np.asarray(file[key], np.float64) for key in file.files}
-    except (OSError, ValueError) as failure:
-        what = f"cannot read the sample inputs: {failure}"
-        raise UserError(what, where=str(path), hint="an .npz file") from None
+    from tetrasim.files.npz import read_npz
+
+    return {name: np.asarray(array, np.float64) for name, array in read_npz(path).items()}
 
 
 def _rtl(graph: Graph, output: Path, flow: str, options: HlsOptions, json: bool, force: bool) -> None:

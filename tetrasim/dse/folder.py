@@ -9,7 +9,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +17,7 @@ from tetrasim.dse.spec_file import make_spec
 from tetrasim.dse.storage import absolute_url, meaning, open_study, storage_of
 from tetrasim.dse.study import State, read_state
 from tetrasim.errors import UserError
+from tetrasim.files.write import write_file
 
 if TYPE_CHECKING:
     import optuna
@@ -42,7 +42,7 @@ def start(spec: StudySpec, folder: Path, url: str = "") -> optuna.Study:
     study = open_study(spec, storage_of(folder, url))
     folder.mkdir(parents=True, exist_ok=True)
     text = json.dumps({"spec": spec.model_dump(mode="json"), "storage": url}, indent=1) + "\n"
-    write_text(file, text, private="@" in url)
+    write_file(file, text, private="@" in url)
     return study
 
 
@@ -82,14 +82,5 @@ def front_csv(state: State) -> str:
 def write_front(state: State, folder: Path) -> Path:
     """Write `front.csv`."""
     file = folder / "front.csv"
-    write_text(file, front_csv(state))
+    write_file(file, front_csv(state))
     return file
-
-
-def write_text(file: Path, text: str, private: bool = False) -> None:
-    """Complete or not at all; `private`: for the owner's eyes, as a database URL may hold a password."""
-    new = file.with_name(f".{file.name}.new")
-    new.unlink(missing_ok=True)
-    new.touch(0o600 if private else 0o644)
-    new.write_text(text, encoding="utf-8")
-    os.replace(new, file)

@@ -13,6 +13,7 @@ from typing import Any
 from tetrasim.dse.importance import importance
 from tetrasim.dse.metrics import METRICS
 from tetrasim.dse.study import Done, State
+from tetrasim.files.write import write_file
 
 _HERE = Path(__file__).parent / "templates"
 MAX_TRIALS = 5000
@@ -21,9 +22,7 @@ MAX_TRIALS = 5000
 def write_report(state: State, folder: Path) -> Path:
     """Write `report.html` into the study's folder."""
     file = folder / "report.html"
-    new = folder / ".report.html.new"
-    new.write_text(to_html(state), encoding="utf-8")
-    new.replace(file)
+    write_file(file, to_html(state))
     return file
 
 

@@ -13,7 +13,7 @@ from tetrasim.dse.checks import check_spec
 from tetrasim.dse.prices import Ownership, Price
 from tetrasim.dse.space import MAX_CHOICES, BitsSpace, ModelSpace, Search, StudySpec, WorkloadSpace
 from tetrasim.errors import UserError, nearest
-from tetrasim.hw_targets.common.presets import read_yaml
+from tetrasim.files.yaml import read_yaml
 
 
 def load_spec(file: Path) -> StudySpec:
@@ -22,7 +22,8 @@ def load_spec(file: Path) -> StudySpec:
     Raises:
         UserError: unreadable YAML, an unknown key, path, metric or preset; with file and nearest name.
     """
-    tree, lines = read_yaml(file)
+    found = read_yaml(file)
+    tree, lines = dict(found.tree), found.lines
     tree.setdefault("name", re.sub(r"[^A-Za-z0-9._+-]+", "-", file.stem).strip("-._+ ")[:80] or "study")
     return make_spec(tree, str(file), lines)
 

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import tempfile
 from pathlib import Path
 
 from tetrasim.dse.candidate import Candidate
 from tetrasim.dse.evaluate import Outcome, evaluate
+from tetrasim.errors import UserError
+from tetrasim.files.write import make_parents, write_file
 
 
 class Store:
@@ -34,12 +34,9 @@ class Store:
         """Write the outcome; a store that cannot be written costs time, not the outcome."""
         file = self._file(key)
         text = json.dumps({"metrics": outcome.metrics, "note": outcome.note}, sort_keys=True)
-        with contextlib.suppress(OSError):
-            file.parent.mkdir(parents=True, exist_ok=True)
-            handle, name = tempfile.mkstemp(dir=file.parent, prefix=".new-")
-            with os.fdopen(handle, "w", encoding="utf-8") as stream:
-                stream.write(text)
-            os.replace(name, file)
+        with contextlib.suppress(UserError):
+            make_parents(file)
+            write_file(file, text)
 
     def evaluate(self, candidate: Candidate) -> Outcome:
         """The stored outcome, else a new one, stored."""
@@ -56,6 +53,6 @@ class Store:
 
 def default_store() -> Store:
     """The store in the user's cache folder."""
-    from tetrasim.export.cache import cache_root
+    from tetrasim.files.cache import cache_root
 
     return Store(cache_root() / "evaluations")

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import math
-import os
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+
+from tetrasim.errors import UserError
+from tetrasim.files.npz import read_npz, write_npz
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,7 +25,8 @@ DEFAULT_EPOCHS = 40
 
 def trained_weights(config: ModelConfig, epochs: int = 0) -> Mapping[str, NDArray[np.float32]]:
     """Weights of `config` trained on the digits, by torch parameter name; trained once per content."""
-    from tetrasim.export.cache import cache_root, code_hash
+    from tetrasim.export.cache import code_hash
+    from tetrasim.files.cache import cache_root
 
     epochs = epochs or DEFAULT_EPOCHS
     text = "\0".join((config.model_dump_json(exclude={"name", "title"}), str(epochs), code_hash()))
@@ -57,15 +60,11 @@ def sparse_weights(
 
 def _read(file: Path) -> Mapping[str, NDArray[np.float32]] | None:
     try:
-        with np.load(file, allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in arrays.files}
-    except (OSError, ValueError, EOFError, KeyError):
+        return read_npz(file)
+    except UserError:
         return None
 
 
 def _write(file: Path, weights: Mapping[str, NDArray[np.float32]]) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=file.parent, prefix=".new-", suffix=".npz")
-    with os.fdopen(handle, "wb") as stream:
-        np.savez(stream, allow_pickle=False, **weights)
-    os.replace(name, file)
+    with contextlib.suppress(UserError):  # a cache that cannot be written costs time
+        write_npz(file, weights)

@@ -7,32 +7,21 @@ of them is a new folder. A folder appears by one rename, so it is complete or ab
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import importlib.metadata
 import json
 import os
 import shutil
-import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
 from tetrasim.errors import UserError
+from tetrasim.files.cache import cache_root
 
 _ABANDONED_S = 24 * 3600
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _PACKAGES = ("torch", "onnxscript", "onnx_ir", "onnx")
-
-
-def cache_root() -> Path:
-    """`$TETRASIM_CACHE`, else `$XDG_CACHE_HOME/tetrasim`, else `~/.cache/tetrasim`."""
-    chosen = os.environ.get("TETRASIM_CACHE")
-    if chosen:
-        return Path(chosen).expanduser()
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "tetrasim"
 
 
 def exports_folder() -> Path:
@@ -83,16 +72,6 @@ def prune(keep: Path) -> None:
             total -= size
 
 
-def refuse_existing(folder: Path) -> None:
-    """An output folder must be new or empty.
-
-    Raises:
-        UserError: when it is not.
-    """
-    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
-        raise UserError(f"the folder '{folder}' exists", hint="choose another folder or remove it")
-
-
 def package_versions() -> tuple[tuple[str, str], ...]:
     """Versions of the packages that write the graphs, read without importing them."""
     return tuple((name, importlib.metadata.version(name)) for name in _PACKAGES)
@@ -119,41 +98,3 @@ def key_of(inputs: Mapping[str, object]) -> str:
 def file_sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-@contextlib.contextmanager
-def new_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
-    """A temporary folder beside `target` that becomes `target` when the block succeeds.
-
-    If another process finished the same target first, its folder is kept, unless `replace`.
-
-    Raises:
-        UserError: when the place cannot be written, or is full.
-    """
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
-    except OSError as err:
-        raise UserError(
-            f"cannot write to '{target.parent}': {err.strerror}",
-            hint="set TETRASIM_CACHE or give an output folder that you can write",
-        ) from None
-    try:
-        yield work
-        work.chmod(0o755)
-        if replace and target.exists():
-            shutil.rmtree(target)
-        try:
-            work.rename(target)
-        except OSError:
-            if not target.is_dir():
-                raise
-    except OSError as err:
-        if err.errno not in _FULL:
-            raise
-        raise UserError(
-            f"no room left in '{target.parent}': {err.strerror}",
-            hint="free some space, set TETRASIM_CACHE to another disk, or export with --weights none",
-        ) from None
-    finally:
-        shutil.rmtree(work, ignore_errors=True)

@@ -24,6 +24,7 @@ from tetrasim.export.manifest import (
     write_manifest,
 )
 from tetrasim.export.phases import Phase, phases_of
+from tetrasim.files.write import check_free, new_folder
 from tetrasim.models.config import LmHead, ModelConfig
 from tetrasim.models.parameters import count_parameters
 from tetrasim.models.zoo import resolve
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     Weights = Literal["auto", "random", "none", "trained"] | Mapping[str, NDArray[np.float32]]
 
 # Above this many parameters "auto" leaves the weights out: 1 GB of file, seconds of writing and checking.
+_NO_ROOM = "set TETRASIM_CACHE to a place that can be written, or export with --weights none"
 AUTO_LIMIT = 250_000_000
 
 
@@ -67,11 +69,11 @@ def export_model(
     """
     job = _job(resolve(model), weights, seed, check)
     if output is not None:
-        cache.refuse_existing(output)
+        check_free(output, MANIFEST)
     target = output or _cached_folder(job)
     if use_cache and (known := _read_cached(target)) is not None:
         return known
-    with cache.new_folder(target, replace=not use_cache) as folder:
+    with new_folder(target, replace=not use_cache, hint=_NO_ROOM) as folder:
         write_manifest(folder, _fill(job, folder))
     if output is None:
         cache.prune(keep=target)

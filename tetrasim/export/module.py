@@ -17,8 +17,17 @@ from typing import TYPE_CHECKING
 from tetrasim.errors import UnsupportedOpError, UserError
 from tetrasim.export import cache
 from tetrasim.export.exporter import save_graph
-from tetrasim.export.manifest import SCHEMA, Check, ExportedModel, Manifest, read_manifest, write_manifest
+from tetrasim.export.manifest import (
+    MANIFEST,
+    SCHEMA,
+    Check,
+    ExportedModel,
+    Manifest,
+    read_manifest,
+    write_manifest,
+)
 from tetrasim.export.phases import Dim, Phase, Port
+from tetrasim.files.write import check_free, new_folder
 
 if TYPE_CHECKING:
     import numpy as np
@@ -89,12 +98,12 @@ def export_module(
         raise UserError(f"'{name}' cannot name a model", hint="use letters, digits, '.', '_' and '-'")
     if not phases or any(phase not in _PHASES for phase in phases):
         raise UserError(f"phases {sorted(phases)}", hint="give 'forward', or 'prefill' and 'step'")
-    cache.refuse_existing(target)
+    check_free(target, MANIFEST)
     described = {phase: _describe(phase, spec) for phase, spec in phases.items()}
     tensors = _tensors(phases.values())
     models = {phase: _trace(spec, described[phase]) for phase, spec in phases.items()}
     job = _Job(name, phases, described, models, tensors, weights, check)
-    with cache.new_folder(target, replace=True) as folder:
+    with new_folder(target, replace=True) as folder:
         write_manifest(folder, _write(job, folder))
     return ExportedModel(target, read_manifest(target))
 

@@ -21,5 +21,6 @@ def cache_root() -> Path:
         return (Path(base) if base else Path.home() / ".cache") / "tetrasim"
     except RuntimeError:  # no HOME, and no entry of this user in the password file
         raise UserError(
-            "no home folder is known, so there is no place for the cache", hint="set TETRASIM_CACHE to a folder"
+            "no home folder is known, so there is no place for the cache",
+            hint="set TETRASIM_CACHE to a folder",
         ) from None

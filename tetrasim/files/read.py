@@ -1,4 +1,4 @@
-"""Reading files that nobody vouches for: bounded, as UTF-8 text, JSON or CSV, with one table of what can go wrong.
+"""Reading files that nobody vouches for: bounded, as UTF-8 text, JSON or CSV; one table of what goes wrong.
 
 What cannot be read is a `UserError` that names the file and the reason. A byte order mark and Windows line
 ends are no mistakes. YAML is in `yaml.py`.
@@ -116,7 +116,9 @@ def json_of(text: str, where: str) -> Any:
         return json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_pairs)
     except json.JSONDecodeError as failure:
         raise UserError(
-            f"not valid JSON: {failure.msg.lower()}", where=f"{where}:{failure.lineno}", hint="correct it there"
+            f"not valid JSON: {failure.msg.lower()}",
+            where=f"{where}:{failure.lineno}",
+            hint="correct it there",
         ) from None
     except RecursionError:
         raise UserError("the file is nested too deeply", where=where, hint="a few levels do") from None
@@ -164,7 +166,9 @@ def csv_of(text: str, where: str) -> tuple[list[str], list[tuple[int, dict[str, 
             columns.pop()
         twice = next((name for i, name in enumerate(columns) if name in columns[:i]), None)
         if twice is not None:
-            raise UserError(f"the column '{twice}' is given twice", where=f"{where}:{start + 1}", hint="keep one")
+            raise UserError(
+                f"the column '{twice}' is given twice", where=f"{where}:{start + 1}", hint="keep one"
+            )
         for cells in reader:
             line = start + reader.line_num
             if not any(cell.strip() for cell in cells):

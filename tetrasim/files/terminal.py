@@ -2,8 +2,8 @@
 
 A model, a preset or a trace names its parts, and a name may hold escape codes that recolour, rename or answer
 to a terminal. `Terminal` stands in for `sys.stdout` and `sys.stderr` of the command line and shows them as
-`\\x1b`. What the encoding of the stream does not have is written in ASCII (`us` for `µs`). Colours are for the
-program alone: `styled` gives a stream for `rich`, whose texts pass `printable` before.
+`\\x1b`. What the encoding of the stream does not have is written in ASCII (`us` for `µs`). Colours are for
+the program alone: `styled` gives a stream for `rich`, whose texts pass `printable` before.
 """
 
 from __future__ import annotations
@@ -45,8 +45,12 @@ def _in_ascii(problem: UnicodeError) -> tuple[str, int]:
     if not isinstance(problem, UnicodeEncodeError):
         raise problem
     chars = problem.object[problem.start : problem.end]
-    drawn = ("+" if "\u2500" <= c <= "\u257f" else c.encode("ascii", "backslashreplace").decode() for c in chars)
-    return "".join(_ASCII.get(c, d) for c, d in zip(chars, drawn, strict=True)), problem.end
+    return "".join(_ASCII.get(c) or _coded(c) for c in chars), problem.end
+
+
+def _coded(char: str) -> str:
+    """A corner of a drawn box, else the character's number."""
+    return "+" if "\u2500" <= char <= "\u257f" else char.encode("ascii", "backslashreplace").decode()
 
 
 codecs.register_error(_HANDLER, _in_ascii)
@@ -78,7 +82,7 @@ class Terminal(io.TextIOBase):
 
     @contextmanager
     def _failures(self) -> Iterator[None]:
-        """A full disk behind the stream is no defect; a reader who has gone is for the command line to see."""
+        """A full disk behind the stream is no defect; a reader who has gone is the command line's to see."""
         try:
             yield
         except BrokenPipeError:

@@ -79,6 +79,40 @@ def write_file(file: Path, data: str | bytes, *, private: bool = False, hint: st
             work.unlink()
 
 
+def check_free(folder: Path, mark: str, *, force: bool = False) -> None:
+    """Refuse, before any work is done, an output folder that must not be replaced.
+
+    Args:
+        mark: the file that a folder of this kind holds: `force` deletes no other.
+
+    Raises:
+        UserError: it exists and is not empty, or `force` would delete something else, or it is a file or a
+            symbolic link.
+    """
+    try:
+        refuse_link(folder, "-o")
+        if not folder.exists():
+            return
+        if not folder.is_dir():
+            raise UserError(f"'{folder}' is a file", where="-o", hint="name a folder that does not exist")
+        if not any(folder.iterdir()):
+            return
+    except OSError as failure:
+        raise mistake_of(failure, f"cannot write '{folder}'", "-o") from None
+    if not force:
+        raise UserError(
+            f"the output folder '{folder}' exists",
+            where="-o",
+            hint="name another one, or replace it with --force",
+        )
+    if not (folder / mark).is_file():
+        raise UserError(
+            f"'{folder}' has no {mark}, so --force does not delete it",
+            where="-o",
+            hint="name another folder, or delete it yourself",
+        )
+
+
 def check_file(file: Path) -> None:
     """Refuse a place where no file may be written: a folder, a device, a symbolic link.
 
@@ -102,7 +136,7 @@ def check_file(file: Path) -> None:
         raise UserError(f"cannot write '{file}': it is {kind}", hint="name a file")
 
 
-def refuse_link(place: Path) -> None:
+def refuse_link(place: Path, where: str = "") -> None:
     """Refuse a symbolic link: what it names may be anything, and a received folder may hold it.
 
     Raises:
@@ -111,8 +145,21 @@ def refuse_link(place: Path) -> None:
     if os.path.islink(place):
         raise UserError(
             f"'{place}' is a symbolic link, which is not written through",
+            where=where,
             hint="remove it, or name the place itself",
         )
+
+
+def make_parents(target: Path) -> None:
+    """The folder that `target` lies in, made where it is missing.
+
+    Raises:
+        UserError: it cannot be made.
+    """
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as failure:
+        raise mistake_of(failure, f"cannot make the folder '{target.parent}'") from None
 
 
 def open_in_folder(file: Path, flags: int) -> int:

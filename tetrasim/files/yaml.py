@@ -33,8 +33,8 @@ def read_yaml(file: Path, most: int = MAX_TEXT_BYTES) -> YamlFile:
     """The mapping that a YAML file holds, with its lines.
 
     Raises:
-        UserError: unreadable, oversized or malformed; a key given twice or that is no text; aliases (they grow
-            exponentially), tags beyond plain data, values that are no plain data, or a depth above 64.
+        UserError: unreadable, oversized or malformed; a key given twice or that is no text; aliases (they
+            grow exponentially), tags beyond plain data, numbers that are not finite, or a depth above 64.
     """
     return yaml_of(read_text(file, most), str(file))
 
@@ -79,11 +79,13 @@ def _scan(text: str, where: str) -> None:
             )
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > MAX_DEPTH:
-            raise UserError("the file is nested too deeply", where=_line(where, event), hint="a few levels do")
+            raise UserError(
+                "the file is nested too deeply", where=_line(where, event), hint="a few levels do"
+            )
 
 
 def _line(where: str, at: yaml.Event | yaml.Node) -> str:
-    return f"{where}:{at.start_mark.line + 1}"
+    return f"{where}:{at.start_mark.line + 1}" if at.start_mark else where
 
 
 def _check(node: yaml.Node, path: str, where: str) -> Iterator[tuple[str, int]]:
@@ -111,7 +113,9 @@ def _check(node: yaml.Node, path: str, where: str) -> Iterator[tuple[str, int]]:
     if node.tag not in _PLAIN:
         what = node.tag.removeprefix("tag:yaml.org,2002:")
         raise UserError(
-            f"'{path}' is a {what}, which is no plain value", where=_line(where, node), hint="put it in quotes"
+            f"'{path}' is a {what}, which is no plain value",
+            where=_line(where, node),
+            hint="put it in quotes",
         )
 
 
@@ -122,14 +126,16 @@ def _check_scalar(node: yaml.ScalarNode, path: str, where: str) -> None:
             yaml.SafeLoader("").construct_object(node)
         except (ValueError, AttributeError) as failure:  # a `!!timestamp` that matches no form has no groups
             raise UserError(
-                f"'{path}' looks like a date, but {failure}", where=_line(where, node), hint="put it in quotes"
+                f"'{path}' looks like a date, but {failure}",
+                where=_line(where, node),
+                hint="put it in quotes",
             ) from None
         node.tag = _TEXT
     elif node.tag == _INT and len(node.value) > MAX_DIGITS:
         raise UserError(f"'{path}' has {len(node.value)} digits", where=_line(where, node), hint="a number?")
     elif node.tag == _FLOAT and not _finite(node.value):
         raise UserError(
-            f"'{path}' is {node.value}, which nothing can be computed with",
+            f"'{path}' is {node.value}, which is not a finite number",
             where=_line(where, node),
             hint="give a number",
         )

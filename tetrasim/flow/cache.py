@@ -14,7 +14,8 @@ from functools import lru_cache
 from pathlib import Path
 
 from tetrasim.errors import UserError
-from tetrasim.export.cache import cache_root, new_folder
+from tetrasim.files.cache import cache_root
+from tetrasim.files.write import new_folder
 from tetrasim.reports import perfetto
 from tetrasim.reports.document import document, parse
 from tetrasim.reports.formats import report_json

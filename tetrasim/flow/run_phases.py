@@ -21,7 +21,7 @@ from tetrasim.sim.ir.family import GraphFamily, transformed
 from tetrasim.sim.result import Peak
 
 if TYPE_CHECKING:
-    from tetrasim.hw_targets.common.presets import Scalar
+    from tetrasim.files.yaml import Scalar
     from tetrasim.hw_targets.common.target import Capacity, Config, Peaks, Target
     from tetrasim.sim.engine.timeline import RunTotals
     from tetrasim.sim.precision import Precision

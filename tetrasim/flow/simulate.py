@@ -13,7 +13,7 @@ from tetrasim.flow.result_tables import build_result
 from tetrasim.flow.run_phases import LoadedModel, ModelPhase, capacity_of, lowered_phases, run_phases, set_up
 
 if TYPE_CHECKING:
-    from tetrasim.hw_targets.common.presets import Scalar
+    from tetrasim.files.yaml import Scalar
     from tetrasim.sim.result import Result
     from tetrasim.sim.workload import Workload
 

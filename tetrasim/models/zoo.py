@@ -6,6 +6,7 @@ from functools import cache, lru_cache
 from pathlib import Path
 
 from tetrasim.errors import UserError, nearest
+from tetrasim.files.yaml import read_yaml
 from tetrasim.models.config import ModelConfig, parse_config
 
 _PRESETS = Path(__file__).parent / "presets"
@@ -50,14 +51,5 @@ def resolve(model: str | Path | ModelConfig) -> ModelConfig:
 
 
 def _read(path: Path, name: str) -> ModelConfig:
-    import yaml
-
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as err:
-        raise UserError(f"not a YAML file: {err}", where=str(path), hint="see docs/models.md") from None
-    if not isinstance(data, dict):
-        raise UserError(
-            "a model file is a mapping of keys to values", where=str(path), hint="see docs/models.md"
-        )
-    return parse_config({"name": name, **data}, where=path.name if path.parent == _PRESETS else str(path))
+    tree = {"name": name, **read_yaml(path).tree}
+    return parse_config(tree, where=path.name if path.parent == _PRESETS else str(path))

@@ -6,15 +6,13 @@ DIR/gpu-t4/…                                                          the same
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from tetrasim.errors import UserError
+from tetrasim.files import write as files
 
 LOCK_NAME = "config.lock.yaml"
 
@@ -37,24 +35,7 @@ def check_free(folder: Path, force: bool) -> None:
     Raises:
         UserError: it exists and is not empty, or `force` would delete something that is not a run folder.
     """
-    if not folder.exists():
-        return
-    if not folder.is_dir():
-        raise UserError(f"'{folder}' is a file", where="-o", hint="name a folder that does not exist")
-    if not any(folder.iterdir()):
-        return
-    if not force:
-        raise UserError(
-            f"the output folder '{folder}' exists",
-            where="-o",
-            hint="name another one, or replace it with --force",
-        )
-    if not (folder / LOCK_NAME).is_file():
-        raise UserError(
-            f"'{folder}' is no run folder (it has no {LOCK_NAME}), so --force does not delete it",
-            where="-o",
-            hint="name another folder, or delete it yourself",
-        )
+    files.check_free(folder, LOCK_NAME, force=force)
 
 
 def write(folder: Path, top: RunFiles, parts: Mapping[str, RunFiles], force: bool) -> None:
@@ -64,26 +45,14 @@ def write(folder: Path, top: RunFiles, parts: Mapping[str, RunFiles], force: boo
         UserError: the place is taken or cannot be written.
     """
     check_free(folder, force)
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as scratch:
-            staged = Path(scratch) / "run"
-            _fill(staged, top)
-            for name, files in parts.items():
-                _fill(staged / name, files)
-            if folder.exists():
-                folder.rename(Path(scratch) / "replaced")
-            staged.rename(folder)
-    except OSError as failure:
-        raise UserError(
-            f"cannot write the output folder: {failure.strerror}",
-            where=str(folder),
-            hint="check the path and its rights",
-        ) from None
+    with files.new_folder(folder, replace=True) as staged:
+        _fill(staged, top)
+        for name, part in parts.items():
+            _fill(staged / name, part)
 
 
 def _fill(folder: Path, content: RunFiles) -> None:
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     for name, data in content.files:
         (folder / name).write_bytes(data)
 
@@ -92,10 +61,9 @@ def check_file_free(file: Path, force: bool) -> None:
     """Refuse a file that holds something.
 
     Raises:
-        UserError: it exists, is not empty, and `force` is not given; or it is a folder.
+        UserError: it exists, is not empty, and `force` is not given; or it is a folder, a device or a link.
     """
-    if file.is_dir():
-        raise UserError(f"'{file}' is a folder", where="-o", hint="name a file")
+    files.check_file(file)
     if file.exists() and file.stat().st_size and not force:
         raise UserError(f"'{file}' exists", where="-o", hint="name another file, or replace it with --force")
 
@@ -107,13 +75,4 @@ def write_file(file: Path, text: str, force: bool) -> None:
         UserError: it exists and `force` is not given, or cannot be written.
     """
     check_file_free(file, force)
-    try:
-        handle, scratch = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}-")
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            stream.write(text)
-        shutil.copymode(file, scratch) if file.exists() else Path(scratch).chmod(0o644)
-        Path(scratch).replace(file)
-    except OSError as failure:
-        raise UserError(
-            f"cannot write '{file}': {failure.strerror}", where="-o", hint="check the folder"
-        ) from None
+    files.write_file(file, text)

@@ -12,12 +12,12 @@ from pathlib import Path
 import yaml
 
 from tetrasim.errors import UserError, nearest
+from tetrasim.files.yaml import read_yaml
 from tetrasim.sim.result import SCHEMA_VERSION
 from tetrasim.sim.workload import Workload
 
 Scalar = str | int | float | bool
 _HEAD = "# Repeat this run with: tetrasim run --lock {name}\n"
-_MAX_BYTES = 1 << 20
 _KEYS = ("schema_version", "tetrasim", "model", "model_sha256", "workload", "allow_unmodelled", "targets")
 
 
@@ -71,7 +71,7 @@ def read(file: Path) -> Lock:
     Raises:
         UserError: unreadable file, unknown or missing key, wrong type; naming the file and the key.
     """
-    tree = _mapping(_load(file), "the file", file)
+    tree = _mapping(read_yaml(file).tree, "the file", file)
     _known(tree, _KEYS, file)
     work = _mapping(tree.get("workload", {}), "workload", file)
     _known(work, ("batch", "prompt", "generate", "dims"), file)
@@ -106,22 +106,6 @@ def _target(item: object, file: Path) -> LockedTarget:
             raise UserError(f"'set.{key}' is not a single value", where=str(file))
     overrides = tuple((str(k), v) for k, v in settings.items() if isinstance(v, (str, int, float, bool)))
     return LockedTarget(_text(entry, "preset", file), overrides, str(entry.get("config_sha256", "")))
-
-
-def _load(file: Path) -> object:
-    try:
-        if file.stat().st_size > _MAX_BYTES:
-            raise UserError("the lock file is larger than 1 MB", where=str(file))
-        return yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as failure:
-        reason = getattr(failure, "strerror", None) or "not UTF-8 text"
-        raise UserError(
-            f"cannot read the lock file: {reason}", where=str(file), hint="check the path"
-        ) from None
-    except yaml.YAMLError as failure:
-        mark = getattr(failure, "problem_mark", None)
-        where = f"{file}:{mark.line + 1}" if mark else str(file)
-        raise UserError(f"not valid YAML: {getattr(failure, 'problem', failure)}", where=where) from None
 
 
 def _mapping(value: object, what: str, file: Path) -> dict[str, object]:

@@ -63,7 +63,7 @@ def test_values_and_sources(tmp_path: Path) -> None:
         ("dtype: bfloat16", "cores: {value: 5, source: x}", 3, "given twice"),
         ("title: A device", "title: [", None, "not valid YAML"),
         ("dtype: bfloat16", "dtype: &a bfloat16\nother: *a", None, "aliases"),
-        ("dtype: bfloat16", "dtype: !!python/name:os.system", 3, "not valid YAML"),
+        ("dtype: bfloat16", "dtype: !!python/name:os.system", 3, "no plain value"),
     ],
 )
 def test_mistakes_name_the_line(tmp_path: Path, old: str, new: str, line: int | None, says: str) -> None:

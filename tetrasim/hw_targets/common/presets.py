@@ -19,19 +19,14 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Generic
 
-import yaml
 from pydantic import ValidationError
 
 from tetrasim.errors import UserError, nearest
+from tetrasim.files.yaml import Plain, Scalar, read_yaml
 from tetrasim.hw_targets.common.target import Config, ConfigT
 
-MAX_YAML_BYTES = 1 << 20
 MARKS = ("memory", "inferred", "uncalibrated", "assumed")
-# The safe loader in C where libyaml is there: ten times faster, the same documents.
-_LOADER: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _LEAF_KEYS = {"value", "source", "mark"}
-Scalar = str | int | float | bool | None
-Plain = Scalar | list["Plain"] | dict[str, "Plain"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +63,8 @@ def load_preset(file: Path, name: str, config_type: type[ConfigT]) -> Preset[Con
         UserError: unreadable YAML, an unknown or missing key, a number without a source, a bad value; with
             file and line.
     """
-    tree, lines = read_yaml(file)
+    found = read_yaml(file)
+    tree, lines = found.tree, found.lines
     title = tree.pop("title", name)
     sources: list[Sourced] = []
     values = _split(tree, "", file, lines, sources)
@@ -126,54 +122,6 @@ def with_overrides(config: ConfigT, overrides: Mapping[str, Scalar]) -> ConfigT:
 def _paths(config: Config) -> frozenset[str]:
     """Every dotted path that has a value; asked for at every point of a search."""
     return frozenset(path for path, _ in _leaves(config.model_dump(), ""))
-
-
-def read_yaml(file: Path) -> tuple[dict[str, Plain], dict[str, int]]:
-    """A YAML mapping and the line of every dotted path in it.
-
-    Raises:
-        UserError: missing, oversized or malformed file, duplicate keys, aliases (they grow exponentially).
-    """
-    try:
-        if file.stat().st_size > MAX_YAML_BYTES:
-            raise UserError("the file is larger than 1 MB", where=str(file))
-        text = file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as failure:
-        reason = getattr(failure, "strerror", None) or "not UTF-8 text"
-        raise UserError(
-            f"cannot read: {reason}", where=str(file), hint="check the path of the file"
-        ) from None
-    try:
-        if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text, Loader=_LOADER)):
-            raise UserError("YAML aliases are not accepted", where=str(file), hint="write the values out")
-        loader = _LOADER(text)
-        node = loader.get_single_node()
-        tree = None if node is None else loader.construct_document(node)
-        lines = dict(_lines(node, "", file)) if isinstance(tree, dict) else {}
-    except RecursionError:
-        raise UserError("the file is nested too deeply", where=str(file), hint="a few levels do") from None
-    except yaml.YAMLError as failure:
-        mark = getattr(failure, "problem_mark", None)
-        where = f"{file}:{mark.line + 1}" if mark else str(file)
-        raise UserError(
-            "not valid YAML", where=where, hint="check brackets, quotes and indentation"
-        ) from None
-    if not isinstance(tree, dict):
-        raise UserError("expected `key: value` lines", where=str(file))
-    return tree, lines
-
-
-def _lines(node: yaml.Node | None, path: str, file: Path) -> Iterator[tuple[str, int]]:
-    if not isinstance(node, yaml.MappingNode):
-        return
-    seen: set[str] = set()
-    for key, value in node.value:
-        here = f"{path}.{key.value}" if path else str(key.value)
-        if here in seen:
-            raise UserError(f"'{here}' is given twice", where=f"{file}:{key.start_mark.line + 1}")
-        seen.add(here)
-        yield here, key.start_mark.line + 1
-        yield from _lines(value, here, file)
 
 
 def _split(

@@ -16,17 +16,15 @@ constraints:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import fields
 from functools import cache, lru_cache
 from pathlib import Path
 
-import yaml
-
 from tetrasim.errors import UserError, nearest
+from tetrasim.files.yaml import Plain, read_yaml
 from tetrasim.hw_targets.common.dram.device import Command, Constraint, Device, Energy, Level
 from tetrasim.hw_targets.common.dram.tables import Tables, compile_device
-from tetrasim.hw_targets.common.presets import Plain, read_yaml
 
 DEVICES = Path(__file__).parent / "devices"
 _KEYS = (
@@ -77,8 +75,9 @@ def load_device(file: Path) -> Device:
     Raises:
         UserError: with file, line and the nearest valid name.
     """
-    tree, lines = read_yaml(file)
-    reader = _Reader(file, lines, dict(_rule_lines(file)))
+    found = read_yaml(file)
+    tree = found.tree
+    reader = _Reader(file, found.lines)
     reader.known(tree, _KEYS, "")
     base = find_device(str(tree["based_on"])) if "based_on" in tree else None
     for key in ("name",) if base else ("name", "levels", "commands", "timing", "constraints"):
@@ -111,10 +110,9 @@ def load_device(file: Path) -> Device:
 class _Reader:
     """One file being read: turns YAML into checked parts."""
 
-    def __init__(self, file: Path, lines: Mapping[str, int], rule_lines: Mapping[int, int]) -> None:
+    def __init__(self, file: Path, lines: Mapping[str, int]) -> None:
         self.file = file
         self.lines = lines
-        self.rule_lines = rule_lines
 
     def where(self, path: str) -> str:
         return f"{self.file}:{self.lines.get(path, self.lines.get(path.rpartition('.')[0], 1))}"
@@ -189,8 +187,7 @@ class _Reader:
             raise UserError("'constraints' should be a list", where=self.where("constraints"))
         out = []
         for i, item in enumerate(items):
-            line = self.rule_lines.get(i, 1)
-            where = f"{self.file}:{line}"
+            where = self.where(f"constraints.{i}")
             if not isinstance(item, dict):
                 raise UserError("a constraint should be a mapping", where=where, hint=f"keys: {_RULE_KEYS}")
             for key in item:
@@ -234,14 +231,3 @@ class _Reader:
 
 def _names(value: Plain) -> tuple[str, ...]:
     return tuple(str(v) for v in value) if isinstance(value, list) else (str(value),)
-
-
-def _rule_lines(file: Path) -> Iterator[tuple[int, int]]:
-    """Line of every entry of `constraints`."""
-    node = yaml.compose(file.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
-    if not isinstance(node, yaml.MappingNode):
-        return
-    for key, value in node.value:
-        if key.value == "constraints" and isinstance(value, yaml.SequenceNode):
-            for i, item in enumerate(value.value):
-                yield i, item.start_mark.line + 1

@@ -6,12 +6,12 @@ power cannot be read without privileges and stays an assumption, marked so.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pydantic import BaseModel
 
+from tetrasim.files.write import make_parents, write_file
 from tetrasim.hw_targets.common.user_presets import user_preset_file
 from tetrasim.hw_targets.cpu.config import VectorConfig
 
@@ -201,8 +201,6 @@ def _quoted(text: str) -> str:
 def write_host_preset(calibration: Calibration) -> Path:
     """Write the preset where `cpu/host` is looked up first; the file appears whole or not at all."""
     target = user_preset_file("cpu/host")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_suffix(f".{os.getpid()}.part")
-    partial.write_text(to_yaml(calibration), encoding="utf-8")
-    partial.replace(target)
+    make_parents(target)
+    write_file(target, to_yaml(calibration))
     return target

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import yaml
 
-from tetrasim.hw_targets.common.presets import Scalar, load_preset, with_overrides
+from tetrasim.files.yaml import Scalar
+from tetrasim.hw_targets.common.presets import load_preset, with_overrides
 from tetrasim.hw_targets.cpu.config import CpuConfig
 from tetrasim.hw_targets.cpu.lower import lower
 from tetrasim.hw_targets.cpu.validation.graphs import Encoder, transformer

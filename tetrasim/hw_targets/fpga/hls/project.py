@@ -9,8 +9,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
-import shutil
 import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
@@ -22,6 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from tetrasim.errors import UserError
+from tetrasim.files.write import check_free, new_folder
 from tetrasim.hw_targets.fpga.hls import plan as p
 from tetrasim.hw_targets.fpga.hls.build import compile_project, predict
 from tetrasim.hw_targets.fpga.hls.calibrate import Widths, calibrate
@@ -36,6 +35,7 @@ from tetrasim.hw_targets.fpga.hls.relu import clip_relus
 from tetrasim.hw_targets.fpga.hls.report import HlsReport, text
 from tetrasim.hw_targets.fpga.hls.search import find_widths
 from tetrasim.hw_targets.fpga.hls.stream import streamed
+from tetrasim.hw_targets.fpga.hls.vendor import ESTIMATE
 from tetrasim.onnx_runtime import open_session
 from tetrasim.sim.ir.graph import Graph
 from tetrasim.sim.ir.interpreter import interpret
@@ -60,8 +60,7 @@ def generate(
             simulation that differs from the emulation.
     """
     options.check()
-    if folder.exists() and not force:
-        raise UserError(f"'{folder}' exists", hint="choose another -o, or --force to replace it")
+    check_free(folder, ESTIMATE, force=force)
     plan = clip_relus(convert(graph))
     if options.io == "stream":
         plan = streamed(plan)
@@ -141,9 +140,17 @@ def _named(graph: Graph, plan: Plan, feeds: Mapping[str, Floats]) -> dict[str, F
         if value.name not in feeds:
             raise UserError(f"the sample inputs lack '{value.name}'", hint=f"shape [N, {layer.shape}]")
         array = np.asarray(feeds[value.name], np.float64)
-        if array[0].size != prod(layer.shape) or not np.isfinite(array).all():
-            raise UserError(f"the samples of '{value.name}' have shape {array.shape} or are not finite")
+        if not array.ndim or not len(array) or array[0].size != prod(layer.shape):
+            raise UserError(
+                f"the samples of '{value.name}' have shape {list(array.shape)}",
+                hint=f"give one or more rows: [N, {', '.join(map(str, layer.shape))}]",
+            )
+        if not np.isfinite(array).all():
+            raise UserError(f"the samples of '{value.name}' hold NaN or infinity", hint="remove those rows")
         out[value.name] = array.reshape(len(array), *value.type.shape[1:])
+    rows = {name: len(array) for name, array in out.items()}
+    if len(set(rows.values())) > 1:
+        raise UserError(f"the inputs have different numbers of samples: {rows}", hint="give as many of each")
     return out
 
 
@@ -172,18 +179,10 @@ def quiet_write(plan: Plan, options: HlsOptions, folder: Path, pipeline: Pipelin
 @contextmanager
 def _fresh(folder: Path) -> Iterator[Path]:
     """A folder beside `folder` that takes its name when the block succeeds and vanishes when it fails."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    try:
+    with new_folder(folder, replace=True) as scratch:
         yield scratch
         for library in (scratch / "firmware").glob("*.so"):
             library.unlink()  # it holds the path it was built in
-        if folder.exists():
-            shutil.rmtree(folder)
-        os.replace(scratch, folder)
-        folder.chmod(0o755)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _write_extras(
@@ -198,7 +197,7 @@ def _write_extras(
     rows = np.concatenate([feeds[x.name].reshape(len(reference), -1) for x in plan.inputs], axis=1)
     np.savetxt(data / "tb_input_features.dat", rows, fmt="%.9g")
     np.savetxt(data / "tb_output_predictions.dat", reference, fmt="%.9g")
-    (scratch / "estimate.json").write_text(json.dumps(_plain(report), indent=1, sort_keys=True) + "\n")
+    (scratch / ESTIMATE).write_text(json.dumps(_plain(report), indent=1, sort_keys=True) + "\n")
     (scratch / "report.txt").write_text(text(report) + "\n", encoding="utf-8")
     with (scratch / "numerics.csv").open("w", newline="") as file:
         writer = csv.writer(file)

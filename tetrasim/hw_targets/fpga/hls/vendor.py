@@ -14,9 +14,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from tetrasim.errors import UserError
+from tetrasim.files.read import read_bytes, read_json
+from tetrasim.files.write import write_file
 from tetrasim.hw_targets.fpga.hls.emit import PROJECT
 
 MAX_REPORT_BYTES = 64 << 20
+ESTIMATE = "estimate.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +60,10 @@ def compare_build(folder: Path) -> BuildReport:
     Raises:
         UserError: not a project folder, or no report in it.
     """
-    stored = folder / "estimate.json"
+    stored = folder / ESTIMATE
     if not stored.is_file():
-        raise UserError(f"'{folder}' has no estimate.json", hint="tetrasim hls MODEL -o DIR writes one")
-    estimate = json.loads(stored.read_text()).get("estimate") or {}
+        raise UserError(f"'{folder}' has no {ESTIMATE}", hint="tetrasim hls MODEL -o DIR writes one")
+    estimate = _estimate(read_json(stored, MAX_REPORT_BYTES), stored)
     found: dict[str, float] = {}
     files: list[str] = []
     for file in _reports(folder):
@@ -79,10 +82,18 @@ def compare_build(folder: Path) -> BuildReport:
         "DSP": "dsp",
         "BRAM18": "bram18",
     }
-    rows = tuple(Comparison(k, float(estimate.get(v, 0)), found.get(k)) for k, v in names.items())
+    rows = tuple(Comparison(k, estimate.get(v, 0.0), found.get(k)) for k, v in names.items())
     report = BuildReport(str(folder), tuple(files), rows)
-    (folder / "synthesis.json").write_text(json.dumps(asdict(report), indent=1, sort_keys=True) + "\n")
+    write_file(folder / "synthesis.json", json.dumps(asdict(report), indent=1, sort_keys=True) + "\n")
     return report
+
+
+def _estimate(tree: object, file: Path) -> dict[str, float]:
+    """The numbers that the project's writer estimated."""
+    found = tree.get("estimate") if isinstance(tree, dict) else None
+    if not isinstance(found, dict):
+        raise UserError("it holds no estimate", where=str(file), hint="write the project again")
+    return {k: float(v) for k, v in found.items() if isinstance(v, int | float) and not isinstance(v, bool)}
 
 
 def _reports(folder: Path) -> list[Path]:
@@ -100,7 +111,7 @@ def read_csynth(file: Path) -> dict[str, float]:
     Raises:
         UserError: the file is not such a report.
     """
-    text = file.read_text(errors="replace")
+    text = read_bytes(file, MAX_REPORT_BYTES).decode("utf-8", "replace")
     if "<!DOCTYPE" in text or "<!ENTITY" in text:
         raise UserError("the report declares entities", where=str(file), hint="csynth reports do not")
     try:
@@ -125,7 +136,7 @@ def read_csynth(file: Path) -> dict[str, float]:
 
 def read_utilisation(file: Path) -> dict[str, float]:
     """CLB LUTs, registers, DSPs and block RAM tiles of a Vivado utilisation table."""
-    text = file.read_text(errors="replace")
+    text = read_bytes(file, MAX_REPORT_BYTES).decode("utf-8", "replace")
     rows = {
         "LUT": r"\|\s*(?:CLB|Slice) LUTs\*?\s*\|\s*([\d.]+)",
         "FF": r"\|\s*(?:CLB|Slice) Registers\s*\|\s*([\d.]+)",

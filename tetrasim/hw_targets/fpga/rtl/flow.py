@@ -13,10 +13,8 @@ Yosys where the tools are there.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -26,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tetrasim.errors import UserError, nearest
+from tetrasim.files.write import check_free, new_folder
 from tetrasim.hw_targets.fpga.hls import plan as p
 from tetrasim.hw_targets.fpga.hls.calibrate import Widths, calibrate
 from tetrasim.hw_targets.fpga.hls.convert import convert
@@ -33,6 +32,7 @@ from tetrasim.hw_targets.fpga.hls.emulate import run_raw
 from tetrasim.hw_targets.fpga.hls.options import HlsOptions
 from tetrasim.hw_targets.fpga.hls.plan import Plan
 from tetrasim.hw_targets.fpga.hls.project import sample_inputs
+from tetrasim.hw_targets.fpga.hls.vendor import ESTIMATE
 from tetrasim.hw_targets.fpga.rtl.fabric import estimate
 from tetrasim.hw_targets.fpga.rtl.synth import Counts, synthesise
 from tetrasim.hw_targets.fpga.rtl.tools import need_verilator, run, verilator, yosys
@@ -83,25 +83,16 @@ def write_rtl(
     """
     if flow != "da4ml":
         raise UserError(f"unknown --flow '{flow}'", hint=nearest(flow, ["da4ml", "hls4ml"]))
-    if folder.exists() and not force:
-        raise UserError(f"'{folder}' exists", hint="choose another -o, or --force to replace it")
+    check_free(folder, ESTIMATE, force=force)
     plan = convert(graph)
     refuse_uncovered(plan)
     feeds = sample_inputs(graph, plan, options)
     by_layer = {x.name: feeds[v.name] for x, v in zip(plan.inputs, graph.inputs, strict=True)}
     plan = calibrate(plan, by_layer, Widths(options.bits or 8, options.guard_bits))
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    try:
+    with new_folder(folder, replace=True) as scratch:
         report = replace(build(plan, by_layer, options, scratch), folder=str(folder))
-        (scratch / "estimate.json").write_text(json.dumps(asdict(report), indent=1, sort_keys=True) + "\n")
+        (scratch / ESTIMATE).write_text(json.dumps(asdict(report), indent=1, sort_keys=True) + "\n")
         shutil.rmtree(scratch / "obj", ignore_errors=True)
-        if folder.exists():
-            shutil.rmtree(folder)
-        os.replace(scratch, folder)
-        folder.chmod(0o755)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
     return report
 
 
