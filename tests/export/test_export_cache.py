@@ -144,7 +144,7 @@ def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with (
         pytest.raises(UserError, match="cannot write") as caught,
-        new_folder(tmp_path / "file" / "exports" / "x"),
+        new_folder(tmp_path / "file" / "exports" / "x", hint="set TETRASIM_CACHE"),
     ):
         pass
     assert "TETRASIM_CACHE" in caught.value.hint

@@ -73,7 +73,7 @@ def export_model(
     target = output or _cached_folder(job)
     if use_cache and (known := _read_cached(target)) is not None:
         return known
-    with new_folder(target, replace=not use_cache, hint=_NO_ROOM) as folder:
+    with new_folder(target, replace=not use_cache, hint=_NO_ROOM if output is None else "") as folder:
         write_manifest(folder, _fill(job, folder))
     if output is None:
         cache.prune(keep=target)
