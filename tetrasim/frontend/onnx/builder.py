@@ -136,7 +136,7 @@ class Builder:
             x = np.broadcast_to(np.zeros((), np.int8), present[0].type.shape)
             (out,) = definition.reference([x], attrs, EXACT)
             return (self.constant(outputs[0], out),)
-        if any(v.role not in (Role.CONSTANT, Role.WEIGHT) for v in present):
+        if definition.random or any(v.role not in (Role.CONSTANT, Role.WEIGHT) for v in present):
             return None
         if any(v.role is Role.WEIGHT for v in present):
             return self._fold_weights(op, definition, data, outputs, attrs)
@@ -217,6 +217,11 @@ def known_array(value: Value) -> NDArray[Any] | None:
     return value.data.array if isinstance(value.data, Array) else None
 
 
+def data_of(value: Value) -> NDArray[Any] | None:
+    """The numbers of a constant or a weight, read now."""
+    return None if value.data is None else np.asarray(value.data.load())
+
+
 def split_params(
     definition: OpDef, inputs: Sequence[Value | None], attrs: Mapping[str, Attr]
 ) -> tuple[list[Value | None], Mapping[str, Attr]]:
@@ -275,12 +280,18 @@ def no_op(
     if op == "Identity":
         return present[0]
     if op in _MAY_BE_NOTHING and len(present) == 1 and present[0].type == types[0]:
-        turns_round = op == "Slice" and any(s < 0 for s in ints_attr(attrs, "steps", (1,)))
-        return None if turns_round else present[0]
+        return None if _moves_in_place(op, attrs) else present[0]
     if op == "Transpose":
         perm = ints_attr(attrs, "perm", tuple(reversed(range(len(types[0].shape)))))
         return present[0] if perm == tuple(range(len(perm))) else None
     return None
+
+
+def _moves_in_place(op: str, attrs: Mapping[str, Attr]) -> bool:
+    """True when the op gives elements other places although the shape stays."""
+    if op == "Slice":
+        return any(s < 0 for s in ints_attr(attrs, "steps", (1,)))
+    return op == "Pad" and any(ints_attr(attrs, "pads"))
 
 
 def scalar_of(value: Value | None) -> float | None:

@@ -6,7 +6,7 @@ None, and refuses, with the node's name, what it does not know.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -37,7 +37,7 @@ class Call:
         self,
         op: str,
         inputs: Sequence[Value | None],
-        attrs: dict[str, Attr] | None = None,
+        attrs: Mapping[str, Attr] | None = None,
         outputs: Sequence[str] = (),
     ) -> tuple[Value, ...]:
         """Emit `op`; outputs are named as the ONNX node's unless given."""

@@ -17,7 +17,6 @@ from tetrasim.errors import UserError
 from tetrasim.frontend.onnx.builder import Builder
 from tetrasim.frontend.onnx.dims import check_dims, evaluate, symbols_of
 from tetrasim.frontend.onnx.element_types import onnx_type
-from tetrasim.frontend.onnx.order import check_order
 from tetrasim.frontend.onnx.reader import (
     embedded_data,
     external_data,
@@ -127,7 +126,6 @@ def _build(
 ) -> Graph:
     graph = model.graph
     check_dims(symbols_of(graph), dims, str(path))
-    check_order(graph, str(path))
     opset = next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), 20)
     pairs = state_pairs([v.name for v in graph.input], [v.name for v in graph.output], states, str(path))
     builder, env = Builder(), Env({"": None})

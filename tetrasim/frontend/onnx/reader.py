@@ -17,9 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tetrasim.errors import UserError
-from tetrasim.frontend.onnx.element_types import onnx_type
+from tetrasim.frontend.onnx.element_types import onnx_type, unpacked
 from tetrasim.frontend.onnx.functions import inlined
-from tetrasim.sim.ir.graph import Kind, TensorType
+from tetrasim.frontend.onnx.order import sort_nodes
+from tetrasim.sim.ir.graph import TensorType
 from tetrasim.sim.ops.dtypes import numpy_dtype
 
 if TYPE_CHECKING:
@@ -38,11 +39,12 @@ class ExternalData:
     offset: int
     nbytes: int
     type: TensorType
+    code: int  # ONNX's element type
 
     def load(self) -> NDArray[Any]:
         """The tensor in the interpreter's format."""
         raw = np.memmap(self.path, dtype=np.uint8, mode="r", offset=self.offset, shape=(self.nbytes,))
-        return decode(raw, self.type)
+        return carried(unpacked(raw, self.code, self.type.shape), self.type)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -63,24 +65,6 @@ def carried(array: NDArray[Any], type: TensorType) -> NDArray[Any]:
     return array if array.dtype == wanted else array.astype(wanted)
 
 
-def decode(raw: NDArray[np.uint8], type: TensorType) -> NDArray[Any]:
-    """Little-endian bytes of an ONNX tensor -> array."""
-    import ml_dtypes
-
-    if type.bits == 4:
-        both = np.stack([raw & 15, raw >> 4], axis=-1).reshape(-1)[: type.elements].astype(np.int8)
-        signed = np.where(both > 7, both - 16, both) if type.kind is Kind.INT else both
-        return signed.astype(numpy_dtype(type)).reshape(type.shape)
-    special: dict[tuple[Kind, int], Any] = {
-        (Kind.FLOAT, 16): np.float16,
-        (Kind.FLOAT, 32): np.float32,
-        (Kind.BFLOAT, 16): ml_dtypes.bfloat16,
-        (Kind.FLOAT, 8): ml_dtypes.float8_e4m3fn,
-    }
-    stored = special.get((type.kind, type.bits), numpy_dtype(type))
-    return carried(raw.view(stored).reshape(type.shape), type)
-
-
 def proto_array(proto: onnx.TensorProto) -> NDArray[Any]:
     """The numbers of a tensor that is stored in the protobuf itself.
 
@@ -96,10 +80,10 @@ def proto_array(proto: onnx.TensorProto) -> NDArray[Any]:
 
 
 def read_model(path: Path) -> onnx.ModelProto:
-    """Parse `path`; local functions are inlined.
+    """Parse `path`; local functions are inlined, nodes are brought into topological order.
 
     Raises:
-        UserError: no such file, not ONNX, truncated, empty, or larger than protobuf allows.
+        UserError: no such file, not ONNX, truncated, empty, cyclic, or larger than protobuf allows.
     """
     import onnx
 
@@ -128,7 +112,9 @@ def read_model(path: Path) -> onnx.ModelProto:
             hint="it is empty or truncated: export or download it again",
         )
     _check_names(model.graph, where)
-    return inlined(model, where)
+    model = inlined(model, where)
+    sort_nodes(model.graph, where)
+    return model
 
 
 def _check_names(graph: onnx.GraphProto, where: str) -> None:
@@ -197,7 +183,7 @@ def external_data(proto: onnx.TensorProto, folder: Path, type: TensorType) -> Ex
             where=where,
             hint="it is truncated: export or download it again",
         )
-    return ExternalData(path, offset, nbytes, type)
+    return ExternalData(path, offset, nbytes, type, proto.data_type)
 
 
 def embedded_data(proto: onnx.TensorProto, type: TensorType) -> EmbeddedData:

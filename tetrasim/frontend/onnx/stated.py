@@ -16,14 +16,18 @@ if TYPE_CHECKING:
 
 
 def stated_types(
-    graph: onnx.GraphProto, names: Sequence[str], dims: Mapping[str, int]
+    graph: onnx.GraphProto | onnx.FunctionProto, names: Sequence[str], dims: Mapping[str, int]
 ) -> tuple[TensorType, ...]:
     """The types of `names` by the graph's value_info and outputs, with `dims` bound.
 
     Raises:
         UserError: one that the file does not state, or states with a dim that is not bound.
     """
-    found = {proto.name: proto for proto in (*graph.value_info, *graph.output) if proto.name in names}
+    found = {
+        proto.name: proto
+        for proto in (*graph.value_info, *getattr(graph, "output_types", graph.output))
+        if proto.name in names
+    }
     return tuple(_type(name, found.get(name), dims) for name in names)
 
 

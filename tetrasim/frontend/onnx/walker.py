@@ -16,8 +16,10 @@ from tetrasim.errors import UnsupportedOpError, UserError
 from tetrasim.frontend.onnx.attributes import parse_attrs, subgraphs
 from tetrasim.frontend.onnx.builder import MALFORMED, Builder, known_array
 from tetrasim.frontend.onnx.call import Call
+from tetrasim.frontend.onnx.functions import expansion
+from tetrasim.frontend.onnx.order import sort_nodes
 from tetrasim.frontend.onnx.reader import initializer_type, proto_array
-from tetrasim.frontend.onnx.rules import apply_rule
+from tetrasim.frontend.onnx.rules import apply_rule, is_known
 from tetrasim.frontend.onnx.stated import stated_types
 from tetrasim.sim.ir.graph import Attr, Source, Value
 from tetrasim.sim.ops.opdef import ShapeError, axis_of, int_attr, ints_attr
@@ -53,7 +55,7 @@ class Walker:
         self.dims = dims or {}
         self.allow_unmodelled = allow_unmodelled
 
-    def run(self, graph: onnx.GraphProto) -> None:
+    def run(self, graph: onnx.GraphProto | onnx.FunctionProto) -> None:
         """Emit every node.
 
         Raises:
@@ -69,7 +71,9 @@ class Walker:
                 raise UserError(f"{proto.op_type} is malformed: {error!r}", where=where) from error
             self.env.update((n, v) for n, v in zip(proto.output, outputs, strict=False) if n)
 
-    def _node(self, graph: onnx.GraphProto, proto: onnx.NodeProto, where: str) -> Sequence[Value | None]:
+    def _node(
+        self, graph: onnx.GraphProto | onnx.FunctionProto, proto: onnx.NodeProto, where: str
+    ) -> Sequence[Value | None]:
         for name in proto.input:
             if name not in self.env:
                 raise UserError(f"reads '{name}', which nothing computes", where=where)
@@ -86,11 +90,32 @@ class Walker:
     ) -> Sequence[Value | None]:
         if proto.op_type == UNMODELLED:  # a name of this program, not of ONNX
             raise UnsupportedOpError(f"op '{UNMODELLED}' is not supported", where=where)
-        return apply_rule(Call(self.builder, proto, inputs, parse_attrs(proto), _source(proto), self.opset))
+        call = Call(self.builder, proto, inputs, parse_attrs(proto), _source(proto), self.opset)
+        if not is_known(proto.op_type, proto.domain):
+            body = expansion(proto, self.opset, [None if v is None else v.type for v in inputs])
+            if body is not None:
+                return self._expand(body, inputs)
+        return apply_rule(call)
+
+    def _expand(self, body: onnx.FunctionProto, inputs: Sequence[Value | None]) -> Sequence[Value | None]:
+        """The outputs of a function's body, whose names are its own."""
+        outer, opset = dict(self.env), self.opset
+        self.env.clear()
+        self.env[""] = None
+        self.env.update(dict.fromkeys(body.input))
+        self.env.update(zip(body.input, inputs, strict=False))
+        self.opset = next((o.version for o in body.opset_import if o.domain in ("", "ai.onnx")), opset)
+        try:
+            self.run(body)
+            return [self.env.get(name) for name in body.output]
+        finally:
+            self.opset = opset
+            self.env.clear()
+            self.env.update(outer)
 
     def _unmodelled(
         self,
-        graph: onnx.GraphProto,
+        graph: onnx.GraphProto | onnx.FunctionProto,
         proto: onnx.NodeProto,
         inputs: Sequence[Value | None],
         refusal: UnsupportedOpError,
@@ -131,6 +156,7 @@ class Walker:
             self.env[proto.name] = value
         for init in body.initializer:
             self.env[init.name] = self.builder.constant(init.name, proto_array(init), initializer_type(init))
+        sort_nodes(body, f"graph '{body.name}'", inside=True)
         self.run(body)
         results = [self.env[v.name] for v in body.output]
         self.env.clear()

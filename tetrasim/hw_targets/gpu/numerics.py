@@ -26,7 +26,7 @@ _FLOAT8 = TensorType((), Kind.FLOAT, 8)
 def round_tfloat32(x: Arr) -> Arr:
     """float32 rounded to nearest even at 10 explicit mantissa bits."""
     drop = 13
-    bits = np.ascontiguousarray(x, dtype=np.float32).view(np.uint32)
+    bits = np.asarray(x, dtype=np.float32, order="C").view(np.uint32)
     half = np.uint32((1 << (drop - 1)) - 1)
     odd = (bits >> np.uint32(drop)) & np.uint32(1)
     rounded = (bits + half + odd) & np.uint32(0xFFFFFFFF ^ ((1 << drop) - 1))

@@ -157,7 +157,7 @@ class PimArithmetic:
 
     def rsqrt(self, x: Arr) -> Arr:
         """Fast inverse square root."""
-        seed = (_MAGIC - (np.ascontiguousarray(x, dtype=np.float32).view(np.int32) >> 1)).view(np.float32)
+        seed = (_MAGIC - (np.asarray(x, dtype=np.float32, order="C").view(np.int32) >> 1)).view(np.float32)
         guess = seed
         for _ in range(self.rsqrt_steps):
             guess = guess * (np.float32(1.5) - np.float32(0.5) * x * guess * guess)

@@ -30,8 +30,9 @@ Attr = int | float | str | bool | tuple[int, ...] | tuple[float, ...] | tuple[st
 class Kind(StrEnum):
     """How the bits of an element are read."""
 
-    FLOAT = "float"  # IEEE 754 (16, 32, 64), and E4M3 at 8 bits
-    BFLOAT = "bfloat"
+    FLOAT = "float"  # IEEE 754 (16, 32, 64), E4M3 at 8 bits, E2M1 at 4
+    BFLOAT = "bfloat"  # as many exponent bits as the format twice as wide: bfloat16, and E5M2 at 8 bits
+    EXPONENT = "exponent"  # E8M0: powers of two, the scales of block formats
     INT = "int"
     UINT = "uint"
     BOOL = "bool"

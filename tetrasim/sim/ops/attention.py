@@ -100,7 +100,7 @@ def _reference(arrays: Arrays, attrs: Attrs, arith: Arithmetic) -> tuple[Arr, ..
     blind = np.all(scores == -np.inf, axis=-1, keepdims=True)
     out = np.asarray(arith.matmul(np.where(blind, 0, weights).astype(q.dtype), v))
     layout = str_attr(attrs, "o_layout", CANONICAL)
-    return (np.ascontiguousarray(out.transpose([CANONICAL.index(c) for c in layout])),)
+    return (np.asarray(out.transpose([CANONICAL.index(c) for c in layout]), order="C"),)
 
 
 def attention_shape(node: Node) -> AttentionShape:

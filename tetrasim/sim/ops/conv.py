@@ -1,4 +1,4 @@
-"""Convolutions and pooling over any number of spatial axes.
+"""Convolutions over any number of spatial axes, and the geometry of windows.
 
 A convolution is an implicit GEMM: per group, m output positions, n output channels, k = input channels of
 the group times kernel taps (Chetlur et al., arXiv:1410.0759). `Gemm.taps` is how often an input element is
@@ -31,13 +31,13 @@ from tetrasim.sim.ops.opdef import (
     str_attr,
     writes,
 )
-from tetrasim.sim.ops.work import Gemm, Vector, Work, WorkKind
+from tetrasim.sim.ops.work import Gemm, Work, WorkKind
 
 Shape = tuple[int, ...]
 Pads = tuple[tuple[int, int], ...]
 
 
-def _geometry(spatial: Shape, kernel: Shape, attrs: Attrs) -> tuple[Shape, Shape, Pads, Shape]:
+def geometry(spatial: Shape, kernel: Shape, attrs: Attrs) -> tuple[Shape, Shape, Pads, Shape]:
     """Strides, dilations, padding and output size of a window op."""
     rank = len(spatial)
     strides = ints_attr(attrs, "strides", (1,) * rank)
@@ -65,13 +65,13 @@ def _geometry(spatial: Shape, kernel: Shape, attrs: Attrs) -> tuple[Shape, Shape
     return strides, dilations, tuple(pads), tuple(out)
 
 
-def _windows(x: Arr, kernel: Shape, attrs: Attrs, fill: float) -> Arr:
+def windows(x: Arr, kernel: Shape, attrs: Attrs, fill: float) -> Arr:
     """View [batch, channels, *out, *kernel] of the padded input."""
-    _, _, pads, out = _geometry(x.shape[2:], kernel, attrs)
-    return _windows_of(np.pad(x, ((0, 0), (0, 0), *pads), constant_values=fill), kernel, attrs, out, fill)
+    _, _, pads, out = geometry(x.shape[2:], kernel, attrs)
+    return windows_of(np.pad(x, ((0, 0), (0, 0), *pads), constant_values=fill), kernel, attrs, out, fill)
 
 
-def _windows_of(x: Arr, kernel: Shape, attrs: Attrs, out: Shape, fill: float = 0.0) -> Arr:
+def windows_of(x: Arr, kernel: Shape, attrs: Attrs, out: Shape, fill: float = 0.0) -> Arr:
     """The same view of an input that is padded already; ceil_mode may need more room on the right."""
     rank = len(kernel)
     strides = ints_attr(attrs, "strides", (1,) * rank)
@@ -96,7 +96,7 @@ def _conv_type(types: Types, attrs: Attrs) -> tuple[TensorType, ...]:
     groups = int_attr(attrs, "group", 1)
     if len(x.shape) != len(w.shape) or x.shape[1] != w.shape[1] * groups or w.shape[0] % groups:
         raise ShapeError(f"input {x.shape} and kernel {w.shape} with {groups} groups do not fit")
-    out = _geometry(x.shape[2:], w.shape[2:], attrs)[3]
+    out = geometry(x.shape[2:], w.shape[2:], attrs)[3]
     return (reshaped(x, (x.shape[0], w.shape[0], *out)),)
 
 
@@ -108,7 +108,7 @@ def _conv(arrays: Arrays, attrs: Attrs, arith: Arithmetic) -> tuple[Arr, ...]:
 def convolve(x: Arr, w: Arr, bias: Arr | None, attrs: Attrs, arith: Arithmetic) -> Arr:
     """x [batch, channels, ...] with kernels w [out, channels / groups, ...]."""
     groups, rank = int_attr(attrs, "group", 1), w.ndim - 2
-    view = _windows(x, w.shape[2:], attrs, 0.0)
+    view = windows(x, w.shape[2:], attrs, 0.0)
     out = view.shape[2 : 2 + rank]
     view = view.reshape(x.shape[0], groups, x.shape[1] // groups, *view.shape[2:])
     # [batch, group, out..., channel, kernel...]
@@ -124,7 +124,7 @@ def convolve(x: Arr, w: Arr, bias: Arr | None, attrs: Attrs, arith: Arithmetic) 
 def conv_gemm(x: Shape, w: Shape, out: Shape, attrs: Attrs) -> Gemm:
     """GEMM dimensions of a convolution."""
     groups = int_attr(attrs, "group", 1)
-    strides = _geometry(x[2:], w[2:], attrs)[0]
+    strides = geometry(x[2:], w[2:], attrs)[0]
     overlap = math.prod(-(-k // s) for k, s in zip(w[2:], strides, strict=True))
     m = out[0] * math.prod(out[2:])
     return Gemm(groups, m, out[1] // groups, math.prod(w[1:]), taps=overlap)
@@ -161,8 +161,9 @@ def _transposed_geometry(
     )
     mode = str_attr(attrs, "auto_pad", "NOTSET")
     wanted = ints_attr(attrs, "output_shape", ())
-    if mode in ("SAME_UPPER", "SAME_LOWER"):
-        wanted = tuple(n * s for n, s in zip(spatial, strides, strict=True))
+    if mode in ("SAME_UPPER", "SAME_LOWER") and not wanted:
+        # a kernel that is shorter than its stride leaves less than n * stride, and nothing is padded
+        wanted = tuple(min(n * s, f) for n, s, f in zip(spatial, strides, full, strict=True))
     if wanted:
         totals = [size - want for size, want in zip(full, wanted, strict=True)]
         # a negative total grows the output at its end
@@ -216,45 +217,7 @@ def _transposed_work(node: Node) -> Work:
     return Work(node.op, WorkKind.GEMM, reads(node), writes(node), gemm=gemm)
 
 
-def _pool_type(types: Types, attrs: Attrs) -> tuple[TensorType, ...]:
-    x = need(types, 0)
-    out = _geometry(x.shape[2:], ints_attr(attrs, "kernel_shape"), attrs)[3]
-    return (reshaped(x, (*x.shape[:2], *out)),)
-
-
-def _max_pool(arrays: Arrays, attrs: Attrs, _: Arithmetic) -> tuple[Arr, ...]:
-    x = as_float(have(arrays, 0))
-    kernel = ints_attr(attrs, "kernel_shape")
-    return (_windows(x, kernel, attrs, -np.inf).max(axis=tuple(range(-len(kernel), 0))),)
-
-
-def _average_pool(arrays: Arrays, attrs: Attrs, _: Arithmetic) -> tuple[Arr, ...]:
-    x = as_float(have(arrays, 0))
-    kernel = ints_attr(attrs, "kernel_shape")
-    axes = tuple(range(-len(kernel), 0))
-    total = _windows(x, kernel, attrs, 0.0).sum(axis=axes, dtype=x.dtype)
-    ones = np.ones((1, 1, *x.shape[2:]), dtype=x.dtype)
-    if int_attr(attrs, "count_include_pad", 0):
-        # pads count as elements, the extra room of ceil_mode does not
-        pads, out = _geometry(x.shape[2:], kernel, attrs)[2:]
-        ones = np.pad(ones, ((0, 0), (0, 0), *pads), constant_values=1)
-        counts = _windows_of(ones, kernel, attrs, out)
-    else:
-        counts = _windows(ones, kernel, attrs, 0.0)
-    return (total / counts.sum(axis=axes, dtype=x.dtype),)
-
-
-def _pool_work(node: Node) -> Work:
-    taps = math.prod(ints_attr(node.attrs, "kernel_shape"))
-    rows = node.outputs[0].type.elements
-    average = node.op == "AveragePool"
-    ops = (("add", rows * taps), ("mul", rows)) if average else (("max", rows * taps),)
-    return Work(node.op, WorkKind.VECTOR, reads(node), writes(node), vector=Vector(rows, taps, ops, True))
-
-
 OPS = {
     "Conv": OpDef(_conv_type, _conv, _conv_work),
     "ConvTranspose": OpDef(_transposed_type, _transposed, _transposed_work),
-    "MaxPool": OpDef(_pool_type, _max_pool, _pool_work),
-    "AveragePool": OpDef(_pool_type, _average_pool, _pool_work),
 }

@@ -12,7 +12,7 @@ import numpy as np
 from tetrasim.sim.ir.graph import Kind, Node, TensorType
 from tetrasim.sim.ops.activation import activate
 from tetrasim.sim.ops.arithmetic import Arithmetic
-from tetrasim.sim.ops.dtypes import numpy_dtype, parse_dtype
+from tetrasim.sim.ops.dtypes import in_float_format, numpy_dtype, parse_dtype, stored_dtype
 from tetrasim.sim.ops.opdef import (
     BOOL,
     Arr,
@@ -33,6 +33,7 @@ from tetrasim.sim.ops.opdef import (
     same,
     str_attr,
     vector_work,
+    view_work,
 )
 from tetrasim.sim.ops.work import Work
 
@@ -255,17 +256,33 @@ def _cast_type(types: Types, attrs: Attrs) -> tuple[TensorType, ...]:
 def _cast(arrays: Arrays, attrs: Attrs, _arith: Arithmetic) -> tuple[Arr, ...]:
     to = parse_dtype(str_attr(attrs, "to"))
     x = have(arrays, 0)
-    if to.kind in (Kind.FLOAT, Kind.BFLOAT) and np.issubdtype(x.dtype, np.floating):
-        # interpreted floats are carried in float32 or wider; `Arithmetic.store` rounds them
-        return (x.astype(np.float64 if to.bits == 64 else np.float32),)
+    if to.kind in (Kind.FLOAT, Kind.BFLOAT, Kind.EXPONENT):
+        return (in_float_format(x, to, bool(int_attr(attrs, "saturate", 1))),)
     with np.errstate(invalid="ignore"):
-        if to.bits == 4 and to.kind in (Kind.INT, Kind.UINT):  # carried in 8 bits: wrap as 4 would
-            low = -8 if to.kind is Kind.INT else 0
-            return (((x.astype(np.int64) - low) % 16 + low).astype(numpy_dtype(to)),)
+        if to.bits < 8 and to.kind in (Kind.INT, Kind.UINT):  # carried in 8 bits: wrap as fewer would
+            low = -(1 << (to.bits - 1)) if to.kind is Kind.INT else 0
+            return (((x.astype(np.int64) - low) % (1 << to.bits) + low).astype(numpy_dtype(to)),)
         return (x.astype(numpy_dtype(to)),)
 
 
 OPS["Cast"] = OpDef(_cast_type, _cast, _work({"cast": 1}))
+
+
+def _bit_cast_type(types: Types, attrs: Attrs) -> tuple[TensorType, ...]:
+    x, to = need(types, 0), parse_dtype(str_attr(attrs, "to"))
+    if x.bits != to.bits:
+        raise ShapeError(f"the bits of {x.dtype} cannot be read as {to.dtype}: the widths differ")
+    return (replace(to, shape=x.shape),)
+
+
+def _bit_cast(arrays: Arrays, attrs: Attrs, _arith: Arithmetic) -> tuple[Arr, ...]:
+    """The same bits read as another type; floats narrower than 32 bits are packed for it."""
+    x, to = have(arrays, 0), parse_dtype(str_attr(attrs, "to"))
+    stored, wanted = stored_dtype(parse_dtype(str_attr(attrs, "from", "") or x.dtype.name)), stored_dtype(to)
+    return (x.astype(stored).view(wanted).astype(numpy_dtype(to)),)
+
+
+OPS["BitCast"] = OpDef(_bit_cast_type, _bit_cast, view_work)
 
 
 def _identity(arrays: Arrays, _attrs: Attrs, _arith: Arithmetic) -> tuple[Arr, ...]:
@@ -273,19 +290,6 @@ def _identity(arrays: Arrays, _attrs: Attrs, _arith: Arithmetic) -> tuple[Arr, .
 
 
 OPS["Identity"] = OpDef(same, _identity, move_work)
-
-
-def _cumsum(arrays: Arrays, attrs: Attrs, _arith: Arithmetic) -> tuple[Arr, ...]:
-    x, axis = have(arrays, 0), int_attr(attrs, "axis")
-    if int_attr(attrs, "reverse", 0):
-        x = np.flip(x, axis)
-    out = np.cumsum(x, axis, dtype=x.dtype)
-    if int_attr(attrs, "exclusive", 0):
-        out = out - x
-    return (np.flip(out, axis) if int_attr(attrs, "reverse", 0) else out,)
-
-
-OPS["CumSum"] = OpDef(same, _cumsum, _work({"add": 1}), params={1: "axis"})
 
 
 def _trilu_check(types: Types, attrs: Attrs) -> tuple[TensorType, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
@@ -19,6 +20,7 @@ from tetrasim.sim.ops.opdef import (
     axis_of,
     have,
     int_attr,
+    maybe,
     need,
     operand,
     reads,
@@ -145,6 +147,56 @@ def _scatter_nd(arrays: Arrays, attrs: Attrs, _: Arithmetic) -> tuple[Arr, ...]:
     return (out,)
 
 
+def _tensor_scatter(arrays: Arrays, attrs: Attrs, _: Arithmetic) -> tuple[Arr, ...]:
+    """New rows written into a cache of fixed size, per sequence from its own place on; `circular` wraps."""
+    past, new, start = have(arrays, 0), have(arrays, 1), maybe(arrays, 2)
+    axis = axis_of(int_attr(attrs, "axis", -2), past.ndim)
+    places = np.zeros(past.shape[0], dtype=np.int64) if start is None else start.astype(np.int64)
+    out = past.copy()
+    for row, first in enumerate(places):
+        index = first + np.arange(new.shape[axis])
+        if str_attr(attrs, "mode", "linear") == "circular":
+            index = index % past.shape[axis]
+        elif index.size and index[-1] >= past.shape[axis]:
+            raise ShapeError(f"rows up to {int(index[-1])} do not fit into a cache of {past.shape[axis]}")
+        out[row][(slice(None),) * (axis - 1) + (index,)] = new[row]
+    return (out,)
+
+
+def _tensor_scatter_type(types: Types, attrs: Attrs) -> tuple[TensorType, ...]:
+    past, new = need(types, 0), need(types, 1)
+    axis = axis_of(int_attr(attrs, "axis", -2), len(past.shape))
+    fits = len(past.shape) == len(new.shape) and axis > 0
+    if not fits or any(
+        a != b for i, (a, b) in enumerate(zip(past.shape, new.shape, strict=True)) if i != axis
+    ):
+        raise ShapeError(f"rows {new.shape} do not fit into a cache {past.shape} along axis {axis}")
+    return (past,)
+
+
+def _cache_work(node: Node) -> Work:
+    """Only the new rows are read and written: the cache stays where it is."""
+    _, new, *rest = node.inputs
+    assert new is not None
+    out = replace(operand(node.outputs[0]), touched_elements=new.type.elements)
+    return Work(node.op, WorkKind.MOVE, tuple(operand(v) for v in (new, *rest) if v is not None), (out,))
+
+
+def _reverse_sequence(arrays: Arrays, attrs: Attrs, _: Arithmetic) -> tuple[Arr, ...]:
+    """The first `length` steps of every sequence turned round; what follows them stays."""
+    x, lengths = have(arrays, 0), have(arrays, 1)
+    time, batch = int_attr(attrs, "time_axis", 0), int_attr(attrs, "batch_axis", 1)
+    moved = np.moveaxis(x, (batch, time), (0, 1)).copy()
+    for row, length in enumerate(lengths):
+        moved[row, :length] = moved[row, :length][::-1]
+    return (np.moveaxis(moved, (0, 1), (batch, time)),)
+
+
+def _first_type(types: Types, _: Attrs) -> tuple[TensorType, ...]:
+    need(types, 1)
+    return (need(types, 0),)
+
+
 def _one_hot_type(types: Types, attrs: Attrs) -> tuple[TensorType, ...]:
     index, values = need(types, 0), need(types, 1)
     rank = len(index.shape) + 1
@@ -172,5 +224,7 @@ OPS = {
     "GatherND": OpDef(_nd_type, _gather_nd, _pick_work),
     "ScatterElements": OpDef(_data_type, _scatter_elements, _scatter_work),
     "ScatterND": OpDef(_data_type, _scatter_nd, _scatter_work),
+    "TensorScatter": OpDef(_tensor_scatter_type, _tensor_scatter, _cache_work),
+    "ReverseSequence": OpDef(_first_type, _reverse_sequence, _pick_work),
     "OneHot": OpDef(_one_hot_type, _one_hot, _one_hot_work, params={1: "depth"}),
 }

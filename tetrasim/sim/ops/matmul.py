@@ -128,14 +128,13 @@ def _gemm(arrays: Arrays, attrs: Attrs, arith: Arithmetic) -> tuple[Arr, ...]:
 
 
 def _terms(types: Types, attrs: Attrs) -> tuple[list[str], str, dict[str, int]]:
-    """Einsum equation as input terms, output term and dim sizes. No ellipsis, no repeated index in a term."""
-    equation = str_attr(attrs, "equation").replace(" ", "")
+    """Einsum equation as input terms, output term and dim sizes. The importer leaves one or two terms without
+    ellipsis and without an index that occurs twice in one of them."""
+    equation = str_attr(attrs, "equation")
     left, _, right = equation.partition("->")
     terms = left.split(",")
-    if "." in equation or len(terms) != len(types):
-        raise ShapeError(
-            f"einsum '{equation}' is not supported: write explicit indices, one term per operand"
-        )
+    if not 1 <= len(terms) == len(types) <= 2:
+        raise ShapeError(f"einsum '{equation}' has {len(types)} operands: it is split into pairs at import")
     sizes: dict[str, int] = {}
     for i, term in enumerate(terms):
         shape = need(types, i).shape
@@ -144,8 +143,6 @@ def _terms(types: Types, attrs: Attrs) -> tuple[list[str], str, dict[str, int]]:
         for letter, size in zip(term, shape, strict=True):
             if sizes.setdefault(letter, size) != size:
                 raise ShapeError(f"einsum '{equation}': index '{letter}' is {sizes[letter]} and {size}")
-    if "->" not in equation:
-        right = "".join(sorted(c for c in sizes if sum(t.count(c) for t in terms) == 1))
     return terms, right, sizes
 
 
@@ -156,7 +153,7 @@ def _einsum_type(types: Types, attrs: Attrs) -> tuple[TensorType, ...]:
 
 def _einsum(arrays: Arrays, attrs: Attrs, _arith: Arithmetic) -> tuple[Arr, ...]:
     ops = [as_float(have(arrays, i)) for i in range(len(arrays))]
-    return (np.asarray(np.einsum(str_attr(attrs, "equation"), *ops)),)
+    return (np.asarray(np.einsum(str_attr(attrs, "equation"), *ops, optimize=len(ops) > 1)),)
 
 
 def _einsum_work(node: Node) -> Work:
@@ -167,8 +164,6 @@ def _einsum_work(node: Node) -> Work:
         return math.prod(sizes[c] for c in letters)
 
     a, b = set(terms[0]), set(terms[1]) if len(terms) > 1 else set[str]()
-    if len(terms) > 2:
-        raise ShapeError("einsum of three or more operands has no cost model", hint="split it into pairs")
     kept = set(out)
     gemm = Gemm(
         size(a & b & kept),

@@ -124,7 +124,7 @@ def _transpose_type(types: Types, attrs: Attrs) -> tuple[TensorType, ...]:
 
 def _transpose(arrays: Arrays, attrs: Attrs, _: Arithmetic) -> tuple[Arr, ...]:
     x = have(arrays, 0)
-    return (np.ascontiguousarray(x.transpose(_perm(attrs, x.ndim))),)
+    return (np.asarray(x.transpose(_perm(attrs, x.ndim)), order="C"),)
 
 
 def _transpose_work(node: Node) -> Work:
@@ -171,6 +171,9 @@ def _copy_work(node: Node) -> Work:
 OPS["Concat"] = OpDef(_concat_type, _concat, _copy_work)
 
 
+_TO_THE_END = (2**31 - 1, 2**63 - 1)  # "no end": numpy's None, whichever way the slice runs
+
+
 def _slices(shape: Shape, attrs: Attrs) -> tuple[slice, ...]:
     starts, ends = ints_attr(attrs, "starts"), ints_attr(attrs, "ends")
     axes = ints_attr(attrs, "axes", tuple(range(len(starts))))
@@ -181,6 +184,8 @@ def _slices(shape: Shape, attrs: Attrs) -> tuple[slice, ...]:
         size = shape[i]
         low = start + size if start < 0 else start
         high = end + size if end < 0 else end
+        if end in _TO_THE_END:
+            high = size if step > 0 else -1
         if step > 0:
             out[i] = slice(min(max(low, 0), size), min(max(high, 0), size), step)
         else:
@@ -228,7 +233,7 @@ def _split_sizes(size: int, attrs: Attrs) -> tuple[int, ...]:
     if not sizes:
         parts = int_attr(attrs, "num_outputs")
         each = -(-size // parts)
-        sizes = tuple(min(each, size - i * each) for i in range(parts))
+        sizes = tuple(max(min(each, size - i * each), 0) for i in range(parts))
     if sum(sizes) != size or min(sizes) < 0:
         raise ShapeError(f"cannot split {size} into {sizes}")
     return sizes

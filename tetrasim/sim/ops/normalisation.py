@@ -201,7 +201,41 @@ def _lp_work(node: Node) -> Work:
     return Work(node.op, WorkKind.VECTOR, reads(node), writes(node), vector=Vector(rows, cols, ops, True))
 
 
+def _hardmax(arrays: Arrays, attrs: Attrs, _: Arithmetic) -> tuple[Arr, ...]:
+    """1 at the first largest element of every row, 0 elsewhere."""
+    x = have(arrays, 0)
+    axis = axis_of(int_attr(attrs, "axis", -1), x.ndim)
+    out = np.zeros_like(x)
+    np.put_along_axis(out, np.expand_dims(np.argmax(x, axis=axis), axis), 1, axis=axis)
+    return (out,)
+
+
+def _hardmax_work(node: Node) -> Work:
+    rows, cols = _axis_rows(node, int_attr(node.attrs, "axis", -1))
+    ops = count_ops(rows, cols, {"cmp": 1, "select": 1})
+    return Work(node.op, WorkKind.VECTOR, reads(node), writes(node), vector=Vector(rows, cols, ops, True))
+
+
+def _local_response(arrays: Arrays, attrs: Attrs, _: Arithmetic) -> tuple[Arr, ...]:
+    """x / (bias + alpha / size * sum of squares of `size` near channels) ** beta (Krizhevsky 2012)."""
+    x, size = as_float(have(arrays, 0)), int_attr(attrs, "size")
+    alpha, beta = float_attr(attrs, "alpha", 1e-4), float_attr(attrs, "beta", 0.75)
+    before = (size - 1) // 2
+    tail = ((0, 0),) * (x.ndim - 2)
+    squares = np.pad(x * x, ((0, 0), (before, size - 1 - before), *tail))
+    total = sum((squares[:, i : i + x.shape[1]] for i in range(size)), start=np.zeros_like(x))
+    base = float_attr(attrs, "bias", 1.0) + alpha / size * total
+    return ((x / base**beta).astype(x.dtype),)
+
+
+def _local_work(node: Node) -> Work:
+    # the sum runs along: one element enters and one leaves
+    return vector_work(node, {"mul": 3, "add": 3, "pow": 1})
+
+
 OPS = {
+    "Hardmax": OpDef(same, _hardmax, _hardmax_work),
+    "LRN": OpDef(same, _local_response, _local_work),
     "Softmax": OpDef(same, _softmax_ref, _softmax_work),
     "LogSoftmax": OpDef(same, _log_softmax, _softmax_work),
     "LayerNormalization": OpDef(_layernorm_type, _layernorm, _norm_work),

@@ -31,12 +31,14 @@ WorkOf = Callable[[Node], Work]
 
 @dataclass(frozen=True)
 class OpDef:
-    """One op. `params`: input position -> attribute name, see the module text."""
+    """One op. `params`: input position -> attribute name, see the module text. `random`: every run gives
+    other numbers, so that the op is never folded and no reference can be compared with it."""
 
     infer: Infer
     reference: Reference
     work: WorkOf
     params: Mapping[int, str] = field(default_factory=dict)
+    random: bool = False
 
 
 class ShapeError(UserError):

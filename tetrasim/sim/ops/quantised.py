@@ -11,7 +11,7 @@ from tetrasim.sim.ir.graph import Kind, Node, Quant, Role, TensorType
 from tetrasim.sim.ops.arithmetic import Arithmetic
 from tetrasim.sim.ops.conv import OPS as CONV_OPS
 from tetrasim.sim.ops.conv import conv_gemm, convolve
-from tetrasim.sim.ops.dtypes import numpy_dtype, parse_dtype
+from tetrasim.sim.ops.dtypes import in_float_format, numpy_dtype, parse_dtype
 from tetrasim.sim.ops.matmul import OPS as MATMUL_OPS
 from tetrasim.sim.ops.matmul import gemm_of
 from tetrasim.sim.ops.opdef import (
@@ -66,8 +66,10 @@ def _quantised_type(types: Types, attrs: Attrs) -> tuple[TensorType, ...]:
     zero = types[2] if len(types) > 2 else None
     to = str_attr(attrs, "output_dtype") or (zero.dtype if zero is not None else "uint8")
     kind = parse_dtype(to)
-    if kind.kind not in (Kind.INT, Kind.UINT):
-        raise ShapeError(f"quantisation to {to} is not supported", hint="int and uint of 4 to 16 bits are")
+    if kind.bits > 16 or kind.kind in (Kind.BOOL, Kind.EXPONENT):
+        raise ShapeError(
+            f"quantisation to {to} is not supported", hint="integers and floats of 2 to 16 bits are"
+        )
     return (replace(kind, shape=x.shape),)
 
 
@@ -75,6 +77,9 @@ def _quantise(arrays: Arrays, attrs: Attrs, _: Arithmetic) -> tuple[Arr, ...]:
     x, scale = have(arrays, 0), have(arrays, 1)
     zero = maybe(arrays, 2)
     (kind,) = _quantised_type([FLOAT32, FLOAT32], {**attrs, "output_dtype": _zero_type(zero, attrs)})
+    if kind.kind not in (Kind.INT, Kind.UINT):
+        real = x.astype(np.float32) / spread(scale.astype(np.float32), x.shape, attrs)
+        return (in_float_format(real, kind, bool(int_attr(attrs, "saturate", 1))),)
     low, high = limits(kind)
     steps = np.rint(x.astype(np.float32) / spread(scale.astype(np.float32), x.shape, attrs))
     shift = 0 if zero is None else spread(zero.astype(np.float32), x.shape, attrs)

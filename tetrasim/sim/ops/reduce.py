@@ -18,6 +18,7 @@ from tetrasim.sim.ops.opdef import (
     OpDef,
     ShapeError,
     Types,
+    as_float,
     axis_of,
     have,
     int_attr,
@@ -84,10 +85,13 @@ def _define(
         if name in _IDENTITY and x.size == 0:
             shape = _infer([type_of(x)], attrs)[0].shape
             return (np.full(shape, _identity(name, x), dtype=x.dtype),)
-        out = np.asarray(fn(x, axis=axes, keepdims=keep))
-        if name in ("ReduceL2",):
+        if name == "ReduceLogSumExp":
+            out = _log_sum_exp(x, axes, keep, arith)
+        else:
+            out = np.asarray(fn(x, axis=axes, keepdims=keep))
+        if name == "ReduceL2":
             out = np.asarray(arith.function("sqrt", out))
-        if name in ("ReduceLogSum", "ReduceLogSumExp"):
+        if name == "ReduceLogSum":
             out = np.asarray(arith.function("log", out))
         return (out.astype(x.dtype),)
 
@@ -108,8 +112,14 @@ def _sum_abs(x: Arr, **kw: object) -> Arr:
     return np.asarray(np.sum(np.abs(x), **kw))  # type: ignore[call-overload]
 
 
-def _sum_exp(x: Arr, **kw: object) -> Arr:
-    return np.asarray(np.sum(np.exp(x), **kw))  # type: ignore[call-overload]
+def _log_sum_exp(x: Arr, axes: tuple[int, ...], keep: bool, arith: Arithmetic) -> Arr:
+    """log(sum(exp(x))), shifted by the largest element: exp never overflows."""
+    wide = as_float(x)
+    top = np.max(wide, axis=axes, keepdims=True, initial=-np.inf)
+    shift = np.where(np.isfinite(top), top, 0).astype(wide.dtype)
+    total = np.sum(np.asarray(arith.function("exp", wide - shift)), axis=axes, keepdims=True)
+    out = np.asarray(arith.function("log", total)) + shift
+    return np.asarray(out if keep else out.reshape([d for i, d in enumerate(x.shape) if i not in axes]))
 
 
 _define("ReduceSum", np.sum, {"add": 1})
@@ -121,7 +131,7 @@ _define("ReduceSumSquare", _sum_square, {"mul": 1, "add": 1})
 _define("ReduceL1", _sum_abs, {"max": 1, "add": 1})
 _define("ReduceL2", _sum_square, {"mul": 1, "add": 1}, {"sqrt": 1})
 _define("ReduceLogSum", np.sum, {"add": 1}, {"log": 1})
-_define("ReduceLogSumExp", _sum_exp, {"exp": 1, "add": 1}, {"log": 1})
+_define("ReduceLogSumExp", np.sum, {"max": 1, "exp": 1, "add": 2}, {"log": 1, "add": 1})
 
 
 def _arg_type(types: Types, attrs: Attrs) -> tuple[TensorType, ...]:

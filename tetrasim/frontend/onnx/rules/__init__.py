@@ -16,6 +16,7 @@ from pathlib import Path
 from tetrasim.errors import UnsupportedOpError, nearest
 from tetrasim.frontend.onnx.call import Call, Rule
 from tetrasim.sim.ir.graph import Value
+from tetrasim.sim.ops.registry import ops
 
 _STANDARD = ("", "ai.onnx")
 
@@ -35,6 +36,11 @@ def rules() -> Mapping[str, Mapping[str, Rule]]:
             table |= own
         found |= dict.fromkeys(package.DOMAINS, table)
     return found
+
+
+def is_known(op: str, domain: str) -> bool:
+    """True when a rule or an op of the same name says what an operator is."""
+    return op in rules().get(domain, {}) or (domain in _STANDARD and op in ops())
 
 
 def apply_rule(call: Call) -> tuple[Value | None, ...]:

@@ -8,14 +8,8 @@ from __future__ import annotations
 import numpy as np
 
 from tetrasim.frontend.onnx.call import Call, Rule
-from tetrasim.frontend.onnx.rules.standard.attention import (
-    HEADS_LAST,
-    append,
-    emit_attention,
-    emit_rotary,
-    heads_first,
-    split_heads,
-)
+from tetrasim.frontend.onnx.heads import HEADS_LAST, append, heads_first, split_heads
+from tetrasim.frontend.onnx.rules.standard.attention import emit_attention, emit_rotary
 from tetrasim.sim.ir.graph import Attr, Value
 from tetrasim.sim.ops.opdef import float_attr, int_attr, ints_attr
 

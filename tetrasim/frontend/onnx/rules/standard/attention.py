@@ -1,4 +1,4 @@
-"""Attention and rotary embedding as ONNX defines them (opset 23), in the form of `sim/ops/attention.py`.
+"""Attention and rotary embedding as ONNX defines them (opset 23, 24), in the form of `sim/ops/attention.py`.
 
 Three-axis inputs [batch, tokens, heads * width] are read as they lie (layout "bshd"); past keys and values
 are concatenated, which becomes a `KVAppend` where they are state. ONNX aligns a causal mask to the upper
@@ -12,33 +12,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from tetrasim.frontend.onnx.call import Call, Rule
+from tetrasim.frontend.onnx.heads import HEADS_LAST, append, heads_first, split_heads
+from tetrasim.frontend.onnx.rules.standard.attention_scores import spelled_out
 from tetrasim.sim.ir.graph import Attr, Kind, Value
 from tetrasim.sim.ops.opdef import float_attr, int_attr
-
-HEADS_LAST = "bshd"
-
-
-def split_heads(call: Call, x: Value, heads: int, name: str) -> Value:
-    """[b, s, h*d] -> [b, s, h, d], a view."""
-    b, s, width = x.type.shape
-    if heads < 1 or width % heads:
-        raise call.refuse(f"{width} columns do not divide into {heads} heads")
-    (out,) = call.emit("Reshape", [x], {"shape": (b, s, heads, width // heads)}, [name])
-    return out
-
-
-def heads_first(call: Call, x: Value, name: str) -> Value:
-    """[b, s, h, d] -> [b, h, s, d]."""
-    (out,) = call.emit("Transpose", [x], {"perm": (0, 2, 1, 3)}, [name])
-    return out
-
-
-def append(call: Call, past: Value | None, new: Value, name: str) -> Value:
-    """The cache after this run."""
-    if past is None:
-        return new
-    (out,) = call.emit("Concat", [past, new], {"axis": 2}, [name])
-    return out
 
 
 def emit_attention(
@@ -69,16 +46,12 @@ def attention(call: Call) -> tuple[Value | None, ...]:
     """ONNX `Attention` (opset 23 and 24).
 
     Raises:
-        UnsupportedOpError: its scores are an output, or key lengths are data.
+        UnsupportedOpError: query, key or value is missing, or heads do not divide.
     """
     outputs = list(call.proto.output) + [""] * 4
-    if outputs[3]:
-        raise call.refuse("its scores are an output", "export without output_attentions")
     q, k, v, mask, past_k, past_v, lengths = (
         call.inputs[i] if i < len(call.inputs) else None for i in range(7)
     )
-    if lengths is not None:
-        raise call.refuse("key lengths are run-time data", "pass a mask instead of nonpad_kv_seqlen")
     if q is None or k is None or v is None:
         raise call.refuse("it needs query, key and value")
     flat = len(q.type.shape) == 3
@@ -112,6 +85,11 @@ def attention(call: Call) -> tuple[Value | None, ...]:
             attrs["causal"] = 1
         else:
             mask = _upper_left(call, mask, q_len, past + new_keys, past, outputs[0])
+    if lengths is not None:
+        mask = _within_lengths(call, mask, lengths, past + new_keys, outputs[0])
+    if outputs[3]:
+        y, scores = spelled_out(call, (q, k, v), layouts, mask, attrs, flat)
+        return y, k, v, scores
     y = emit_attention(call, q, k, v, mask, attrs, layouts, flat, outputs[0])
     return (y, k, v)[: max(len(call.proto.output), 1)]
 
@@ -121,13 +99,28 @@ def _padded(call: Call, mask: Value, keys: int, name: str) -> Value:
     missing = keys - mask.type.shape[-1]
     if missing <= 0 or mask.type.shape[-1] == 1:
         return mask
-    if mask.type.kind is Kind.BOOL:
-        raise call.refuse(f"the mask covers {mask.type.shape[-1]} of {keys} keys", "pad the mask to all keys")
     rank = len(mask.type.shape)
-    fill = call.builder.constant(f"{name}/hidden", np.array(-np.inf, dtype=np.float32))
     pads = (*(0,) * (2 * rank - 1), missing)
+    if mask.type.kind is Kind.BOOL:
+        return call.emit("Pad", [mask], {"pads": pads}, [f"{name}/mask"])[0]
+    fill = call.builder.constant(f"{name}/hidden", np.array(-np.inf, dtype=np.float32))
     (out,) = call.emit("Pad", [mask, None, fill], {"pads": pads}, [f"{name}/mask"])
     return out
+
+
+def _within_lengths(call: Call, mask: Value | None, lengths: Value, keys: int, name: str) -> Value:
+    """`mask` and the keys that are no padding: the first `lengths` [batch] of every sequence."""
+    places = call.builder.constant(f"{name}/places", np.arange(keys, dtype=np.int64))
+    shape = (lengths.type.elements, 1, 1, 1)
+    (ends,) = call.emit("Reshape", [lengths], {"shape": shape}, [f"{name}/lengths"])
+    (filled,) = call.emit("Less", [places, ends], {}, [f"{name}/filled"])
+    if mask is None:
+        return filled
+    if mask.type.kind is Kind.BOOL:
+        return call.emit("And", [filled, mask], {}, [f"{name}/visible"])[0]
+    zero, hidden = (call.builder.constant(f"{name}/hidden", np.array(v, np.float32)) for v in (0.0, -np.inf))
+    (bias,) = call.emit("Where", [filled, zero, hidden], {}, [f"{name}/padding"])
+    return call.emit("Add", [mask, bias], {}, [f"{name}/biased"])[0]
 
 
 def _upper_left(call: Call, mask: Value | None, q_len: int, keys: int, past: int, name: str) -> Value:

@@ -6,20 +6,22 @@ are emitted as they are.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from tetrasim.frontend.onnx.attributes import constant_array, tensor_attr, tensor_type_code
-from tetrasim.frontend.onnx.builder import scalar_of, split_params
+from tetrasim.frontend.onnx.builder import data_of, scalar_of, split_params
 from tetrasim.frontend.onnx.call import Call, Rule, refusal
 from tetrasim.frontend.onnx.element_types import onnx_type
 from tetrasim.frontend.onnx.reader import carried
 from tetrasim.sim.ir.graph import Attr, Value
+from tetrasim.sim.ops.opdef import int_attr, str_attr
 from tetrasim.sim.ops.registry import find_op
 
 _DATA = "the shape of its result depends on run-time data"
 _DATA_HINT = "only static shapes are supported: replace it by a mask or a fixed-size top-k"
-_RANDOM = "random numbers are not reproducible"
-_RANDOM_HINT = "export the model in evaluation mode"
+_TRAINING_HINT = "export the model in evaluation mode"
 
 
 def _constant(call: Call) -> tuple[Value, ...]:
@@ -40,7 +42,7 @@ def _dropout(call: Call) -> tuple[Value | None, ...]:
     x = call.need(0)
     training = call.inputs[2] if len(call.inputs) > 2 else None
     if training is not None and scalar_of(training) != 0:
-        raise call.refuse("training mode", _RANDOM_HINT)
+        raise call.refuse("training mode", _TRAINING_HINT)
     if len(call.proto.output) < 2 or not call.proto.output[1]:
         return (x,)
     return x, call.builder.constant(call.proto.output[1], np.ones(x.type.shape, dtype=bool))
@@ -80,7 +82,7 @@ def _gemm(call: Call) -> tuple[Value, ...]:
 def _only_first(call: Call) -> tuple[Value, ...]:
     """Training outputs that nobody reads are dropped."""
     if call.attrs.get("training_mode"):
-        raise call.refuse("training mode", _RANDOM_HINT)
+        raise call.refuse("training mode", _TRAINING_HINT)
     return call.emit(call.proto.op_type, call.inputs, call.attrs, [call.proto.output[0]])
 
 
@@ -96,17 +98,82 @@ def _topk(call: Call) -> tuple[Value, ...]:
 
 
 def _cast_like(call: Call) -> tuple[Value, ...]:
-    return call.emit("Cast", [call.need(0)], {"to": call.need(1).type.dtype})
+    return call.emit("Cast", [call.need(0)], _cast_attrs(call, call.need(1).type.dtype))
 
 
 def _cast(call: Call) -> tuple[Value, ...]:
-    return call.emit("Cast", call.inputs, {"to": call.attrs["to"]})
+    return call.emit("Cast", call.inputs, _cast_attrs(call, call.attrs["to"]))
+
+
+def _cast_attrs(call: Call, to: Attr) -> dict[str, Attr]:
+    return {"to": to} if int_attr(call.attrs, "saturate", 1) else {"to": to, "saturate": 0}
 
 
 def _rms(call: Call) -> tuple[Value, ...]:
     """ORT's optimiser writes this op in the standard domain."""
     attrs = {k: v for k, v in call.attrs.items() if k in ("axis", "epsilon")}
     return call.emit("RMSNormalization", call.inputs[:2], attrs, [call.proto.output[0]])
+
+
+def _global_lp_pool(call: Call) -> tuple[Value, ...]:
+    kernel = call.need(0).type.shape[2:]
+    return call.emit("LpPool", call.inputs, {"kernel_shape": kernel, "p": int_attr(call.attrs, "p", 2)})
+
+
+def _scatter(call: Call) -> tuple[Value, ...]:
+    """The name of ScatterElements before opset 11."""
+    return call.emit("ScatterElements", call.inputs, call.attrs)
+
+
+def _bit_cast(call: Call) -> tuple[Value, ...]:
+    return call.emit("BitCast", call.inputs, {"to": call.attrs["to"], "from": call.need(0).type.dtype})
+
+
+def _causal_conv(call: Call) -> tuple[Value | None, ...]:
+    """A depthwise convolution over past and new columns; the last k - 1 of them are the new state."""
+    x, w, bias, past = call.need(0), call.need(1), call.maybe(2), call.maybe(3)
+    name, (batch, channels, _) = call.out(0), x.type.shape
+    room = w.type.shape[-1] - 1
+    whole = x
+    if room:
+        if past is None:
+            zeros = np.zeros((batch, channels, room), dtype=np.float32)
+            past = call.builder.constant(f"{name}/past", zeros, replace(x.type, shape=zeros.shape))
+        (whole,) = call.emit("Concat", [past, x], {"axis": 2}, [f"{name}/whole"])
+    kind = str_attr(call.attrs, "activation", "none")
+    linear = [name] if kind == "none" else [f"{name}/linear"]
+    (y,) = call.emit("Conv", [whole, w, bias], {"group": channels}, linear)
+    if kind in ("silu", "swish"):
+        (y,) = call.emit("Swish", [y], {}, [name])
+    elif kind != "none":
+        raise call.refuse(f"activation '{kind}' is not one of silu, swish and none")
+    if not call.out(1):
+        return (y,)
+    size = whole.type.shape[2]
+    attrs: dict[str, Attr] = {"starts": (size - room,), "ends": (size,), "axes": (2,)}
+    return y, call.emit("Slice", [whole], attrs, [call.out(1)])[0]
+
+
+def _mel_weights(call: Call) -> tuple[Value, ...]:
+    """A constant: the triangular mel filters that ONNX defines."""
+    given = [data_of(call.need(i)) for i in range(5)]
+    if any(g is None for g in given):
+        raise call.refuse("its parameters are computed at run time", _DATA_HINT)
+    bins, length, rate, low, high = (np.asarray(g).reshape(-1)[0] for g in given)
+    ends = 2595 * np.log10(1 + np.array([low, high], dtype=np.float64) / 700)
+    mels = ends[0] + np.arange(bins + 2) * (ends[1] - ends[0]) / (bins + 2)
+    places = ((length + 1) * (700 * (10 ** (mels / 2595) - 1)) // rate).astype(int)
+    table = np.zeros((int(length) // 2 + 1, int(bins)), dtype=np.float32)
+    for i in range(int(bins)):
+        left, centre, right = places[i : i + 3]
+        if centre == left:
+            table[centre, i] = 1
+        else:
+            rising = np.arange(left, centre + 1)
+            table[rising, i] = (rising - left) / (centre - left)
+        falling = np.arange(centre, right)
+        table[falling, i] = (right - falling) / max(right - centre, 1)
+    return (call.builder.constant(call.out(0), table),)
 
 
 def _global_pool(call: Call) -> tuple[Value, ...]:
@@ -124,6 +191,12 @@ RULES: dict[str, Rule] = {
     "Flatten": _view,
     "Softmax": _softmax,
     "LogSoftmax": _softmax,
+    "Hardmax": _softmax,
+    "Scatter": _scatter,
+    "GlobalLpPool": _global_lp_pool,
+    "CausalConvWithState": _causal_conv,
+    "MelWeightMatrix": _mel_weights,
+    "BitCast": _bit_cast,
     "Gemm": _gemm,
     "Split": _split,
     "TopK": _topk,
@@ -134,15 +207,4 @@ RULES: dict[str, Rule] = {
     "GlobalAveragePool": _global_pool,
     "GlobalMaxPool": _global_pool,
     **{op: refusal(_DATA, _DATA_HINT) for op in ("NonZero", "Unique", "Compress", "NonMaxSuppression")},
-    **{
-        op: refusal(_RANDOM, _RANDOM_HINT)
-        for op in (
-            "RandomNormal",
-            "RandomUniform",
-            "RandomNormalLike",
-            "RandomUniformLike",
-            "Bernoulli",
-            "Multinomial",
-        )
-    },
 }

@@ -38,7 +38,7 @@ _KNOWN = (Role.WEIGHT, Role.CONSTANT)
 def _quantise(call: Call) -> tuple[Value, ...]:
     """The integer format is the zero point's; it is kept as an attribute."""
     zero = call.inputs[2] if len(call.inputs) > 2 else None
-    attrs = {k: v for k, v in call.attrs.items() if k in ("axis", "block_size")}
+    attrs = {k: v for k, v in call.attrs.items() if k in ("axis", "block_size", "saturate")}
     if call.attrs.get("output_dtype"):
         attrs["output_dtype"] = call.attrs["output_dtype"]
     if zero is not None:

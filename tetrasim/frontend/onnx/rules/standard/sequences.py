@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from tetrasim.frontend.onnx.builder import known_array
 from tetrasim.frontend.onnx.call import Call, Rule
 from tetrasim.sim.ir.graph import Value
@@ -67,9 +69,15 @@ def _concat_from_sequence(call: Call) -> tuple[Value, ...]:
     return call.emit("Concat", parts, {"axis": axis})
 
 
+def _sequence_length(call: Call) -> tuple[Value, ...]:
+    count = np.array(len(_sequence(call)), dtype=np.int64)
+    return (call.builder.constant(call.out(0), count),)
+
+
 RULES: dict[str, Rule] = {
     "SplitToSequence": _split_to_sequence,
     "SequenceConstruct": _sequence_construct,
     "SequenceAt": _sequence_at,
+    "SequenceLength": _sequence_length,
     "ConcatFromSequence": _concat_from_sequence,
 }
