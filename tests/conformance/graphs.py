@@ -16,7 +16,7 @@ def _value(name: str, *shape: int, role: Role = Role.ACTIVATION) -> Value:
 
 
 def feed_forward(rows: int, width: int, layers: int = 1) -> Graph:
-    """Norm, product, bias, GELU, product, residual sum: all that kernels are fused from."""
+    """Norm, two products, bias, GELU, gate, product, residual sum: all that kernels are fused from."""
     x = first = _value("x", rows, width, role=Role.INPUT)
     nodes: list[Node] = []
 
@@ -32,9 +32,11 @@ def feed_forward(rows: int, width: int, layers: int = 1) -> Graph:
         h = add(
             "LayerNormalization", (x, weight(f"s{i}", width), weight(f"b{i}", width)), rows, width, axis=-1
         )
+        gate = add("MatMul", (h, weight(f"gate{i}", width, 4 * width)), rows, 4 * width)
         h = add("MatMul", (h, weight(f"up{i}", width, 4 * width)), rows, 4 * width)
         h = add("Add", (h, weight(f"bias{i}", 4 * width)), rows, 4 * width)
         h = add("Gelu", (h,), rows, 4 * width)
+        h = add("Mul", (h, gate), rows, 4 * width)
         h = add("MatMul", (h, weight(f"down{i}", 4 * width, width)), rows, width)
         x = add("Add", (h, x), rows, width)
     return Graph("feed-forward", tuple(nodes), (first,), (x,))

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 from tetrasim.flow.numerics import check_numerics
 from tetrasim.flow.provenance import provenance
 from tetrasim.flow.run_phases import LoadedModel, PhaseRun, Setup, peak_list
+from tetrasim.hw_targets.common.parts import advice_text
 from tetrasim.sim.analysis.coverage import coverage
 from tetrasim.sim.analysis.ops import op_results, roofline
 from tetrasim.sim.analysis.phases import phase_result
-from tetrasim.sim.analysis.rules import Evidence, PhaseEvidence, findings
+from tetrasim.sim.analysis.rules import Evidence, PhaseEvidence, findings, spenders
 from tetrasim.sim.metric import Basis, Metric
 from tetrasim.sim.result import (
     SCHEMA_VERSION,
@@ -191,7 +192,8 @@ def _evidence(
     for phase, run in zip(phases, runs, strict=True):
         middle = run.contexts[len(run.contexts) // 2]
         shown.append(PhaseEvidence(phase, setup.target.lower(run.family.at(middle), setup.config)))
-    return Evidence(tuple(shown), memory)
+    advice = {part.name: advice_text(part.advice(setup.config)) for part in setup.target.parts}
+    return Evidence(tuple(shown), memory, advice, spenders([(run.family, run.totals) for run in runs]))
 
 
 def _warnings(

@@ -9,9 +9,10 @@ import pytest
 from tetrasim.errors import CapacityError, UserError
 from tetrasim.hw_targets.common.presets import with_overrides
 from tetrasim.hw_targets.cpu.config import CpuConfig
-from tetrasim.hw_targets.cpu.cost import PARTS, cost_of
+from tetrasim.hw_targets.cpu.cost import cost_of
 from tetrasim.hw_targets.cpu.gemm import gemm_cycles
 from tetrasim.hw_targets.cpu.machine import DRAM, machine_of
+from tetrasim.hw_targets.cpu.parts import PART_NAMES
 from tetrasim.hw_targets.cpu.placement import Placement, live_bytes, placed_alone
 from tetrasim.hw_targets.cpu.target import TARGET
 from tetrasim.hw_targets.registry import find_preset, preset_names
@@ -50,7 +51,7 @@ def test_every_preset_runs_a_graph_whose_parts_sum_to_its_total(name: str) -> No
     config, graph = config_of(name), mlp()
     program = TARGET.lower(graph, config)
     program.verify()
-    assert program.part_names == PARTS
+    assert program.part_names == PART_NAMES
     assert (program.busy_cycles[1:] > 0).all()
     assert int(program.part_cycles.sum()) == int(program.busy_cycles.sum())
     assert list(program.node) == [-1, 0, 1]

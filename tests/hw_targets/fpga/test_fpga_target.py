@@ -18,10 +18,11 @@ from tetrasim.errors import CapacityError
 from tetrasim.hw_targets.common.presets import with_overrides
 from tetrasim.hw_targets.fpga.compression import stored_share, stored_weight_bytes
 from tetrasim.hw_targets.fpga.config import FpgaConfig
-from tetrasim.hw_targets.fpga.demands import PARTS, unpriced
+from tetrasim.hw_targets.fpga.demands import unpriced
 from tetrasim.hw_targets.fpga.lower import decide, simulate_design, simulate_spatial, what_fits
 from tetrasim.hw_targets.fpga.numerics import quantise_fixed
 from tetrasim.hw_targets.fpga.overlay import lower_overlay, priced, tasks_of
+from tetrasim.hw_targets.fpga.parts import OVERLAY_NAMES
 from tetrasim.hw_targets.fpga.target import TARGET
 from tetrasim.hw_targets.registry import find_preset, preset_names
 from tetrasim.sim.engine.static import run_static
@@ -141,7 +142,7 @@ def test_overlay_gemm_is_the_longer_of_streaming_and_computing() -> None:
     tasks = priced(tasks_of(works, unpriced(c)), c)
     stream = -(-768 * 3072 * 2 * 200e6 // (460e9 * 0.89))
     assert tasks.busy_cycles.tolist() == [stream + 16, 64 * 12 * 192 + 16]
-    assert tasks.part_cycles[1, PARTS.index("MAC array")] == 64 * 768 * 3072 // 1024
+    assert tasks.part_cycles[1, OVERLAY_NAMES.index("MAC array")] == 64 * 768 * 3072 // 1024
 
 
 def test_attention_groups_cover_all_heads_and_bytes() -> None:

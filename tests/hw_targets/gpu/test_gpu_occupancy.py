@@ -7,16 +7,17 @@ import pytest
 
 from tetrasim.facade import load_for
 from tetrasim.flow.run_phases import lowered_phases, set_up
-from tetrasim.hw_targets.gpu.costs import PARTS, Costs
+from tetrasim.hw_targets.gpu.costs import Costs
 from tetrasim.hw_targets.gpu.lower import lower, priced_tasks
 from tetrasim.hw_targets.gpu.occupancy import counters, mapping_text, profile
+from tetrasim.hw_targets.gpu.parts import KERNEL_PARTS
 from tetrasim.sim.engine.static import run_static
 
 SETTINGS: dict[str, str | float | bool] = {"attention": "lean", "launch": "stream"}
 
 
 def costs(blocks: int, start_us: float) -> Costs:
-    part = np.zeros((1, len(PARTS)))
+    part = np.zeros((1, len(KERNEL_PARTS)))
     part[0, 0], part[0, 1] = start_us, 10.0 - start_us
     one = np.array([10.0])
     return Costs(

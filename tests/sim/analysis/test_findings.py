@@ -8,10 +8,12 @@ from toy_programs import MACHINE, programs
 
 from tetrasim.sim.analysis.phases import phase_result
 from tetrasim.sim.analysis.replay import replay_all, replay_part, replay_resource
-from tetrasim.sim.analysis.rules import Evidence, PhaseEvidence, advice_for, findings
+from tetrasim.sim.analysis.rules import Evidence, PhaseEvidence, findings, spenders
 from tetrasim.sim.engine.program import Block, Program, Task, assemble
 from tetrasim.sim.engine.runs import total_runs
 from tetrasim.sim.engine.static import run_static
+from tetrasim.sim.ir.family import constant_family
+from tetrasim.sim.ir.graph import Graph, Node
 from tetrasim.sim.metric import Metric
 from tetrasim.sim.result import MemoryResult
 
@@ -25,7 +27,9 @@ def chain(*tasks: tuple[str, str, int]) -> Program:
 def evidence(program: Program, memory: tuple[MemoryResult, ...] = ()) -> Evidence:
     totals = total_runs(iter([program]), 1, program.tasks)
     latency = Metric(int(totals.total_ps.sum()) / 1000, "ns")
-    return Evidence((PhaseEvidence(phase_result("forward", totals, latency, latency, ()), program),), memory)
+    phase = PhaseEvidence(phase_result("forward", totals, latency, latency, ()), program)
+    told = {"work": "work less (--set work=1)"}
+    return Evidence((phase,), memory, told, {"work": "MatMul 100 % ('up')"})
 
 
 def test_halving_a_part_saves_half_of_it() -> None:
@@ -85,16 +89,22 @@ def test_an_idle_program_has_no_findings() -> None:
     assert findings(evidence(empty)) == ()
 
 
-def test_advice_matches_the_part() -> None:
-    """Whole words decide: a row activation is no activation function, a host link is no host arithmetic."""
-    assert "graph" in advice_for("kernel launch")
-    assert "fewer bits" in advice_for("DRAM weights")
-    assert "open row" in advice_for("row activation")
-    assert "overlap the transfer" in advice_for("host link")
-    assert "MAC units" in advice_for("column MAC")
-    assert "lanes" in advice_for("host arithmetic")
-    assert "KV cache" in advice_for("off-chip KV cache")
-    assert advice_for("something else") == "look at the ops that spend it in the per-op table"
+def test_the_target_advises_and_the_ops_are_named() -> None:
+    program = chain(("unit", "work", 60), ("unit", "overhead", 40))
+    first, second = findings(evidence(program))[:2]
+    assert first.advice == "work less (--set work=1); spent on MatMul 100 % ('up')"
+    assert second.advice == "no setting of this target shortens it: give it less to do"
+
+
+def test_spenders_rank_the_kinds_of_op() -> None:
+    program = chain(("unit", "work", 30), ("unit", "work", 50), ("unit", "work", 20), ("unit", "overhead", 1))
+    names = (("a", "MatMul"), ("b", "MatMul"), ("c", "Add"), ("d", "Add"))
+    nodes = tuple(Node(name, op, (), ()) for name, op in names)
+    family = constant_family(Graph("g", nodes, (), ()))
+    totals = total_runs(iter([program]), 1, 4)
+    found = spenders([(family, totals)])
+    assert found["work"] == "MatMul 80 % (most in 'b'), Add 20 % ('c')"
+    assert found["overhead"] == "Add 100 % ('d')"
 
 
 def test_gains_are_sorted() -> None:

@@ -129,6 +129,24 @@ class EnergyFloor:
     energy_pj: float
 
 
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """What to do, as a verb phrase, and the settings (dotted path, value) that do it."""
+
+    text: str
+    settings: tuple[tuple[str, str | int | float | bool], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Part(Generic[ConfigT]):
+    """A part of the time: its name, and what helps against it in a configuration, the best first; nothing
+    when no setting is left. What is done already, or what the device cannot do, is not advised, and every
+    advice names settings, so that it can be tried at once."""
+
+    name: str
+    advice: Callable[[ConfigT], tuple[Advice, ...]]
+
+
 @dataclass(frozen=True)
 class Target(Generic[ConfigT]):
     """A kind of hardware. `simulate_runs` overrides the common loop where a target has a faster exact way
@@ -145,6 +163,7 @@ class Target(Generic[ConfigT]):
     arithmetic: Callable[[ConfigT], Arithmetic]
     price: Callable[[Sequence[Work], ConfigT], Prices]
     error_range: Callable[[ConfigT, str], ErrorRange | None]  # metric: "prefill"|"decode"|"forward"|"energy"
+    parts: tuple[Part[ConfigT], ...] = ()  # of the time that its programs name, each with its advice
     time_basis: Basis = Basis.ANALYTIC  # what times rest on where no measurement covers them
     simulate_runs: Callable[[GraphFamily, Sequence[int], ConfigT], RunTotals] | None = None
     least_energy: Callable[[Graph, ConfigT], EnergyFloor] | None = None  # to screen candidates; None: nothing

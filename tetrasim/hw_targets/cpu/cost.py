@@ -20,24 +20,6 @@ from tetrasim.hw_targets.cpu.vector import gather_cycles, move_cycles, vector_cy
 from tetrasim.sim.ir.graph import Kind, Role
 from tetrasim.sim.ops.work import Operand, Work, WorkKind
 
-PARTS = (
-    "multiply-add",
-    "GEMM tiles",
-    "packing",
-    "vector arithmetic",
-    "copies",
-    "L1 bandwidth",
-    "L2 bandwidth",
-    "L3 bandwidth",
-    "DRAM weights",
-    "DRAM state",
-    "DRAM activations",
-    "fork and join",
-    "node overhead",
-    "run overhead",
-    "page faults",
-    "power limit",
-)
 PAGE_BYTES = 4096
 KEPT_BYTES = 32 << 20  # glibc gives larger blocks back to the system when they are freed (mallopt(3))
 Seconds = tuple[tuple[str, float], ...]  # by part, in the order booked

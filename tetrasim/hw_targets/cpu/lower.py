@@ -14,8 +14,9 @@ import numpy as np
 
 from tetrasim.hw_targets.common.target import Aspect
 from tetrasim.hw_targets.cpu.config import CpuConfig
-from tetrasim.hw_targets.cpu.cost import COMPONENTS, FREE, PARTS, Cost, cost_of
+from tetrasim.hw_targets.cpu.cost import COMPONENTS, FREE, Cost, cost_of
 from tetrasim.hw_targets.cpu.machine import LEVELS, Machine, machine_of
+from tetrasim.hw_targets.cpu.parts import PART_NAMES
 from tetrasim.hw_targets.cpu.placement import Placement, placements
 from tetrasim.sim.engine.program import (
     Block,
@@ -165,7 +166,7 @@ def _vocabulary(machine: Machine) -> Vocabulary:
     return Vocabulary(
         target="cpu",
         resources=(Resource("cores", machine.clock_hz),),
-        part_names=PARTS,
+        part_names=PART_NAMES,
         level_names=LEVELS,
         component_names=COMPONENTS,
         static_power_w=(("idle", machine.config.power.idle_w),),

@@ -15,7 +15,6 @@ import numpy as np
 from tetrasim.hw_targets.common.target import Prices
 from tetrasim.hw_targets.cpu.attention import attention_works
 from tetrasim.hw_targets.cpu.cost import (
-    PARTS,
     fresh_pages,
     mac_format,
     part_of,
@@ -24,6 +23,7 @@ from tetrasim.hw_targets.cpu.cost import (
 )
 from tetrasim.hw_targets.cpu.gemm import COLS_PER_STRIP, MACS_PER_THREAD
 from tetrasim.hw_targets.cpu.machine import DRAM, Machine, machine_of
+from tetrasim.hw_targets.cpu.parts import PART_NAMES
 from tetrasim.hw_targets.cpu.placement import placed_alone
 from tetrasim.sim.ir.graph import Role
 from tetrasim.sim.ops.work import Work, WorkKind
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 _ROLES = ("activations", "weights", "state")
 _ROLE_OF = {Role.WEIGHT: 1, Role.STATE: 2}
-_PART = {name: i for i, name in enumerate(PARTS)}
+_PART = {name: i for i, name in enumerate(PART_NAMES)}
 _STREAM_PART = np.array([[_PART[part_of(level, role)] for role in _ROLES] for level in range(DRAM + 1)])
 
 
@@ -64,12 +64,12 @@ def price(works: Sequence[Work], config: CpuConfig) -> Prices:
         _collect(columns, i, work, machine)
     part, energy = _costs(columns, machine)
     owner = np.array(columns.owner, np.int64)
-    seconds = np.zeros((len(works), len(PARTS)))
+    seconds = np.zeros((len(works), len(PART_NAMES)))
     np.add.at(seconds, owner, part)
     total = seconds.sum(axis=1)
     dynamic_pj = np.bincount(owner, energy, len(works)) if len(owner) else np.zeros(len(works))
     bound = tuple(
-        PARTS[p] if s else "free"
+        PART_NAMES[p] if s else "free"
         for p, s in zip(seconds.argmax(axis=1).tolist(), total.tolist(), strict=True)
     )
     return Prices(total * 1e6, dynamic_pj * 1e-6 + config.power.idle_w * total * 1e6, bound)
@@ -122,7 +122,7 @@ def _piece(
 def _costs(columns: _Columns, machine: Machine) -> tuple[Floats, Floats]:
     """Seconds by part and picojoules of each piece."""
     config, pieces = machine.config, len(columns.owner)
-    part = np.zeros((pieces, len(PARTS)))
+    part = np.zeros((pieces, len(PART_NAMES)))
     threads = np.ones(pieces, np.int64)
     nodes = np.ones(pieces)
     mac_pj = np.zeros(pieces)

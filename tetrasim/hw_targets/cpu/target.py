@@ -10,6 +10,7 @@ from tetrasim.hw_targets.cpu.floor import least_energy
 from tetrasim.hw_targets.cpu.lower import lower
 from tetrasim.hw_targets.cpu.machine import LEVELS, machine_of
 from tetrasim.hw_targets.cpu.numerics import arithmetic_of, precision_of
+from tetrasim.hw_targets.cpu.parts import PARTS
 from tetrasim.hw_targets.cpu.placement import live_bytes, resident_level
 from tetrasim.hw_targets.cpu.price import price
 from tetrasim.sim.ir.graph import Graph
@@ -69,5 +70,6 @@ TARGET = Target(
     arithmetic=arithmetic_of,
     price=price,
     error_range=error_range,
+    parts=PARTS,
     least_energy=least_energy,
 )

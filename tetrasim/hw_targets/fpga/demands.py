@@ -19,16 +19,6 @@ from tetrasim.sim.ir.graph import Role
 from tetrasim.sim.ops.work import AttentionShape, Gemm, Vector, Work, WorkKind
 
 ENGINE, VECTOR_UNIT, PORT = "matrix engine", "vector unit", "memory port"
-PARTS = (
-    "MAC array",
-    "MAC padding",
-    "off-chip weights",
-    "off-chip KV cache",
-    "off-chip access",
-    "vector arithmetic",
-    "on-chip movement",
-    "control",
-)
 FUNCTIONS = frozenset({"exp", "erf", "tanh", "sqrt", "log", "pow", "trig", "div"})
 HEAD_GROUPS = 8  # heads are software-pipelined in at most this many groups
 OFF_CHIP_ROLES = frozenset({Role.WEIGHT, Role.STATE, Role.CONSTANT})

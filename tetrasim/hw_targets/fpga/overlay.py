@@ -22,13 +22,13 @@ from tetrasim.hw_targets.common.target import Aspect
 from tetrasim.hw_targets.fpga.config import FpgaConfig
 from tetrasim.hw_targets.fpga.demands import (
     ENGINE,
-    PARTS,
     PORT,
     VECTOR_UNIT,
     Demand,
     demands_of,
     unpriced,
 )
+from tetrasim.hw_targets.fpga.parts import OVERLAY_NAMES
 from tetrasim.sim.engine.program import Columns, Machine, Order, Program, Resource, join, order_of
 from tetrasim.sim.ir.graph import Graph
 from tetrasim.sim.ops.registry import work_of
@@ -47,7 +47,7 @@ def machine(config: FpgaConfig) -> Machine:
     return Machine(
         target="fpga",
         resources=tuple([Resource(name, clock, "overlay") for name in (ENGINE, VECTOR_UNIT, PORT)]),
-        part_names=PARTS,
+        part_names=OVERLAY_NAMES,
         level_names=(ON_CHIP, OFF_CHIP),
         component_names=COMPONENTS,
         static_power_w=(("board static", config.power.static_w),),
@@ -73,7 +73,7 @@ class Tasks:
 
     lengths: tuple[int, ...]  # [B]
     shape: tuple[tuple[str, str, tuple[int, ...]], ...]  # [U] kind, resource, waits
-    own_part: NDArray[np.int64]  # [U] index into PARTS
+    own_part: NDArray[np.int64]  # [U] index into OVERLAY_NAMES
     own_cycles: NDArray[np.int64]
     ideal_cycles: NDArray[np.int64]
     macs: NDArray[np.int64]
@@ -98,7 +98,7 @@ def tasks_of(works: Sequence[Work], used: Aspect[FpgaConfig]) -> Tasks:
 def _row(d: Demand) -> tuple[int, ...]:
     t = d.traffic
     on_engine, on_vector = d.resource == ENGINE, d.resource == VECTOR_UNIT
-    own = (PARTS.index(d.own_part), d.own_cycles, d.ideal_cycles, d.macs, d.ops)
+    own = (OVERLAY_NAMES.index(d.own_part), d.own_cycles, d.ideal_cycles, d.macs, d.ops)
     return (*own, t.on_chip, t.weights, t.state, d.access, on_engine, on_vector)
 
 
@@ -110,7 +110,7 @@ def priced(tasks: Tasks, config: FpgaConfig) -> Columns:
     per_cycle = config.bytes_per_cycle
     stream = np.ceil(off / per_cycle).astype(np.int64)
     weights = np.minimum(np.ceil(tasks.weights / per_cycle).astype(np.int64), stream)
-    part = np.zeros((len(off), len(PARTS)), np.int64)
+    part = np.zeros((len(off), len(OVERLAY_NAMES)), np.int64)
     part[:, 0] = tasks.ideal_cycles
     part[np.arange(len(off)), tasks.own_part] = tasks.own_cycles - tasks.ideal_cycles
     late = stream > tasks.own_cycles

@@ -19,6 +19,7 @@ import numpy as np
 from tetrasim.hw_targets.fpga.config import FpgaConfig
 from tetrasim.hw_targets.fpga.dataflow.kernel import Run
 from tetrasim.hw_targets.fpga.dataflow.network import Port
+from tetrasim.hw_targets.fpga.parts import SPATIAL_NAMES
 from tetrasim.hw_targets.fpga.spatial import Design
 from tetrasim.sim.engine.program import Program, Resource, Sharing, shared_by_host
 from tetrasim.sim.ir.graph import Graph
@@ -28,7 +29,6 @@ from tetrasim.sim.ops.work import Work
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-PARTS = ("initiation interval", "back-pressure", "FIFO")
 COMPONENTS = ("MAC array", "fabric logic", "on-chip memory")
 LEVELS = ("on-chip memory",)
 KINDS = ("source", "layer", "sink", "FIFO")
@@ -71,7 +71,7 @@ def lower_pipeline(graph: Graph, design: Design, run: Run, config: FpgaConfig) -
         target="fpga",
         resources=(*(Resource(a.name, config.clock_hz, "pipeline") for a in network.actors), *ram),
         kind_names=KINDS,
-        part_names=PARTS,
+        part_names=SPATIAL_NAMES,
         level_names=LEVELS,
         component_names=COMPONENTS,
         kind=np.array([r.kind for r in rows], np.int32),

@@ -12,11 +12,12 @@ from tetrasim.errors import CapacityError
 from tetrasim.hw_targets.common.target import Capacity, MemoryUse, Peaks, Prices, ResourceUse, Target
 from tetrasim.hw_targets.fpga.compression import compressed, stored_weight_bytes
 from tetrasim.hw_targets.fpga.config import FpgaConfig
-from tetrasim.hw_targets.fpga.demands import PARTS, unpriced
+from tetrasim.hw_targets.fpga.demands import unpriced
 from tetrasim.hw_targets.fpga.floor import least_energy
 from tetrasim.hw_targets.fpga.lower import decide, lower, simulate_spatial
 from tetrasim.hw_targets.fpga.numerics import FpgaArithmetic, arithmetic
 from tetrasim.hw_targets.fpga.overlay import OFF_CHIP, ON_CHIP, priced, tasks_of
+from tetrasim.hw_targets.fpga.parts import OVERLAY_NAMES, PARTS
 from tetrasim.hw_targets.fpga.resources import Cost
 from tetrasim.hw_targets.fpga.spatial import Design
 from tetrasim.hw_targets.fpga.view import counters, mapping_text
@@ -170,7 +171,7 @@ def price(works: Sequence[Work], config: FpgaConfig) -> Prices:
     energy_uj = summed(columns.energy_pj.sum(axis=1)) * 1e-6 + config.power.static_w * seconds * 1e6
     parts = np.stack([summed(part) for part in columns.part_cycles.T], axis=1)
     bound = tuple(
-        PARTS[most] if n else "nothing to do"
+        OVERLAY_NAMES[most] if n else "nothing to do"
         for most, n in zip(parts.argmax(axis=1).tolist(), tasks.lengths, strict=True)
     )
     return Prices(seconds * 1e6, energy_uj, bound)
@@ -199,6 +200,7 @@ TARGET: Target[FpgaConfig] = Target(
     arithmetic=_arithmetic,
     price=price,
     error_range=error_range,
+    parts=PARTS,
     least_energy=least_energy,
     mapping_text=mapping_text,
     counters=counters,

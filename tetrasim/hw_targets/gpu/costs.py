@@ -22,6 +22,7 @@ from tetrasim.hw_targets.gpu.attention_grouped import Grid, grids_of, time_grid
 from tetrasim.hw_targets.gpu.calibration import Calibration, calibration_of
 from tetrasim.hw_targets.gpu.config import AttentionSchedule, GpuConfig, Number
 from tetrasim.hw_targets.gpu.device import FLOAT8, FLOAT32, HALF, INT8, TFLOAT32, Device, device_of, peak_of
+from tetrasim.hw_targets.gpu.parts import KERNEL_PARTS
 from tetrasim.hw_targets.gpu.power import drawn_pj, stretched_us
 from tetrasim.hw_targets.gpu.residency import Operands, Traffic, dram_traffic, operands_of
 from tetrasim.sim.ir.graph import Kind, Role
@@ -33,14 +34,6 @@ if TYPE_CHECKING:
     # kernel columns, traffic, tensor-core pJ, CUDA-core pJ
     _Priced = tuple[NDArray[np.float64], Traffic, NDArray[np.float64] | float, NDArray[np.float64] | float]
 
-PARTS = (
-    "kernel start",
-    "compute",
-    "tiles and waves",
-    "memory",
-    "imperfect overlap",
-    "power cap",
-)
 LEVELS = ("L2", "DRAM")
 COMPONENTS = ("tensor cores", "CUDA cores", "DRAM", "active SMs")
 SCHEDULES = {
@@ -61,7 +54,7 @@ class Costs:
     with its schedule and how much of the SMs it keeps busy."""
 
     time_us: NDArray[np.float64]  # [R]
-    part_us: NDArray[np.float64]  # [R, PARTS]
+    part_us: NDArray[np.float64]  # [R, KERNEL_PARTS]
     level_bytes: NDArray[np.float64]  # [R, LEVELS]
     energy_pj: NDArray[np.float64]  # [R, COMPONENTS] dynamic
     label: tuple[str, ...]  # [R]
@@ -220,7 +213,7 @@ def _schedule_label(row: list[float], sm_count: int) -> str:
 def _parts(raw: NDArray[np.float64], stretched: NDArray[np.float64]) -> NDArray[np.float64]:
     """Where the time goes: the bound that rules, what it loses to tiles and waves, what overlap leaves."""
     time, fixed, ideal, comp, mem = raw.T
-    part = np.zeros((len(raw), len(PARTS)))
+    part = np.zeros((len(raw), len(KERNEL_PARTS)))
     compute_bound = comp >= mem
     high = np.where(compute_bound, comp, mem)
     part[:, 0] = fixed

@@ -14,13 +14,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tetrasim.hw_targets.common.parts import part_names
 from tetrasim.hw_targets.common.target import Aspect
 from tetrasim.hw_targets.gpu.capacity import streamed_bytes
 from tetrasim.hw_targets.gpu.config import Fusion, GpuConfig, Launch, Lengths, Packing
-from tetrasim.hw_targets.gpu.costs import COMPONENTS, LEVELS, PARTS, Costs, kernel_costs, unpriced
+from tetrasim.hw_targets.gpu.costs import COMPONENTS, LEVELS, Costs, kernel_costs, unpriced
 from tetrasim.hw_targets.gpu.expand import kernels_of_work, packing_once, packs_per_layer
 from tetrasim.hw_targets.gpu.fuse import Kernels, kernels_of
 from tetrasim.hw_targets.gpu.packing import packed_works
+from tetrasim.hw_targets.gpu.parts import PARTS
 from tetrasim.hw_targets.gpu.price import launch_us
 from tetrasim.hw_targets.gpu.sharing import Shared, shared_of, sharing_of
 from tetrasim.sim.engine.program import Columns, Machine, Order, Program, Resource, join, order_of
@@ -32,7 +34,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 HOST_CLOCK_HZ = 1_000_000_000
-_HOST_PART, _LINK_PART = "host launch", "host link"
 
 
 def stream_clock_hz(config: GpuConfig) -> int:
@@ -48,7 +49,7 @@ def machine(config: GpuConfig) -> Machine:
             Resource("host", HOST_CLOCK_HZ, "host"),
             Resource("stream", stream_clock_hz(config), "gpu"),
         ),
-        part_names=(_HOST_PART, *PARTS, _LINK_PART),
+        part_names=part_names(PARTS),
         level_names=LEVELS,
         component_names=(*COMPONENTS, "idle"),
         static_power_w=(("idle", config.power.idle_w),),

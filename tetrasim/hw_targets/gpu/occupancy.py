@@ -11,8 +11,9 @@ from __future__ import annotations
 import numpy as np
 
 from tetrasim.hw_targets.gpu.config import AttentionSchedule, GpuConfig
-from tetrasim.hw_targets.gpu.costs import PARTS, Costs, kernel_costs
+from tetrasim.hw_targets.gpu.costs import Costs, kernel_costs
 from tetrasim.hw_targets.gpu.lower import priced_tasks
+from tetrasim.hw_targets.gpu.parts import KERNEL_PARTS
 from tetrasim.sim.engine.timeline import Counter, Timeline
 from tetrasim.sim.ir.graph import Graph
 from tetrasim.sim.ops.work import Work, WorkKind
@@ -61,7 +62,8 @@ def mapping_text(graph: Graph, config: GpuConfig, workload: Workload) -> str:
 def profile(costs: Costs, row: int, start_ps: int, end_ps: int, sm_count: int) -> Samples:
     """Busy SMs of a kernel that runs from `start_ps` to `end_ps`."""
     blocks = int(costs.blocks[row])
-    start_share = float(costs.part_us[row, PARTS.index("kernel start")] / max(costs.time_us[row], 1e-9))
+    start_us = float(costs.part_us[row, KERNEL_PARTS.index("kernel start")])
+    start_share = start_us / max(float(costs.time_us[row]), 1e-9)
     body_ps = start_ps + round(start_share * (end_ps - start_ps))
     if blocks % sm_count == 0:  # whole rounds, or a streaming kernel
         return [(start_ps, 0), (body_ps, sm_count), (end_ps, 0)]

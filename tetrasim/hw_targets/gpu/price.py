@@ -8,8 +8,9 @@ import numpy as np
 
 from tetrasim.hw_targets.common.target import Prices
 from tetrasim.hw_targets.gpu.config import GpuConfig, Launch
-from tetrasim.hw_targets.gpu.costs import PARTS, kernel_costs
+from tetrasim.hw_targets.gpu.costs import kernel_costs
 from tetrasim.hw_targets.gpu.expand import kernels_of_work
+from tetrasim.hw_targets.gpu.parts import KERNEL_PARTS
 from tetrasim.sim.ops.work import Work, WorkKind
 
 _BOUND = {
@@ -31,12 +32,13 @@ def price(works: Sequence[Work], config: GpuConfig) -> Prices:
     owner = np.repeat(np.arange(len(works)), [len(ks) for ks in kernels])
     time = np.bincount(owner, costs.time_us, len(works)).astype(np.float64)
     dynamic = np.bincount(owner, costs.energy_pj.sum(axis=1), len(works))
-    part = np.stack([np.bincount(owner, costs.part_us[:, p], len(works)) for p in range(len(PARTS))], axis=1)
+    part = np.zeros((len(works), len(KERNEL_PARTS)))
+    np.add.at(part, owner, costs.part_us)
     launch = np.bincount(owner, np.array([launch_us(k, config) for k in flat]), len(works)).astype(np.float64)
     latency = time + launch
     part[:, 0] = part[:, 0] + launch
     energy = dynamic * 1e-6 + latency * config.power.idle_w
-    bound = tuple(_BOUND[PARTS[j]] for j in part.argmax(axis=1))
+    bound = tuple(_BOUND[KERNEL_PARTS[j]] for j in part.argmax(axis=1))
     return Prices(latency, energy, bound)
 
 

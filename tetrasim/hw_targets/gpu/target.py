@@ -11,6 +11,7 @@ from tetrasim.hw_targets.gpu.floor import least_energy
 from tetrasim.hw_targets.gpu.lower import lower
 from tetrasim.hw_targets.gpu.numerics import arithmetic_of
 from tetrasim.hw_targets.gpu.occupancy import counters, mapping_text
+from tetrasim.hw_targets.gpu.parts import PARTS
 from tetrasim.hw_targets.gpu.price import price
 from tetrasim.sim.ir.graph import Graph
 
@@ -55,6 +56,7 @@ TARGET = Target(
     arithmetic=arithmetic_of,
     price=price,
     error_range=error_range,
+    parts=PARTS,
     least_energy=least_energy,
     mapping_text=mapping_text,
     counters=counters,

@@ -18,7 +18,8 @@ from tetrasim.hw_targets.common.target import Aspect
 from tetrasim.hw_targets.pim.config import PimConfig
 from tetrasim.hw_targets.pim.cosim import Totals
 from tetrasim.hw_targets.pim.items import Placement, item_of, placement_of
-from tetrasim.hw_targets.pim.machine import COMPONENTS, LEVELS, PARTS, machine
+from tetrasim.hw_targets.pim.machine import COMPONENTS, LEVELS, machine
+from tetrasim.hw_targets.pim.parts import PART_NAMES
 from tetrasim.hw_targets.pim.price_steps import planned, steps_of
 from tetrasim.hw_targets.pim.schedule import Plan, build_plan, run_plan
 from tetrasim.hw_targets.pim.steps import Step
@@ -61,7 +62,7 @@ def simulate_runs(family: GraphFamily, contexts: Sequence[int], config: PimConfi
     add_static_energy(on.static_power_w, COMPONENTS, total_ps, energy)
     return RunTotals(
         total_ps=total_ps,
-        part_names=(*PARTS, PIPELINE_PART, RELEASE_PART),
+        part_names=(*PART_NAMES, PIPELINE_PART, RELEASE_PART),
         part_ps=np.concatenate([out.part * ps, zeros], axis=1),
         component_names=COMPONENTS,
         energy_pj=energy,

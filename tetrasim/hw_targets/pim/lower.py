@@ -11,7 +11,8 @@ import numpy as np
 
 from tetrasim.hw_targets.pim.config import PimConfig
 from tetrasim.hw_targets.pim.items import item_of, placement_of
-from tetrasim.hw_targets.pim.machine import COMPONENTS, LEVELS, PARTS, machine
+from tetrasim.hw_targets.pim.machine import COMPONENTS, LEVELS, machine
+from tetrasim.hw_targets.pim.parts import PART_NAMES
 from tetrasim.hw_targets.pim.price_steps import steps_of
 from tetrasim.hw_targets.pim.schedule import Plan, build_plan, run_plan
 from tetrasim.sim.engine.program import Program
@@ -43,7 +44,7 @@ def lower(graph: Graph, config: PimConfig) -> Program:
         target="pim",
         resources=on.resources,
         kind_names=tuple(kinds),
-        part_names=PARTS,
+        part_names=PART_NAMES,
         level_names=LEVELS,
         component_names=COMPONENTS,
         kind=np.array([kinds[s.kind] for s in steps], dtype=np.int32),

@@ -26,15 +26,12 @@ from tetrasim.hw_targets.common.target import Aspect
 from tetrasim.hw_targets.pim.config import Dialect, PimConfig, PowerLimit, Units, check
 from tetrasim.hw_targets.pim.in_bank import GROUP_BANKS
 from tetrasim.hw_targets.pim.layout import Layout, layout_of
+from tetrasim.hw_targets.pim.parts import PART_NAMES
 from tetrasim.sim.engine.program import Resource
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-PARTS = (
-    "row activation", "column MAC", "channel I/O", "mode switch", "refresh", "in-bank function",
-    "host arithmetic",
-)  # fmt: skip
 LEVELS = ("host SRAM", "channel I/O", "bank array")
 COMPONENTS = ("row activation", "bank array", "MAC logic", "channel I/O", "refresh", "background", "host")
 _PART_OF = {
@@ -157,9 +154,11 @@ def _channel(used: Aspect[PimConfig]) -> tuple[Device, Channel]:
         refresh_per_bank=per_bank,
     )
     unused = _unused(config)
-    parts = {name: PARTS[i] for name, i in _PART_OF.items() if name in tables.names and name not in unused}
+    parts = {
+        name: PART_NAMES[i] for name, i in _PART_OF.items() if name in tables.names and name not in unused
+    }
     drains = _drains(device)
-    return device, build_channel(tables, commands, parts, PARTS, drains, exact_slow=config.exact_slow)
+    return device, build_channel(tables, commands, parts, PART_NAMES, drains, exact_slow=config.exact_slow)
 
 
 @lru_cache(maxsize=256)

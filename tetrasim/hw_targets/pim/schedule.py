@@ -12,7 +12,8 @@ import numpy as np
 
 from tetrasim.hw_targets.common.dram.program import Instruction, Op, encode, loops_of
 from tetrasim.hw_targets.pim.cosim import Costs, Schedule, Steps, Totals, serve
-from tetrasim.hw_targets.pim.machine import COMPONENTS, LEVELS, PARTS, PimMachine
+from tetrasim.hw_targets.pim.machine import COMPONENTS, LEVELS, PimMachine
+from tetrasim.hw_targets.pim.parts import PART_NAMES
 from tetrasim.hw_targets.pim.steps import Step
 
 if TYPE_CHECKING:
@@ -158,7 +159,7 @@ def compile_steps(plan: Plan, on: PimMachine) -> Steps:
 def run_plan(plan: Plan, on: PimMachine, nodes: int) -> Totals:
     """Simulate all runs of a plan from an idle system at clock 0."""
     runs, tasks = plan.schedule.value.shape[0], len(plan.schedule.cls)
-    parts, components, levels = len(PARTS), len(COMPONENTS), len(LEVELS)
+    parts, components, levels = len(PART_NAMES), len(COMPONENTS), len(LEVELS)
     commands = len(on.channel.names)
 
     def zeros(*shape: int) -> NDArray[np.int64]:

@@ -16,8 +16,9 @@ from tetrasim.hw_targets.pim.floor import least_energy
 from tetrasim.hw_targets.pim.generate import simulate_runs
 from tetrasim.hw_targets.pim.items import plain_item
 from tetrasim.hw_targets.pim.lower import lower
-from tetrasim.hw_targets.pim.machine import PARTS, machine
+from tetrasim.hw_targets.pim.machine import machine
 from tetrasim.hw_targets.pim.numerics import arithmetic_of
+from tetrasim.hw_targets.pim.parts import PART_NAMES, PARTS
 from tetrasim.hw_targets.pim.price_steps import steps_of
 from tetrasim.hw_targets.pim.schedule import build_plan, run_plan
 from tetrasim.hw_targets.pim.view import mapping_text
@@ -83,7 +84,11 @@ def price(works: Sequence[Work], config: PimConfig) -> Prices:
             seconds = int(out.start[1]) * on.device.tck_ps * 1e-12
             static = sum(w for _, w in on.static_power_w) * seconds
             largest = int(out.part[0].argmax())
-            known[work] = (seconds * 1e6, float(out.energy[0].sum()) * 1e-6 + static * 1e6, PARTS[largest])
+            known[work] = (
+                seconds * 1e6,
+                float(out.energy[0].sum()) * 1e-6 + static * 1e6,
+                PART_NAMES[largest],
+            )
         latency[i], energy[i], name = known[work]
         bound.append(name)
     return Prices(latency, energy, tuple(bound))
@@ -106,6 +111,7 @@ TARGET = Target(
     arithmetic=arithmetic_of,
     price=price,
     error_range=error_range,
+    parts=PARTS,
     least_energy=least_energy,
     # command clocks equal the reference simulators' (tests/validation/test_pim_cases.py)
     time_basis=Basis.SIMULATED,

@@ -1,16 +1,18 @@
 """Findings: what makes a run as slow as it is, and what changing it would save.
 
 Each rule is one function from the evidence to a finding or None; adding a rule is adding a function to
-`RULES`. A gain is computed by replaying the simulated program with one part changed (`replay.py`), weighted
-by the phases' share of the time, never guessed from a percentage.
+`RULES`. What to do about a part of the time is said by the target that defines it (`parts.py` of the target).
+A gain is computed by replaying the simulated program with one part changed (`replay.py`), weighted by the
+phases' share of the time, never guessed from a percentage.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from tetrasim.sim.analysis.phases import shares
 from tetrasim.sim.analysis.replay import replay_part, replay_resource
@@ -22,34 +24,10 @@ from tetrasim.units import si_bytes
 
 if TYPE_CHECKING:
     from tetrasim.sim.engine.program import Program
+    from tetrasim.sim.engine.timeline import RunTotals
+    from tetrasim.sim.ir.family import GraphFamily
 
 MIN_GAIN = 0.01  # below one percent a finding is noise
-# What to do about a part of the time, by a whole word of its name; the first match speaks.
-ADVICE = (
-    ("link pcie channel bus transfer", "keep the data on the device, or overlap the transfer with work"),
-    ("row", "read more of each open row: map longer pieces of the matrix to a row, or batch requests"),
-    ("refresh", "lower the temperature range or use finer-grained refresh"),
-    ("mode", "group the commands of one mode, so that it changes less often"),
-    (
-        "launch start dispatch overhead fork command control",
-        "fuse small ops, batch more per launch, or replay a recorded graph",
-    ),
-    ("kv cache state", "store the KV cache in fewer bits or share KV heads between queries"),
-    ("tiles waves padding", "choose shapes that fill whole tiles, or batch more"),
-    ("interval", "a smaller reuse factor, or more multipliers for the slowest layer"),
-    ("pressure fifo", "deeper FIFOs before the slow consumer"),
-    ("power cap", "a higher power limit, or a cheaper number format"),
-    ("copies packing movement", "let the producer write the layout that the consumer reads"),
-    (
-        "weight weights dram hbm ddr memory access bandwidth load stream",
-        "store weights in fewer bits, batch more requests, or add memory bandwidth",
-    ),
-    ("mac multiply compute column gemm", "use a cheaper number format, prune, or add MAC units"),
-    (
-        "softmax norm host vector activation arithmetic",
-        "add lanes to the unit that does it, or fuse it into its producer",
-    ),
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,10 +40,13 @@ class PhaseEvidence:
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
-    """All that a rule may look at."""
+    """All that a rule may look at. `advice`: what the target says about each part of its time in this
+    configuration; `spenders`: the ops that a part is spent on, in words."""
 
     phases: tuple[PhaseEvidence, ...]
     memory: tuple[MemoryResult, ...]
+    advice: Mapping[str, str]
+    spenders: Mapping[str, str]
 
 
 Rule = Callable[[Evidence], Finding | None]
@@ -125,18 +106,41 @@ def _part_finding(evidence: Evidence, share: Share, severity: str) -> Finding | 
         title=f"{share.name} is {100 * share.fraction:.0f} % of the time",
         evidence=f"{share.name} holds {100 * share.fraction:.1f} % of the critical path; "
         f"at half of it the same program takes {100 * gain:.1f} % less time (replayed)",
-        advice=advice_for(share.name),
+        advice=_advice(evidence, share.name),
         gain=gain,
     )
 
 
-def advice_for(part: str) -> str:
-    """What usually helps against a part of this name."""
-    found = set(re.split(r"[^a-z0-9]+", part.lower()))
-    for words, advice in ADVICE:
-        if found & set(words.split()):
-            return advice
-    return "look at the ops that spend it in the per-op table"
+def _advice(evidence: Evidence, part: str) -> str:
+    """The target's advice about a part and the ops that it concerns."""
+    told = evidence.advice.get(part, "") or "no setting of this target shortens it: give it less to do"
+    spent = evidence.spenders.get(part, "")
+    return f"{told}; spent on {spent}" if spent else told
+
+
+def spenders(phases: Sequence[tuple[GraphFamily, RunTotals]], most: int = 3) -> dict[str, str]:
+    """Per part of the time, the kinds of op that spend most of it, each with the node that spends most:
+    `MatMul 61 % (most in 'blocks.3.mlp.up'), Attention 20 % (…)`."""
+    by_part: dict[str, dict[str, dict[str, int]]] = {}
+    for family, totals in phases:
+        for p, part in enumerate(totals.part_names):
+            for i in np.flatnonzero(totals.node_part_ps[:, p]).tolist():
+                node = family.base.nodes[i]
+                nodes = by_part.setdefault(part, {}).setdefault(node.op, {})
+                nodes[node.name] = nodes.get(node.name, 0) + int(totals.node_part_ps[i, p])
+    return {part: _spent(kinds, most) for part, kinds in by_part.items()}
+
+
+def _spent(kinds: dict[str, dict[str, int]], most: int) -> str:
+    sums = {op: sum(nodes.values()) for op, nodes in kinds.items()}
+    whole = sum(sums.values())
+    words = []
+    for op in sorted(sums, key=lambda op: -sums[op])[:most]:
+        name = max(kinds[op], key=lambda n: kinds[op][n])
+        inside = f"most in '{name}'" if len(kinds[op]) > 1 else f"'{name}'"
+        if sums[op] >= MIN_GAIN * whole:
+            words.append(f"{op} {100 * sums[op] / whole:.0f} % ({inside})")
+    return ", ".join(words)
 
 
 def busiest_resource(evidence: Evidence) -> Finding | None:
