@@ -131,3 +131,21 @@ def test_no_path_of_one_machine() -> None:
         text = file.read_text(encoding="utf-8", errors="ignore")
         found += [f"{name}: {m.group()}" for m in LOCAL_PATH.finditer(text)]
     assert found == []
+
+
+LINKS = ("sim", "export", "hw_targets", "models", "reports")
+
+
+@pytest.mark.parametrize("name", LINKS)
+def test_a_link_of_the_top_level_is_no_second_package(name: str) -> None:
+    """From the repository's root `import sim` would load every module again, under another name."""
+    assert (ROOT / name).resolve() == PACKAGE / name
+    code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import {name}"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert f"write `import tetrasim.{name}`" in done.stderr
+
+
+def test_no_class_of_a_module_is_swapped() -> None:
+    swaps = re.compile(r"__class__\s*=|sys\.modules\[[^]]+\]\s*=")
+    assert [relative(f) for f in MODULES if swaps.search(f.read_text(encoding="utf-8"))] == []

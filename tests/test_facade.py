@@ -61,8 +61,10 @@ def test_mistakes_are_user_errors(model: str) -> None:
 
 def test_a_verb_stays_callable_after_its_module_was_imported() -> None:
     code = (
-        "import tetrasim.export.cache, tetrasim.flow.simulate, tetrasim, inspect;"
+        "import tetrasim.export.cache, tetrasim.flow.session, tetrasim;"
         "assert callable(tetrasim.export) and callable(tetrasim.simulate);"
+        "from tetrasim.export.exporter import export_model; from tetrasim.export import manifest;"
+        "assert callable(tetrasim.export) and manifest.__name__ == 'tetrasim.export.manifest';"
         "from tetrasim.files.cache import cache_root;"
         "import tetrasim.errors as e\n"
         "try: tetrasim.simulate('gpt2-smal', 'gpu/t4')\n"

@@ -6,9 +6,7 @@ that `import tetrasim` costs nothing.
 
 from __future__ import annotations
 
-import sys
 from importlib import import_module
-from types import ModuleType
 from typing import TYPE_CHECKING
 
 from tetrasim.onnx_runtime import forbid_reports
@@ -17,10 +15,17 @@ __version__ = "0.1.0"
 
 forbid_reports()
 
+# The import system binds a package to its name when the package is first imported. That happens here, before
+# the verb of that name is bound, so that the verb stays; `from tetrasim.export.manifest import …` still works.
+import_module("tetrasim.export")
+
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tetrasim.dse.explore import explore
     from tetrasim.errors import UserError
-    from tetrasim.facade import Comparison, Run, compare, export, generate_hls, load, simulate
+    from tetrasim.export.manifest import ExportedModel
+    from tetrasim.facade import Comparison, Run, compare, generate_hls, load, simulate
 
 __all__ = [
     "Comparison",
@@ -40,27 +45,20 @@ _HOMES = {name: "tetrasim.facade" for name in __all__} | {
 }
 
 
+def export(
+    model: str | Path, output: str | Path | None = None, *, weights: str = "auto", use_cache: bool = True
+) -> ExportedModel:
+    """Export a preset (or a YAML file of one) to ONNX graphs with a manifest, checked against torch.
+
+    Raises:
+        UserError: unknown model, a folder that exists or cannot be written.
+    """
+    from tetrasim.facade import export as made
+
+    return made(model, output, weights=weights, use_cache=use_cache)
+
+
 def __getattr__(name: str) -> object:
     if name not in _HOMES:
         raise AttributeError(f"module 'tetrasim' has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)
-
-
-class _VerbModule(ModuleType):
-    """`tetrasim.export` is a verb and also a package: the package is callable."""
-
-    def __call__(self, *args: object, **options: object) -> object:
-        name = self.__name__.rpartition(".")[2]
-        verb = getattr(import_module(_HOMES[name]), name)
-        return verb(*args, **options)
-
-
-class _Package(ModuleType):
-    def __setattr__(self, name: str, value: object) -> None:
-        # The import system binds a submodule to its package here, which would hide the verb of that name.
-        if name in _HOMES and isinstance(value, ModuleType):
-            value.__class__ = _VerbModule
-        super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package
