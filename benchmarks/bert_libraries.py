@@ -37,7 +37,8 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parent))
 from gpu_models import ModelRow, loaded, rows_of, summary
 
-from tetrasim.flow.run_phases import lowered_phases, set_up
+from tetrasim.flow.phases import lowered_phases
+from tetrasim.flow.setup import set_up
 from tetrasim.sim.engine.static import run_static
 
 Settings = dict[str, str | float | bool]

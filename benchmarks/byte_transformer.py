@@ -34,8 +34,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 from bert_libraries import REFERENCE, Settings, encoder_ms, framework_ms, ft_settings, host_settings
 from gpu_models import loaded, table
 
+from tetrasim.flow.phases import lowered_phases
 from tetrasim.flow.pricing import OpRow, price_rows
-from tetrasim.flow.run_phases import lowered_phases, set_up
+from tetrasim.flow.setup import set_up
 from tetrasim.hw_targets.gpu.config import Lengths, Packing
 from tetrasim.hw_targets.gpu.packing import attention_share
 

@@ -62,7 +62,7 @@ def points(spec: StudySpec, rng: random.Random, shapes: Iterator[tuple[int, int]
 
 def step_only(candidate: Candidate) -> Callable[[], None]:
     """Lower and simulate the step graph alone."""
-    from tetrasim.flow.run_phases import lowered_phases, run_totals
+    from tetrasim.flow.phases import lowered_phases, run_totals
 
     model = load(candidate)
 

@@ -22,8 +22,10 @@ from pathlib import Path
 import numpy as np
 
 from tetrasim.facade import load_for
+from tetrasim.flow.model import LoadedModel
+from tetrasim.flow.phases import lowered_phases
 from tetrasim.flow.pricing import OpRow, price_rows
-from tetrasim.flow.run_phases import LoadedModel, lowered_phases, set_up
+from tetrasim.flow.setup import set_up
 from tetrasim.sim.engine.static import run_static
 from tetrasim.sim.workload import Workload
 

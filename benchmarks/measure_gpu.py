@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tetrasim.flow.pricing import OpRow, price_rows
-from tetrasim.flow.run_phases import Setup, set_up
+from tetrasim.flow.setup import Setup, set_up
 
 if TYPE_CHECKING:
     import torch

@@ -30,7 +30,8 @@ from byte_transformer import framework_launch_s
 from gpu_models import ModelRow, summary, table
 
 from tetrasim.facade import load_for
-from tetrasim.flow.run_phases import run_phases, set_up
+from tetrasim.flow.phases import run_phases
+from tetrasim.flow.setup import set_up
 
 GPT = {"350m": (1024, 24, 16), "1.3b": (2048, 24, 32), "6.7b": (4096, 32, 32), "20b": (6144, 44, 48)}
 LLAMA = {  # width, layers, heads, kv heads, head dim, ffn, vocab: the published configuration

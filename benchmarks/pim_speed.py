@@ -17,7 +17,8 @@ from typing import TypeVar
 import numpy as np
 
 from tetrasim.facade import load_for
-from tetrasim.flow.run_phases import lowered_phases, set_up
+from tetrasim.flow.phases import lowered_phases
+from tetrasim.flow.setup import set_up
 from tetrasim.hw_targets.common.dram.controller import serve_requests
 from tetrasim.hw_targets.common.dram.program import Command, Loop, Row, Wait, encode
 from tetrasim.hw_targets.common.dram.refresh import NO_REFRESH, refresh_of

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from tetrasim.flow.model import LoadedModel, ModelPhase
+from tetrasim.flow.phases import capacity_of, lowered_phases, run_phases
 from tetrasim.flow.result_tables import build_result
-from tetrasim.flow.run_phases import LoadedModel, ModelPhase, Setup, capacity_of, lowered_phases, run_phases
+from tetrasim.flow.setup import Setup
 from tetrasim.hw_targets.common.target import Capacity, Config, MemoryUse, Peaks, Prices, ResourceUse, Target
 from tetrasim.sim.engine.program import Block, Machine, Program, Resource, Task, assemble
 from tetrasim.sim.ir.family import GraphFamily, constant_family, family_from

@@ -40,9 +40,14 @@ class CapacityError(UserError):
 
 
 def nearest(name: str, choices: Iterable[str]) -> str:
-    """`"did you mean 'x'?"` for the closest of `choices`, else a short list of them."""
+    """`"did you mean 'x'?"` for the closest of `choices`, else a short list of them. What begins with `name`
+    is closer than what resembles it: `gpu/h100` is meant to be `gpu/h100-sxm`, not `gpu/h20`."""
     known = sorted(set(choices))
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    begun = [choice for choice in known if name and choice.lower().startswith(name.lower())]
+    if len(begun) > 1:
+        more = f", … ({len(begun)} in all)" if len(begun) > 6 else ""
+        return f"did you mean one of {', '.join(begun[:6])}{more}?"
+    close = begun or difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     if close:
         return f"did you mean '{close[0]}'?"
     listed = ", ".join(known[:12]) + (f", … ({len(known)} in all)" if len(known) > 12 else "")

@@ -9,23 +9,27 @@ generate_hls here, explore in `dse/`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from tetrasim import __version__
 from tetrasim.errors import UserError
-from tetrasim.flow.loading import find_model, load_model
-from tetrasim.flow.request import Overrides, check_targets, command_line, overrides_for, workload_for
-from tetrasim.flow.session import Session, all_refused
+from tetrasim.flow.model import find_model, load_model
+from tetrasim.flow.request import Overrides, check_targets, command_line, workload_for
+from tetrasim.flow.session import Session, all_refused, load_what_simulating_needs
 from tetrasim.reports.document import Document, Refusal, document
 from tetrasim.reports.lock import Lock, LockedTarget
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from tetrasim.export.manifest import ExportedModel
-    from tetrasim.flow.run_phases import LoadedModel
+    from tetrasim.flow.model import LoadedModel
     from tetrasim.hw_targets.fpga.hls.options import HlsOptions
     from tetrasim.hw_targets.fpga.hls.project import HlsReport
+    from tetrasim.sim.ir.graph import Graph
     from tetrasim.sim.result import Result
     from tetrasim.sim.workload import Workload
 
@@ -171,18 +175,22 @@ def simulate(
     Raises:
         UserError: anything wrong with the input, with the next step; every target refuses the model.
     """
-    from tetrasim.flow.run_phases import set_up
+    from tetrasim.flow.setup import set_up_all
 
     names = [on] if isinstance(on, str) else list(on)
     report = progress or (lambda _text, _fraction: None)
     check_targets(names)
-    overrides = [overrides_for(name, names, settings or {}) for name in names]
-    setups = [set_up(name, chosen) for name, chosen in zip(names, overrides, strict=True)]
+    setups = set_up_all(names, settings or {})
     report(f"exporting {model}", 0.0)
-    files = find_model(model, use_cache=use_cache, allow_unmodelled=allow_unmodelled)
+    files = find_model(
+        model,
+        use_cache=use_cache,
+        allow_unmodelled=allow_unmodelled,
+        meanwhile=load_what_simulating_needs,
+    )
     workload = workload_for(files, prompt, generate, batch, dims)
     session = Session(files, workload, str(model), numerics=numerics, use_cache=use_cache)
-    entries, refused = session.entries(setups, overrides, report)
+    entries, refused = session.entries(setups, report)
     if not entries:
         raise all_refused(str(model), refused)
     results = tuple(entry.result for entry in entries.values())
@@ -192,8 +200,8 @@ def simulate(
         workload=workload,
         targets=tuple(
             LockedTarget(
-                entry.result.preset,
-                tuple(sorted(overrides[i].items())),
+                setups[i].named,
+                tuple(sorted(setups[i].overrides)),
                 entry.result.provenance.config_sha256,
             )
             for i, entry in entries.items()
@@ -229,6 +237,7 @@ def generate_hls(
     *,
     options: HlsOptions | None = None,
     dims: Mapping[str, int] | None = None,
+    feeds: Mapping[str, NDArray[np.float64]] | None = None,
     force: bool = False,
     check: bool = True,
 ) -> HlsReport:
@@ -236,6 +245,8 @@ def generate_hls(
 
     Args:
         options: part, clock, reuse factor, strategy, bits; None: the defaults of `HlsOptions`.
+        dims: symbolic dims of an ONNX file; of a preset, `seq`.
+        feeds: sample inputs by name, [N, …], for calibration and proof; None: seeded random ones.
         check: compile the C simulation and compare it with the emulation bit for bit.
 
     Raises:
@@ -244,12 +255,27 @@ def generate_hls(
     from tetrasim.hw_targets.fpga.hls.options import HlsOptions
     from tetrasim.hw_targets.fpga.hls.project import generate
 
+    graph, onnx_path = load_forward(model, dims=dims)
+    chosen = options or HlsOptions()
+    return generate(graph, Path(output), chosen, onnx_path=onnx_path, feeds=feeds, force=force, check=check)
+
+
+def load_forward(model: str | Path, *, dims: Mapping[str, int] | None = None) -> tuple[Graph, Path | None]:
+    """The one forward graph of a model that generates nothing, for a hardware project, and its ONNX file.
+
+    Args:
+        dims: symbolic dims of an ONNX file; of a preset, `seq`, the length of the sequence.
+
+    Raises:
+        UserError: as `simulate`; a decoder.
+    """
     files = find_model(model)
     if files.kind == "decoder":
         raise UserError(
             f"'{model}' is a decoder: its key and value caches do not fit an HLS pipeline",
-            hint="simulate it on an overlay: on='fpga/u280'",
+            hint=f"tetrasim run {model} --on fpga/u280 simulates it on an overlay",
         )
-    phase = load_model(files, workload_for(files, None, 0, 1, dims)).phases[0]
-    chosen = options or HlsOptions()
-    return generate(phase.family.base, Path(output), chosen, onnx_path=phase.onnx, force=force, check=check)
+    open_dims = dict(dims or {})
+    prompt = open_dims.pop("seq", None) if files.kind == "encoder" else None
+    phase = load_model(files, workload_for(files, prompt, 0, 1, open_dims)).phases[0]
+    return replace(phase.family.base, name=files.name), phase.onnx

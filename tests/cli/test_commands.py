@@ -146,16 +146,27 @@ def test_doctor_finds_what_is_required(capsys: pytest.CaptureFixture[str]) -> No
     assert {"numpy", "torch", "cache"} <= {row["part"] for row in rows if row["state"] == "ok"}
 
 
-def test_shortcuts_reach_the_targets_that_have_them() -> None:
-    from tetrasim.flow.request import shortcut_settings
+def test_a_setting_reaches_the_targets_that_have_it_and_the_others_say_so() -> None:
+    from tetrasim.flow.setup import set_up_all
 
-    presets = ["gpu/t4", "cpu/xeon-6154", "pim/aim"]
-    assert shortcut_settings(presets, {"launch": "eager"}) == {"gpu/t4:launch": "eager"}
-    assert shortcut_settings(presets, {"precision": "float16"}) == {
-        "gpu/t4:precision": "float16",
-        "cpu/xeon-6154:precision": "float16",
-        "pim/aim:precision": "float16",
-    }
+    gpu, cpu, pim = set_up_all(["gpu/t4", "cpu/xeon-6154", "pim/aim"], {"launch": "eager"})
+    assert dict(gpu.overrides) == {"launch": "eager"}
+    assert gpu.notes == ()
+    for other in (cpu, pim):
+        assert other.overrides == ()
+        assert "gpu/t4:launch=eager" in other.notes[0]
+
+
+def test_a_value_that_one_target_refuses_is_for_the_others() -> None:
+    from tetrasim.errors import UserError
+    from tetrasim.flow.setup import set_up_all
+
+    gpu, cpu = set_up_all(["gpu/h100-sxm", "cpu/epyc-9654"], {"precision": "float8"})
+    assert dict(gpu.overrides) == {"precision": "float8"}
+    assert "precision=float8" in cpu.notes[0]
+    with pytest.raises(UserError, match="precision") as refusal:
+        set_up_all(["cpu/epyc-9654", "cpu/xeon-6154"], {"precision": "float8"})
+    assert refusal.value.where == "--precision"
 
 
 def test_matmul_rows_are_priced_as_the_op_in_a_model() -> None:

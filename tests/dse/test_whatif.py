@@ -6,7 +6,7 @@ from toy_target import toy_result
 from tetrasim.dse.diff import difference, grouped, to_text
 from tetrasim.dse.whatif import apply_changes, find_path, new_value
 from tetrasim.errors import UserError
-from tetrasim.flow.run_phases import set_up
+from tetrasim.flow.setup import set_up
 
 
 def test_a_short_path_and_a_factor() -> None:

@@ -6,8 +6,9 @@ import pytest
 from toy_target import lower, toy_model, toy_setup
 
 from tetrasim.errors import UserError
+from tetrasim.flow.phases import capacity_of, lowered_phases, run_phases
 from tetrasim.flow.result_tables import build_result, inverted, summed
-from tetrasim.flow.run_phases import Setup, capacity_of, lowered_phases, run_phases, set_up
+from tetrasim.flow.setup import Setup, set_up
 from tetrasim.sim.engine.static import run_static
 from tetrasim.sim.metric import Basis, Metric
 from tetrasim.sim.result import Result

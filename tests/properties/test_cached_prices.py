@@ -19,7 +19,9 @@ from tetrasim.dse.graphs import load
 from tetrasim.dse.space import Scalar
 from tetrasim.dse.spec_file import make_spec
 from tetrasim.errors import CapacityError, UserError
-from tetrasim.flow.run_phases import LoadedModel, Setup, run_phases, set_up
+from tetrasim.flow.model import LoadedModel
+from tetrasim.flow.phases import run_phases
+from tetrasim.flow.setup import Setup, set_up
 from tetrasim.sim.workload import Workload
 
 WORK = Workload(batch=2, prompt=20, generate=2)

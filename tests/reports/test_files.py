@@ -44,12 +44,36 @@ def test_csv_has_a_row_per_op_and_quotes_formulas() -> None:
 
 def test_lock_reads_back_equal(tmp_path: Path) -> None:
     file = tmp_path / "config.lock.yaml"
-    file.write_text(lock.to_yaml(LOCK), encoding="utf-8")
+    file.write_text(lock.to_yaml(LOCK, tmp_path), encoding="utf-8")
     assert lock.read(file) == LOCK
     assert "allow_unmodelled" not in file.read_text(encoding="utf-8")
     allowed = replace(LOCK, allow_unmodelled=True)
-    file.write_text(lock.to_yaml(allowed), encoding="utf-8")
+    file.write_text(lock.to_yaml(allowed, tmp_path), encoding="utf-8")
     assert lock.read(file) == allowed
+
+
+def test_paths_of_a_lock_are_relative_to_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "work" / "exported").mkdir(parents=True)
+    (tmp_path / "elsewhere").mkdir()
+    for model in ("models/m.onnx", "exported", str(tmp_path / "m.yaml"), "gpt2-small"):
+        for preset in ("gpu/own/mine.yaml", f"gpu/{tmp_path}/t4.yaml", "gpu/t4"):
+            monkeypatch.chdir(tmp_path / "work")
+            run = tmp_path / "work" / "out" / "run"
+            run.mkdir(parents=True, exist_ok=True)
+            told = replace(LOCK, model=model, targets=(lock.LockedTarget(preset),))
+            (run / "config.lock.yaml").write_text(lock.to_yaml(told, run), encoding="utf-8")
+            monkeypatch.chdir(tmp_path / "elsewhere")
+            found = lock.read(Path("../work/out/run/config.lock.yaml"))
+            assert Path(found.model).absolute().resolve() == (
+                tmp_path / "elsewhere" / "gpt2-small" if model == "gpt2-small" else tmp_path / "work" / model
+            )
+            kind, _, rest = found.targets[0].preset.partition("/")
+            assert kind == "gpu"
+            wanted = preset.partition("/")[2]
+            if wanted.endswith(".yaml"):
+                assert Path(rest).absolute().resolve() == tmp_path / "work" / wanted
+            else:
+                assert rest == wanted
 
 
 def test_lock_with_a_flag_that_is_no_flag(tmp_path: Path) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tetrasim.facade import load_for
-from tetrasim.flow.run_phases import lowered_phases, set_up
+from tetrasim.flow.phases import lowered_phases
+from tetrasim.flow.setup import set_up
 from tetrasim.hw_targets.pim.generate import run_family
 from tetrasim.hw_targets.pim.gpt_step import PAPER_MODELS, one_token
 from tetrasim.hw_targets.pim.target import TARGET

@@ -27,6 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Before numpy is imported: the emulated numerics then add in one order on every machine, and do not
     # fight for cores with whatever else runs.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    os.environ["PYTHONSAFEPATH"] = "1"  # nor do processes that libraries start import from the working folder
     # A command makes many small objects that live to its end: collect rarely (7 % of a run's time).
     gc.set_threshold(100_000, 20, 50)
     argv = list(sys.argv[1:] if arguments is None else arguments)

@@ -66,7 +66,8 @@ def check(presets: Sequence[str]) -> None:
 def text(done: Run) -> str:
     """One block per measurable target and phase."""
     from tetrasim import facade
-    from tetrasim.flow.run_phases import lowered_phases, set_up
+    from tetrasim.flow.phases import lowered_phases
+    from tetrasim.flow.setup import set_up
 
     blocks = []
     work = done.lock.workload

@@ -4,13 +4,13 @@ estimated."""
 from __future__ import annotations
 
 import json as json_text
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tetrasim.cli import _options
+from tetrasim.cli import _arguments, _options
 from tetrasim.cli._progress import progress
 from tetrasim.errors import UserError
 
@@ -62,7 +62,9 @@ def hls(
     quiet: _options.Quiet = False,
 ) -> None:
     """Write the hls4ml project of MODEL to -o DIR, or compare a finished build with its estimate."""
+    from tetrasim import facade
     from tetrasim.hw_targets.fpga.hls.options import HlsOptions
+    from tetrasim.hw_targets.fpga.hls.report import text
 
     if model == "report":
         _report(folder, json)
@@ -86,43 +88,17 @@ def hls(
     )
     options.check()
     with progress(quiet) as step:
-        step(f"loading {model}", 0.0)
-        graph, onnx_path = load_graph(model, dim)
+        step(f"writing {model}", 0.0)
+        dims = _arguments.dims(dim or ())
         if flow != "hls4ml":
+            graph, _ = facade.load_forward(model, dims=dims)
             _rtl(graph, output, flow, options, json, force)
             return
-        step(f"writing, compiling and checking {graph.name}", 0.2)
-        from tetrasim.hw_targets.fpga.hls.project import generate
-        from tetrasim.hw_targets.fpga.hls.report import text
-
         feeds = None if inputs is None else _read_inputs(inputs)
-        report = generate(graph, output, options, onnx_path=onnx_path, feeds=feeds, force=force, check=check)
-    _options.out(json_text.dumps(asdict(report), indent=1) if json else text(report))
-
-
-def load_graph(model: str, dims: list[str] | None = None) -> tuple[Graph, Path | None]:
-    """The forward graph of the model and its ONNX file."""
-    from tetrasim.flow.loading import bind, find_model, load_model
-    from tetrasim.sim.workload import Workload
-
-    files = find_model(model)
-    if files.kind == "decoder":
-        raise UserError(
-            f"'{model}' is a decoder: its key and value caches do not fit an HLS pipeline",
-            hint=f"tetrasim run {model} --on fpga/u280 simulates it on an overlay",
+        report = facade.generate_hls(
+            model, output, options=options, dims=dims, feeds=feeds, force=force, check=check
         )
-    known = dict(_pair(d) for d in dims or [])
-    workload = Workload(batch=1, prompt=known.pop("seq", files.longest or 32), generate=0)
-    loaded = load_model(files, bind(workload, known))
-    phase = loaded.phases[0]
-    return replace(phase.family.base, name=files.name), phase.onnx
-
-
-def _pair(text: str) -> tuple[str, int]:
-    name, _, value = text.partition("=")
-    if not name or not value.isdigit():
-        raise UserError(f"'{text}' is not NAME=N", where="--dim", hint="for example --dim batch=1")
-    return name, int(value)
+    _options.out(json_text.dumps(asdict(report), indent=1) if json else text(report))
 
 
 def _read_inputs(path: Path) -> dict[str, NDArray[np.float64]]:

@@ -15,7 +15,7 @@ from tetrasim.errors import UserError
 
 if TYPE_CHECKING:
     from tetrasim.flow.pricing import OpRow
-    from tetrasim.flow.run_phases import Setup
+    from tetrasim.flow.setup import Setup
 
 app = _options.new_app()
 _Dim = Annotated[int | None, typer.Option(show_default=False)]
@@ -113,7 +113,7 @@ def _row(name: str, dtype: str, given: dict[str, int | None], causal: bool) -> O
 
 
 def _setup(on: list[str], launch: str | None, settings: dict[str, str | int | float | bool]) -> Setup:
-    from tetrasim.flow.run_phases import set_up
+    from tetrasim.flow.setup import set_up
 
     if len(on) != 1:
         raise UserError(

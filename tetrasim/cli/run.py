@@ -61,7 +61,6 @@ def run(
     """
     from tetrasim import facade
     from tetrasim.flow.pricing import precision_name
-    from tetrasim.flow.request import shortcut_settings
     from tetrasim.reports.folder import check_free
 
     if output is not None:
@@ -89,7 +88,7 @@ def run(
                 generate=generate,
                 batch=batch,
                 dims=_arguments.dims(dim or ()),
-                settings=shortcut_settings(on or [], chosen) | _arguments.settings(setting or ()),
+                settings=chosen | _arguments.settings(setting or ()),
                 numerics=numerics,
                 use_cache=not no_cache,
                 allow_unmodelled=allow_unmodelled,
@@ -120,7 +119,7 @@ def _default_folder(done: Run) -> Path:
     from tetrasim.reports.folder import folder_name
     from tetrasim.reports.lock import to_yaml
 
-    digest = hashlib.sha256(to_yaml(done.lock).encode()).hexdigest()
+    digest = hashlib.sha256(to_yaml(done.lock, Path()).encode()).hexdigest()
     return Path("out") / f"{folder_name(done.results[0].model)}-{digest[:8]}"
 
 

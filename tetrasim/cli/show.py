@@ -103,7 +103,8 @@ def _with_mapping() -> list[str]:
 
 def _mapping(model: str | None, on: list[str], prompt: int | None, generate: int, batch: int) -> str:
     from tetrasim import facade
-    from tetrasim.flow.run_phases import lowered_phases, set_up
+    from tetrasim.flow.phases import lowered_phases
+    from tetrasim.flow.setup import set_up
 
     if model is None or len(on) != 1:
         raise UserError(

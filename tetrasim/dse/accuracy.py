@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tetrasim.errors import UserError
-from tetrasim.flow.run_phases import LoadedModel, Setup, precise_family
+from tetrasim.flow.model import LoadedModel
+from tetrasim.flow.phases import precise_family
+from tetrasim.flow.setup import Setup
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

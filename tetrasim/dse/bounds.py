@@ -19,7 +19,7 @@ from tetrasim.dse.graphs import load
 from tetrasim.dse.metrics import METRICS
 from tetrasim.dse.prices import cost_metrics
 from tetrasim.dse.space import StudySpec
-from tetrasim.flow.run_phases import capacity_of, lowered_phases
+from tetrasim.flow.phases import capacity_of, lowered_phases
 from tetrasim.sim.ir.graph import Graph
 from tetrasim.sim.ops.registry import work_of
 

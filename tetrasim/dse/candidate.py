@@ -17,7 +17,7 @@ from tetrasim.dse.metrics import METRICS
 from tetrasim.dse.space import TARGET, Point, Scalar, StudySpec
 from tetrasim.errors import UserError
 from tetrasim.flow.provenance import code_sha256
-from tetrasim.flow.run_phases import Setup
+from tetrasim.flow.setup import Setup
 from tetrasim.hw_targets.common.presets import with_overrides
 from tetrasim.hw_targets.registry import find_preset
 from tetrasim.models.pruning import parse_sparsity

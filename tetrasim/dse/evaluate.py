@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from tetrasim.dse.candidate import Candidate
 from tetrasim.dse.graphs import load
 from tetrasim.errors import CapacityError, UserError
-from tetrasim.flow.run_phases import PhaseRun, capacity_of, lowered_phases, run_phases
+from tetrasim.flow.phases import PhaseRun, capacity_of, lowered_phases, run_phases
 from tetrasim.sim.workload import Workload
 
 if TYPE_CHECKING:

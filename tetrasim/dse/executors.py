@@ -9,10 +9,8 @@ outcome to the store before it answers: a result outlives the worker and the dri
 from __future__ import annotations
 
 import json
-import os
 import selectors
 import subprocess
-import sys
 from collections import deque
 from typing import IO, Protocol
 
@@ -22,6 +20,7 @@ from tetrasim.dse.prices import cost_metrics
 from tetrasim.dse.space import Point, StudySpec
 from tetrasim.dse.store import Store
 from tetrasim.errors import UserError
+from tetrasim.processes import python_command, python_environment
 
 MAX_DEATHS = 5
 DEFECT = "internal error: "  # how the note of an evaluation begins that ended in a defect of ours
@@ -81,15 +80,15 @@ class _Worker:
     """A worker process and the job it holds."""
 
     def __init__(self, setup: bytes) -> None:
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "tetrasim.dse.worker"],
+            python_command("tetrasim.dse.worker"),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env=environment,
+            env=python_environment(OMP_NUM_THREADS="1", NUMBA_NUM_THREADS="1"),
             start_new_session=True,  # Ctrl-C reaches the driver, which then closes the pipes
         )
         self.job: tuple[int, Point] | None = None
+        self.ready = False  # it has said that it has started
         self._send(setup)
 
     @property
@@ -126,6 +125,7 @@ class LocalWorkers:
         self._idle: list[_Worker] = []
         self._workers: list[_Worker] = []
         self._deaths: dict[int, int] = {}
+        self._failed_starts = 0  # in a row
         self._given_up: deque[tuple[int, Outcome]] = deque()
         for _ in range(count):
             self._spawn()
@@ -158,16 +158,30 @@ class LocalWorkers:
                 self._hand_out()
                 answer = json.loads(line)
                 if "ready" in answer:  # it has started: a job that waits for it counts from here
+                    worker.ready = True
+                    self._failed_starts = 0
                     continue
                 return int(answer["number"]), Outcome(dict(answer["metrics"]), str(answer["note"]))
 
     def _bury(self, worker: _Worker) -> None:
-        """Replace a dead worker; its job goes first in line, unless it keeps killing workers."""
+        """Replace a dead worker; its job goes first in line, unless it keeps killing workers.
+
+        Raises:
+            UserError: one worker after the other dies before it has started.
+        """
         self._selector.unregister(worker.answers)
         self._workers.remove(worker)
         if worker in self._idle:
             self._idle.remove(worker)
         worker.stop()
+        if not worker.ready:
+            self._failed_starts += 1
+            if self._failed_starts >= MAX_DEATHS:
+                raise UserError(
+                    f"{MAX_DEATHS} worker processes ended one after the other before they could start",
+                    where="--workers",
+                    hint="what they said stands above; `--workers 1` evaluates in this process",
+                )
         if worker.job is not None:
             number, _ = worker.job
             self._deaths[number] = self._deaths.get(number, 0) + 1

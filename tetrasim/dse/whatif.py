@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from tetrasim.dse.checks import leaf_paths
 from tetrasim.dse.space import Scalar
 from tetrasim.errors import UserError, nearest
-from tetrasim.flow.run_phases import Setup, set_up
+from tetrasim.flow.setup import Setup, set_up
 
 _TIMES = re.compile(r"([0-9.]+(?:e[-+]?[0-9]+)?)x$", re.IGNORECASE)
 

@@ -3,7 +3,7 @@
 torch and the exporter take about 300 MB that no simulation needs and that Python cannot give back. A caller
 that only wants the graphs therefore leaves the export to a new interpreter
 
-    python -m tetrasim.export.child MODEL [--no-cache]
+    python -P -m tetrasim.export.child MODEL [--no-cache]
 
 which writes the same cache folder and answers with one line of JSON. A process that has torch loaded already
 exports by itself, and so does one that cannot start an interpreter.
@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -22,6 +21,7 @@ from pathlib import Path
 from tetrasim.errors import UserError
 from tetrasim.export.exporter import cached_export, export_model
 from tetrasim.export.manifest import ExportedModel, read_manifest
+from tetrasim.processes import python_command, python_environment
 
 
 def export_apart(model: str, meanwhile: Callable[[], None], *, use_cache: bool = True) -> ExportedModel:
@@ -35,11 +35,11 @@ def export_apart(model: str, meanwhile: Callable[[], None], *, use_cache: bool =
         return known
     if _torch_is_here() or not sys.executable:
         return export_model(model, use_cache=use_cache)
-    command = [sys.executable, "-m", "tetrasim.export.child", model, *([] if use_cache else ["--no-cache"])]
+    command = python_command("tetrasim.export.child", model, *([] if use_cache else ["--no-cache"]))
     try:
         child = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-            encoding="utf-8", env=_environment(),
+            encoding="utf-8", env=python_environment(),
         )  # fmt: skip
     except OSError:  # no more processes allowed
         return export_model(model, use_cache=use_cache)
@@ -55,12 +55,6 @@ def export_apart(model: str, meanwhile: Callable[[], None], *, use_cache: bool =
 
 def _torch_is_here() -> bool:
     return "torch" in sys.modules
-
-
-def _environment() -> dict[str, str]:
-    """The same packages for the other process, also where this one found them by a changed path."""
-    paths = [str(Path(__file__).parents[2]), *(p for p in sys.path if p)]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(dict.fromkeys(paths)), "PYTHONIOENCODING": "utf-8"}
 
 
 def _result(model: str, code: int, answer: str, log: str) -> ExportedModel:

@@ -28,7 +28,7 @@ from tetrasim.sim.ops.work import Gemm, Operand, Work, WorkKind
 from tetrasim.sim.precision import BFLOAT16, FLOAT8, FLOAT16, FLOAT32, INT4, INT8, Format
 
 if TYPE_CHECKING:
-    from tetrasim.flow.run_phases import Setup
+    from tetrasim.flow.setup import Setup
     from tetrasim.hw_targets.common.target import Config
 
 RESULT_COLUMNS = ("latency_us", "energy_uj", "bound_by")

@@ -13,18 +13,8 @@ from pathlib import Path
 from tetrasim.sim.result import Provenance
 
 PACKAGES = ("numpy", "numba", "onnx", "onnxruntime")
-# What a simulated number depends on; reports and the command line do not change it.
-_CODE = (
-    "sim",
-    "frontend",
-    "hw_targets",
-    "onnx_runtime.py",
-    "flow/simulate.py",
-    "flow/run_phases.py",
-    "flow/result_tables.py",
-    "flow/numerics.py",
-    "units.py",
-)
+# What no simulated number depends on; exports of models have their own digest (`export/cache.py`).
+_OTHER = ("cli", "dse", "export", "models", "reports")
 _SUFFIXES = (".py", ".yaml", ".csv", ".json", ".v", ".h")
 
 
@@ -38,9 +28,9 @@ def code_sha256() -> str:
     """Digest of the sources and presets that simulated numbers depend on, in path order."""
     root = Path(__file__).parents[1]
     files: list[Path] = []
-    for part in _CODE:
-        path = root / part
-        files += [path] if path.is_file() else [f for f in path.rglob("*") if f.suffix in _SUFFIXES]
+    for part in root.iterdir():
+        if part.name not in _OTHER:
+            files += [f for f in (part.rglob("*") if part.is_dir() else (part,)) if f.suffix in _SUFFIXES]
     digest = hashlib.sha256()
     for file in sorted(files, key=lambda f: f.relative_to(root).as_posix()):
         digest.update(file.relative_to(root).as_posix().encode() + b"\0" + file.read_bytes() + b"\0")

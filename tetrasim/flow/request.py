@@ -5,12 +5,11 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping, Sequence
 
-from tetrasim.errors import UserError, nearest
-from tetrasim.flow.loading import ModelFiles, bind, check_workload, default_prompt
+from tetrasim.errors import UserError
+from tetrasim.flow.model import ModelFiles, bind, check_workload, default_prompt
 from tetrasim.sim.workload import Workload
 
-Scalar = str | int | float | bool
-Overrides = Mapping[str, Scalar]
+Overrides = Mapping[str, str | int | float | bool]
 
 
 def check_targets(names: Sequence[str]) -> None:
@@ -21,47 +20,6 @@ def check_targets(names: Sequence[str]) -> None:
     for name in names:
         if names.count(name) > 1:
             raise UserError(f"target '{name}' is named twice", where="--on", hint="name it once")
-
-
-def overrides_for(preset: str, presets: Sequence[str], settings: Overrides) -> dict[str, Scalar]:
-    """Settings for `preset`: unprefixed ones, then those written `preset:path`, which win."""
-    chosen: dict[str, Scalar] = {}
-    for path, value in settings.items():
-        prefix, colon, rest = path.rpartition(":")
-        if colon and prefix not in presets:
-            raise UserError(
-                f"--set names '{prefix}', which is not among --on",
-                where="--set",
-                hint=nearest(prefix, presets),
-            )
-        if not colon:
-            chosen.setdefault(path, value)
-        elif prefix == preset:
-            chosen[rest] = value
-    return chosen
-
-
-def shortcut_settings(presets: Sequence[str], shortcuts: Overrides) -> dict[str, Scalar]:
-    """Settings for those of `presets` whose configuration has the field: `{"launch": "eager"}` reaches GPUs.
-
-    Raises:
-        UserError: unknown preset, or a field that none of them has.
-    """
-    from tetrasim.hw_targets.registry import find_preset
-
-    out: dict[str, Scalar] = {}
-    for field, value in shortcuts.items():
-        having = [p for p in presets if field in type(find_preset(p)[1].config).model_fields]
-        if not having:
-            raise UserError(
-                f"none of the targets has '{field}'",
-                where=f"--{field}",
-                hint=f"drop it; `tetrasim show {presets[0]}` prints what can be set"
-                if presets
-                else "name a target",
-            )
-        out |= {f"{preset}:{field}": value for preset in having}
-    return out
 
 
 def workload_for(

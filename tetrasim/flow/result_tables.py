@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING
 
 from tetrasim.flow.numerics import check_numerics
 from tetrasim.flow.provenance import provenance
-from tetrasim.flow.run_phases import LoadedModel, PhaseRun, Setup, peak_list
 from tetrasim.hw_targets.common.parts import advice_text
 from tetrasim.sim.analysis.coverage import coverage
 from tetrasim.sim.analysis.ops import op_results, roofline
-from tetrasim.sim.analysis.phases import phase_result
+from tetrasim.sim.analysis.phases import MAC_PEAK, VECTOR_PEAK, phase_result
 from tetrasim.sim.analysis.rules import Evidence, PhaseEvidence, findings, spenders
 from tetrasim.sim.metric import Basis, Metric
 from tetrasim.sim.result import (
@@ -22,13 +21,17 @@ from tetrasim.sim.result import (
     MemoryResult,
     NumericsResult,
     OpResult,
+    Peak,
     PhaseResult,
     ResourceResult,
     Result,
 )
 
 if TYPE_CHECKING:
-    from tetrasim.hw_targets.common.target import Capacity, ResourceUse
+    from tetrasim.flow.model import LoadedModel
+    from tetrasim.flow.phases import PhaseRun
+    from tetrasim.flow.setup import Setup
+    from tetrasim.hw_targets.common.target import Capacity, Peaks, ResourceUse
     from tetrasim.sim.workload import Workload
 
 _ORDER = tuple(Basis)  # strongest first
@@ -229,3 +232,12 @@ def _validation(phases: Sequence[PhaseResult]) -> tuple[str, ...]:
         if m.source
     )
     return tuple(dict.fromkeys(lines))
+
+
+def peak_list(peaks: Peaks) -> tuple[Peak, ...]:
+    """Ceilings for the report: operations per second (a MAC is two), bytes per second per level."""
+    return (
+        Peak(MAC_PEAK, 2 * peaks.macs_per_s, "op/s"),
+        Peak(VECTOR_PEAK, peaks.vector_ops_per_s, "op/s"),
+        *(Peak(name, amount, "B/s") for name, amount in peaks.bytes_per_s),
+    )

@@ -9,12 +9,49 @@ from typing import TYPE_CHECKING
 
 from tetrasim.errors import CapacityError, UnsupportedOpError, UserError
 from tetrasim.flow import cache
-from tetrasim.flow.loading import ModelFiles, beyond_context, load_model
-from tetrasim.flow.request import Overrides, command_line
+from tetrasim.flow.model import ModelFiles, beyond_context, load_model
+from tetrasim.flow.request import command_line
 from tetrasim.sim.workload import Workload
 
 if TYPE_CHECKING:
-    from tetrasim.flow.run_phases import LoadedModel, Setup
+    from tetrasim.flow.model import LoadedModel
+    from tetrasim.flow.setup import Setup
+    from tetrasim.sim.result import Result
+
+
+def simulate(
+    model: LoadedModel, setup: Setup, workload: Workload, *, numerics: bool = True, command: str = ""
+) -> Result:
+    """Simulate every phase of `model` on one target and report everything known about it.
+
+    Nothing depends on the clock or the host: equal inputs give equal results, byte for byte.
+
+    Args:
+        model: graphs imported for this workload.
+        setup: the target, configured (`flow/setup.py`).
+        workload: batch, prompt, tokens to generate.
+        numerics: emulate the target's arithmetic and compare with onnxruntime.
+        command: the command line that reproduces this, for the report.
+
+    Raises:
+        CapacityError: the model does not fit and the target has no other mapping.
+        UnsupportedOpError: an op without a cost model.
+    """
+    from tetrasim.flow.phases import capacity_of, lowered_phases, run_phases
+    from tetrasim.flow.result_tables import build_result
+
+    capacity = capacity_of(lowered_phases(model, setup, workload), setup)
+    runs = run_phases(model, setup, workload)
+    return build_result(model, setup, workload, capacity, runs, numerics=numerics, command=command)
+
+
+def load_what_simulating_needs() -> None:
+    """Load what reading and simulating the graphs needs, while another process writes them."""
+    import onnxruntime  # noqa: F401
+
+    from tetrasim.flow import numerics, phases, pricing  # noqa: F401
+    from tetrasim.frontend import onnx  # noqa: F401
+    from tetrasim.sim.engine import static  # noqa: F401
 
 
 class Session:
@@ -28,7 +65,7 @@ class Session:
         self._loaded: LoadedModel | None = None
         self._found: dict[str, cache.Entry | None] = {}
 
-    def entry(self, setup: Setup, overrides: Overrides) -> cache.Entry:
+    def entry(self, setup: Setup) -> cache.Entry:
         """The result and trace on one target, from the cache or simulated now.
 
         Raises:
@@ -36,25 +73,30 @@ class Session:
         """
         found = self._cached(setup)
         if found is None:
-            found = self._simulate(setup, overrides)
+            found = self._simulate(setup)
             cache.store(self._key(setup), found)
         # The content may have been computed under another name: a copied file, another spelling.
-        command = command_line(self._model, [setup.preset], self._workload, overrides, self._files)
-        made_by = replace(found.result.provenance, command=command)
-        return replace(found, result=replace(found.result, model=self._files.name, provenance=made_by))
+        command = command_line(self._model, [setup.named], self._workload, dict(setup.overrides), self._files)
+        result = replace(
+            found.result,
+            model=self._files.name,
+            provenance=replace(found.result.provenance, command=command),
+            warnings=(*found.result.warnings, *setup.notes),
+        )
+        return replace(found, result=result)
 
     def entries(
-        self, setups: Sequence[Setup], overrides: Sequence[Overrides], report: Callable[[str, float], None]
+        self, setups: Sequence[Setup], report: Callable[[str, float], None]
     ) -> tuple[dict[int, cache.Entry], dict[int, UserError]]:
         """Results, and refusals, by the target's place. All targets are asked before any is simulated."""
         refused = {i: no for i, setup in enumerate(setups) if (no := self.refusal(setup)) is not None}
         found: dict[int, cache.Entry] = {}
-        for i, (setup, chosen) in enumerate(zip(setups, overrides, strict=True)):
+        for i, setup in enumerate(setups):
             if i in refused:
                 continue
             report(f"simulating {setup.preset}", (i + 1) / (len(setups) + 1))
             try:
-                found[i] = self.entry(setup, chosen)
+                found[i] = self.entry(setup)
             except (CapacityError, UnsupportedOpError) as refusal:
                 refused[i] = refusal
         return found, dict(sorted(refused.items()))
@@ -63,7 +105,7 @@ class Session:
         """Why the target cannot run the model (an op, or what does not fit), before anything is simulated."""
         if self._cached(setup) is not None:
             return None
-        from tetrasim.flow.run_phases import capacity_of, lowered_phases
+        from tetrasim.flow.phases import capacity_of, lowered_phases
 
         graphs = self._model_graphs()  # a model that cannot be read is no target's refusal
         try:
@@ -94,15 +136,12 @@ class Session:
         config = setup.config.model_dump_json()
         return cache.key_of(self._files.sha256, "\0".join(described), config, self._workload, code_sha256())
 
-    def _simulate(self, setup: Setup, overrides: Overrides) -> cache.Entry:
-        from tetrasim.flow.simulate import simulate as simulate_on_target
+    def _simulate(self, setup: Setup) -> cache.Entry:
         from tetrasim.flow.traces import trace_of
 
         model = self._model_graphs()
         with self._named(setup):
-            result = simulate_on_target(
-                model, setup.preset, self._workload, overrides=overrides, numerics=self._numerics
-            )
+            result = simulate(model, setup, self._workload, numerics=self._numerics)
         note = beyond_context(self._files, self._workload)
         if note:
             result = replace(result, warnings=(*result.warnings, note))

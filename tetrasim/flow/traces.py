@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
-from tetrasim.flow.run_phases import lowered_phases
+from tetrasim.flow.phases import lowered_phases
 from tetrasim.reports.perfetto import MOST_SLICES, TracedRun, chosen_runs, to_pftrace
 from tetrasim.sim.engine.runs import simulate_one
 
 if TYPE_CHECKING:
-    from tetrasim.flow.run_phases import LoadedModel, Setup
+    from tetrasim.flow.model import LoadedModel
+    from tetrasim.flow.setup import Setup
     from tetrasim.sim.result import Result
     from tetrasim.sim.workload import Workload
 

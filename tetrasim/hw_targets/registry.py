@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -51,7 +52,7 @@ def find_preset(name: str) -> tuple[Target[Config], Preset[Config]]:
         raise UserError(f"unknown target '{name}'", hint=nearest(name, preset_names()))
     target = load_target(kind)
     if rest.endswith((".yaml", ".yml")):
-        return target, load_preset(Path(rest), f"{kind}/{Path(rest).stem}", target.config_type)
+        return target, _own_preset(kind, Path(rest).expanduser(), target)
     if name not in preset_names():
         raise UserError(
             f"unknown preset '{name}'", hint=nearest(name, [p for p in preset_names() if p.startswith(kind)])
@@ -69,3 +70,10 @@ def find_preset(name: str) -> tuple[Target[Config], Preset[Config]]:
             hint=f"this file of yours comes before the preset that ships: remove it, or write it again"
             f" (`tetrasim calibrate {kind}`)",
         ) from None
+
+
+def _own_preset(kind: str, file: Path, target: Target[Config]) -> Preset[Config]:
+    """A device file of the user's, `gpu/mine`; one called like a device that ships keeps its suffix."""
+    name = f"{kind}/{file.stem}"
+    shown = f"{kind}/{file.name}" if name in preset_names() else name
+    return replace(load_preset(file, shown, target.config_type), own=True)

@@ -1,11 +1,14 @@
 """`config.lock.yaml`: what a run was asked to do, exactly; `tetrasim run --lock FILE` does it again.
 
 The lock names the model (a preset, or a file with its hash), the workload and, per target, the preset with
-its overrides and the hash of the configuration they gave. A hash that no longer matches is reported.
+its overrides and the hash of the configuration they gave. A hash that no longer matches is reported. Paths of
+files are written relative to the lock's own folder, so that it can be repeated from any working folder, and
+after the folder that holds both has moved.
 """
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,7 +35,8 @@ class LockedTarget:
 
 @dataclass(frozen=True, slots=True)
 class Lock:
-    """Everything that decides a run's numbers."""
+    """Everything that decides a run's numbers. Paths in `model` and in the targets are as a command of the
+    working folder would name them."""
 
     model: str
     model_sha256: str
@@ -42,13 +46,13 @@ class Lock:
     allow_unmodelled: bool = False
 
 
-def to_yaml(lock: Lock, name: str = "config.lock.yaml") -> str:
-    """Stable text, keys in a fixed order."""
+def to_yaml(lock: Lock, folder: Path, name: str = "config.lock.yaml") -> str:
+    """Stable text, keys in a fixed order, for a lock that lies in `folder`."""
     work = lock.workload
     tree = {
         "schema_version": SCHEMA_VERSION,
         "tetrasim": lock.version,
-        "model": lock.model,
+        "model": _moved(lock.model, Path(), folder),
         "model_sha256": lock.model_sha256,
         "workload": {
             "batch": work.batch,
@@ -58,11 +62,29 @@ def to_yaml(lock: Lock, name: str = "config.lock.yaml") -> str:
         },
         **({"allow_unmodelled": True} if lock.allow_unmodelled else {}),
         "targets": [
-            {"preset": t.preset, "set": dict(t.overrides), "config_sha256": t.config_sha256}
+            {
+                "preset": _of_preset(t.preset, Path(), folder),
+                "set": dict(t.overrides),
+                "config_sha256": t.config_sha256,
+            }
             for t in lock.targets
         ],
     }
     return _HEAD.format(name=name) + yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)
+
+
+def _moved(path: str, start: Path, end: Path) -> str:
+    """A path that is relative to folder `start`, relative to `end`; the name of a preset stays as it is."""
+    if not (path.endswith((".onnx", ".yaml", ".yml")) or "/" in path or (start / path).is_dir()):
+        return path
+    moved = os.path.relpath(Path(os.path.abspath(start)) / Path(path).expanduser(), os.path.abspath(end))
+    return moved if "/" in moved or moved.endswith((".onnx", ".yaml", ".yml")) else f"./{moved}"
+
+
+def _of_preset(preset: str, start: Path, end: Path) -> str:
+    """`gpu/path/to/mine.yaml` with its path moved as by `_moved`; `gpu/t4` as it is."""
+    kind, _, rest = preset.partition("/")
+    return f"{kind}/{_moved(rest, start, end)}" if rest.endswith((".yaml", ".yml")) else preset
 
 
 def read(file: Path) -> Lock:
@@ -83,7 +105,7 @@ def read(file: Path) -> Lock:
     if not isinstance(allowed, bool):
         raise UserError(f"'allow_unmodelled' = {allowed!r} is neither true nor false", where=str(file))
     return Lock(
-        model=_text(tree, "model", file),
+        model=_moved(_text(tree, "model", file), file.parent, Path()),
         model_sha256=str(tree.get("model_sha256", "")),
         workload=Workload(
             batch=_count(work.get("batch", 1), "workload.batch", 1, file),
@@ -105,7 +127,8 @@ def _target(item: object, file: Path) -> LockedTarget:
         if not isinstance(value, (str, int, float, bool)):
             raise UserError(f"'set.{key}' is not a single value", where=str(file))
     overrides = tuple((str(k), v) for k, v in settings.items() if isinstance(v, (str, int, float, bool)))
-    return LockedTarget(_text(entry, "preset", file), overrides, str(entry.get("config_sha256", "")))
+    preset = _of_preset(_text(entry, "preset", file), file.parent, Path())
+    return LockedTarget(preset, overrides, str(entry.get("config_sha256", "")))
 
 
 def _mapping(value: object, what: str, file: Path) -> dict[str, object]:

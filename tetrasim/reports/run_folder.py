@@ -21,18 +21,19 @@ def save_run(
         UserError: the folder exists and may not be replaced, or cannot be written.
     """
     # Perfetto traces concatenate: each part clears the state of its own packet sequence first.
-    top = _files(found, b"".join(traces), lock)
+    top = _files(found, b"".join(traces), lock, folder)
     parts = {}
     if len(found.results) > 1:
         for result, trace, target in zip(found.results, traces, lock.targets, strict=True):
-            parts[folder_name(result.preset)] = _files(document((result,)), trace, _only(lock, target))
+            name = folder_name(result.preset)
+            parts[name] = _files(document((result,)), trace, _only(lock, target), folder / name)
     write(folder.absolute(), top, parts, force)
     return folder
 
 
-def _files(found: Document, trace: bytes, lock: Lock) -> RunFiles:
+def _files(found: Document, trace: bytes, lock: Lock, folder: Path) -> RunFiles:
     texts = [(known.file, known.render(found).encode()) for known in report_formats()]
-    return RunFiles((*texts, ("trace.pftrace", trace), (LOCK_NAME, to_yaml(lock).encode())))
+    return RunFiles((*texts, ("trace.pftrace", trace), (LOCK_NAME, to_yaml(lock, folder).encode())))
 
 
 def _only(lock: Lock, target: LockedTarget) -> Lock:

@@ -10,7 +10,8 @@ import pytest
 from dram_legality import Logged, read_rules, row_violations, violations
 
 from tetrasim.facade import load_for
-from tetrasim.flow.run_phases import lowered_phases, set_up
+from tetrasim.flow.phases import lowered_phases
+from tetrasim.flow.setup import set_up
 from tetrasim.hw_targets.common.dram.program import encode
 from tetrasim.hw_targets.common.presets import with_overrides
 from tetrasim.hw_targets.pim.config import PimConfig

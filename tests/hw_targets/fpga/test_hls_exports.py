@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tetrasim.cli.hls import load_graph
+from tetrasim.facade import load_forward
 from tetrasim.hw_targets.fpga.hls.calibrate import Widths, calibrate
 from tetrasim.hw_targets.fpga.hls.check import Numerics, compare
 from tetrasim.hw_targets.fpga.hls.convert import convert
@@ -150,7 +150,7 @@ def exported(name: str, folder: Path, *, dynamo: bool) -> Path:
 
 def numerics_of(file: Path) -> Numerics:
     """16 bits, streamed, against onnxruntime."""
-    graph, path = load_graph(str(file))
+    graph, path = load_forward(str(file))
     plan = streamed(clip_relus(convert(graph)))
     feeds = sample_inputs(graph, plan, HlsOptions(samples=200))
     reference, source = reference_outputs(graph, feeds, path)
@@ -177,14 +177,14 @@ def _close(numerics: Numerics) -> None:
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="g++ is not installed")
 def test_masks_and_ids_are_bit_exact(tmp_path: Path) -> None:
-    graph, file = load_graph(str(exported("bert", tmp_path, dynamo=False)))
+    graph, file = load_forward(str(exported("bert", tmp_path, dynamo=False)))
     options = HlsOptions(samples=60, calibration=60, io="parallel")
     assert generate(graph, tmp_path / "p", options, onnx_path=file).numerics.bit_exact is True
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="g++ is not installed")
 def test_causal_attention_after_packed_projections_is_bit_exact(tmp_path: Path) -> None:
-    graph, file = load_graph(str(exported("encoder-causal-pre-norm", tmp_path, dynamo=False)))
+    graph, file = load_forward(str(exported("encoder-causal-pre-norm", tmp_path, dynamo=False)))
     options = HlsOptions(samples=40, calibration=40, backend="Vivado")
     report = generate(graph, tmp_path / "p", options, onnx_path=file)
     assert report.numerics.bit_exact is True

@@ -17,8 +17,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from qdq_files import Writer, qdq_cnn, qdq_encoder, qdq_mlp
 
-from tetrasim.cli.hls import load_graph
 from tetrasim.errors import UserError
+from tetrasim.facade import load_forward
 from tetrasim.hw_targets.fpga.hls import plan as p
 from tetrasim.hw_targets.fpga.hls.calibrate import Widths, calibrate, exact_type
 from tetrasim.hw_targets.fpga.hls.convert import convert
@@ -35,7 +35,7 @@ needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="g++ is 
 @needs_compiler
 @pytest.mark.parametrize(("strategy", "reuse"), [("latency", 1), ("resource", 2)])
 def test_a_quantised_mlp_equals_onnxruntime_bit_for_bit(tmp_path: Path, strategy: str, reuse: int) -> None:
-    graph, file = load_graph(str(qdq_mlp(tmp_path / "m.onnx")))
+    graph, file = load_forward(str(qdq_mlp(tmp_path / "m.onnx")))
     options = HlsOptions(samples=300, calibration=50, strategy=strategy, reuse=reuse)
     numerics = generate(graph, tmp_path / "p", options, onnx_path=file).numerics
     assert numerics.reference == "onnxruntime"
@@ -53,7 +53,7 @@ def test_a_quantised_mlp_equals_onnxruntime_bit_for_bit(tmp_path: Path, strategy
 @needs_compiler
 def test_a_quantised_encoder_differs_from_onnxruntime_in_few_steps(tmp_path: Path) -> None:
     """Its softmax and norm use tables, whose errors may turn a rounding; everything else is exact."""
-    graph, file = load_graph(str(qdq_encoder(tmp_path / "e.onnx")))
+    graph, file = load_forward(str(qdq_encoder(tmp_path / "e.onnx")))
     options = HlsOptions(samples=200, calibration=50)
     report = generate(graph, tmp_path / "p", options, onnx_path=file)
     numerics = report.numerics
@@ -71,7 +71,7 @@ def test_a_quantised_encoder_differs_from_onnxruntime_in_few_steps(tmp_path: Pat
 
 
 def test_weights_are_stored_exactly_in_the_bits_of_the_file(tmp_path: Path) -> None:
-    graph, _ = load_graph(str(qdq_mlp(tmp_path / "m.onnx")))
+    graph, _ = load_forward(str(qdq_mlp(tmp_path / "m.onnx")))
     plan = calibrate(convert(graph), {"x": np.zeros((1, 4))}, Widths(6))
     dense = [x for x in plan.layers if isinstance(x, p.Dense)]
     assert len(dense) == 2
@@ -96,7 +96,7 @@ def test_weights_are_stored_exactly_in_the_bits_of_the_file(tmp_path: Path) -> N
 def test_any_scale_and_zero_point_equals_onnxruntime(
     tmp_path: Path, changes: dict[str, float], io: str
 ) -> None:
-    graph, file = load_graph(str(qdq_mlp(tmp_path / "m.onnx", **changes)))  # type: ignore[arg-type]
+    graph, file = load_forward(str(qdq_mlp(tmp_path / "m.onnx", **changes)))  # type: ignore[arg-type]
     options = HlsOptions(samples=500, calibration=50, io=io)
     numerics = generate(graph, tmp_path / "p", options, onnx_path=file).numerics
     assert numerics.reference == "onnxruntime"
@@ -111,7 +111,7 @@ def test_any_scale_and_zero_point_equals_onnxruntime(
 @needs_compiler
 def test_a_quantised_cnn_is_at_most_one_step_from_onnxruntime(tmp_path: Path) -> None:
     """onnxruntime rounds in float32: a sum within its error of the middle of two steps may go either way."""
-    graph, file = load_graph(str(qdq_cnn(tmp_path / "c.onnx", per_channel=True)))
+    graph, file = load_forward(str(qdq_cnn(tmp_path / "c.onnx", per_channel=True)))
     options = HlsOptions(samples=300, calibration=50)
     numerics = generate(graph, tmp_path / "p", options, onnx_path=file).numerics
     assert numerics.bit_exact is True
@@ -128,7 +128,7 @@ def test_scales_along_a_summed_axis_are_refused(tmp_path: Path) -> None:
     with pytest.raises(
         UserError, match=r"y \(MatMul\): the scales of 'w' differ along an axis that is summed"
     ):
-        convert(load_graph(str(w.save(tmp_path / "m.onnx", (1, 4), 2)))[0])
+        convert(load_forward(str(w.save(tmp_path / "m.onnx", (1, 4), 2)))[0])
 
 
 @settings(max_examples=200, deadline=None)
@@ -148,7 +148,7 @@ def test_a_value_on_two_grids_keeps_a_type_of_its_own(tmp_path: Path) -> None:
     w = Writer()
     coarse, fine = w.grid("x", "coarse", 0.25), w.grid("x", "fine", 2.0**-5)
     w.op("Sub", [fine, coarse], "y")
-    graph, file = load_graph(str(w.save(tmp_path / "m.onnx", (1, 4), 4)))
+    graph, file = load_forward(str(w.save(tmp_path / "m.onnx", (1, 4), 4)))
     plan, options = convert(graph), HlsOptions(samples=500, calibration=500)
     feeds = sample_inputs(graph, plan, options)
     reference, _ = reference_outputs(graph, feeds, file)
@@ -165,11 +165,11 @@ def test_integers_that_leave_the_model_are_refused(tmp_path: Path) -> None:
     w.op("QuantizeLinear", ["x", scale, zero], "y")
     file = w.save(tmp_path / "m.onnx", (1, 4), 4, TensorProto.INT8)
     with pytest.raises(UserError, match=r"y \(QuantizeLinear\): its integers themselves are read"):
-        convert(load_graph(str(file))[0])
+        convert(load_forward(str(file))[0])
 
 
 def test_the_verilog_flow_refuses_rounding_to_even(tmp_path: Path) -> None:
-    graph, _ = load_graph(str(qdq_mlp(tmp_path / "m.onnx")))
+    graph, _ = load_forward(str(qdq_mlp(tmp_path / "m.onnx")))
     with pytest.raises(UserError, match="rounds half to even"):
         write_rtl(graph, tmp_path / "rtl", "da4ml", HlsOptions())
     assert not (tmp_path / "rtl").exists()

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from tetrasim.facade import load_for
-from tetrasim.flow.run_phases import lowered_phases, set_up
+from tetrasim.flow.phases import lowered_phases
+from tetrasim.flow.setup import set_up
 from tetrasim.hw_targets.gpu.costs import Costs
 from tetrasim.hw_targets.gpu.lower import lower, priced_tasks
 from tetrasim.hw_targets.gpu.occupancy import counters, mapping_text, profile

@@ -10,7 +10,8 @@ import pytest
 
 from tetrasim.errors import CapacityError, UserError
 from tetrasim.facade import load_for
-from tetrasim.flow.run_phases import lowered_phases, set_up
+from tetrasim.flow.phases import lowered_phases
+from tetrasim.flow.setup import set_up
 from tetrasim.hw_targets.common.presets import with_overrides
 from tetrasim.hw_targets.pim.config import PimConfig
 from tetrasim.hw_targets.pim.generate import run_family

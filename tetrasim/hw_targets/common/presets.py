@@ -42,13 +42,14 @@ class Sourced:
 
 @dataclass(frozen=True)
 class Preset(Generic[ConfigT]):
-    """A loaded device: `name` is `gpu/t4`."""
+    """A loaded device: `name` is `gpu/t4`; `own`: a file that the user named, not one found by its name."""
 
     name: str
     title: str
     config: ConfigT
     sources: tuple[Sourced, ...]
     file: Path
+    own: bool = False
 
     @property
     def marks(self) -> tuple[str, ...]:

@@ -7,7 +7,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from tetrasim.errors import UserError
 from tetrasim.hw_targets.fpga.hls.emit import PROJECT
 from tetrasim.hw_targets.fpga.hls.options import HlsOptions
 from tetrasim.hw_targets.fpga.hls.plan import Floats, Plan
+from tetrasim.processes import python_command, python_environment
 
 
 def compile_project(folder: Path, options: HlsOptions) -> Path:
@@ -48,7 +48,7 @@ def predict(
     np.savez(given, *rows)
     sizes = ",".join(str(plan.layer(name).size) for name in plan.outputs)
     module = "tetrasim.hw_targets.fpga.hls.worker"
-    command = [sys.executable, "-m", module, str(library), str(given), str(made), PROJECT, sizes]
+    command = python_command(module, str(library.absolute()), str(given), str(made), PROJECT, sizes)
     _run(command, scratch, options, "running the C simulation")
     return np.asarray(np.load(made, allow_pickle=False), np.float64)
 
@@ -56,14 +56,12 @@ def predict(
 def _run(command: Sequence[str], folder: Path, options: HlsOptions, what: str) -> None:
     """Run to the end within the limits; the whole process group is stopped when time is up."""
 
-    root = str(Path(__file__).parents[4])
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([root, os.environ.get("PYTHONPATH", "")])}
     # `ulimit` in a shell of fixed text: the command itself is passed as arguments, never as text
     limited = ["bash", "-c", f'ulimit -v {options.memory_bytes // 1024}; exec "$@"', "bash", *command]
     process = subprocess.Popen(
         limited,
         cwd=folder,
-        env=environment,
+        env=python_environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         start_new_session=True,

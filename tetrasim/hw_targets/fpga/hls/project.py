@@ -11,8 +11,8 @@ import io
 import json
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Mapping
+from contextlib import redirect_stdout
 from dataclasses import asdict, replace
 from math import prod
 from pathlib import Path
@@ -60,7 +60,8 @@ def generate(
             simulation that differs from the emulation.
     """
     options.check()
-    check_free(folder, ESTIMATE, force=force)
+    named, folder = folder, folder.absolute()  # the C simulation runs in another working folder
+    check_free(named, ESTIMATE, force=force)
     plan = clip_relus(convert(graph))
     if options.io == "stream":
         plan = streamed(plan)
@@ -77,7 +78,7 @@ def generate(
     bits = max(t.result.bits for t in plan.types.values())
     options = with_fitting_reuse(graph, options, bits)
     pipeline = simulate_pipeline(plan, options) if plan.streamed else None
-    with _fresh(folder) as scratch:
+    with new_folder(folder, replace=True) as scratch:
         quiet_write(plan, options, scratch, pipeline)
         simulated = None
         if check:
@@ -96,8 +97,10 @@ def generate(
             cycles = (pipeline.latency_cycles, pipeline.interval_cycles)
             found = replace(found, latency_cycles=cycles[0], interval_cycles=cycles[1])
         parts = (len(plan.layers), options, widths, numerics, found, pipeline)
-        report = HlsReport(str(folder), graph.name, *parts)
+        report = HlsReport(str(named), graph.name, *parts)
         _write_extras(scratch, folder, plan, by_layer, reference, report)
+        for made in (scratch / "firmware").glob("*.so"):
+            made.unlink()  # it holds the path it was built in
     return report
 
 
@@ -174,15 +177,6 @@ def quiet_write(plan: Plan, options: HlsOptions, folder: Path, pipeline: Pipelin
     with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
         model_graph(plan, options, folder, pipeline).write()
-
-
-@contextmanager
-def _fresh(folder: Path) -> Iterator[Path]:
-    """A folder beside `folder` that takes its name when the block succeeds and vanishes when it fails."""
-    with new_folder(folder, replace=True) as scratch:
-        yield scratch
-        for library in (scratch / "firmware").glob("*.so"):
-            library.unlink()  # it holds the path it was built in
 
 
 def _write_extras(

@@ -89,7 +89,7 @@ def write_rtl(
     feeds = sample_inputs(graph, plan, options)
     by_layer = {x.name: feeds[v.name] for x, v in zip(plan.inputs, graph.inputs, strict=True)}
     plan = calibrate(plan, by_layer, Widths(options.bits or 8, options.guard_bits))
-    with new_folder(folder, replace=True) as scratch:
+    with new_folder(folder.absolute(), replace=True) as scratch:
         report = replace(build(plan, by_layer, options, scratch), folder=str(folder))
         (scratch / ESTIMATE).write_text(json.dumps(asdict(report), indent=1, sort_keys=True) + "\n")
         shutil.rmtree(scratch / "obj", ignore_errors=True)

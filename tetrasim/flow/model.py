@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,12 +17,31 @@ from tetrasim.sim.workload import Workload
 
 if TYPE_CHECKING:
     from tetrasim.export.manifest import ExportedModel, Manifest
-    from tetrasim.flow.run_phases import LoadedModel, ModelPhase
+    from tetrasim.sim.ir.family import GraphFamily
     from tetrasim.sim.ir.graph import Graph
 
 DEFAULT_PROMPT = 32  # decoders
 DEFAULT_SEQUENCE = 128  # encoders over tokens, or their longest
 _ENCODER, _DECODER, _FILE = "encoder", "decoder", "file"
+
+
+@dataclass(frozen=True, eq=False)
+class ModelPhase:
+    """`name`: "forward", "prefill" or "decode". `family` is constant for the first two."""
+
+    name: str
+    family: GraphFamily
+    onnx: Path | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class LoadedModel:
+    """A model whose phases were imported for one workload; `sha256` digests the files it came from."""
+
+    name: str
+    parameters: int
+    sha256: str
+    phases: tuple[ModelPhase, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,16 +61,22 @@ class ModelFiles:
     allow_unmodelled: bool = False
 
 
-def find_model(model: str | Path, *, use_cache: bool = True, allow_unmodelled: bool = False) -> ModelFiles:
+def find_model(
+    model: str | Path,
+    *,
+    use_cache: bool = True,
+    allow_unmodelled: bool = False,
+    meanwhile: Callable[[], None] = lambda: None,
+) -> ModelFiles:
     """The files of `model`, exported now where they are not in the cache (large ones by another process).
 
     Raises:
         UserError: unknown preset, missing file, an export that fails its checks.
     """
-    return replace(_find(model, use_cache), allow_unmodelled=allow_unmodelled)
+    return replace(_find(model, use_cache, meanwhile), allow_unmodelled=allow_unmodelled)
 
 
-def _find(model: str | Path, use_cache: bool) -> ModelFiles:
+def _find(model: str | Path, use_cache: bool, meanwhile: Callable[[], None]) -> ModelFiles:
     path = Path(model)
     if path.suffix == ".onnx":
         return _onnx_file(path)
@@ -64,14 +89,7 @@ def _find(model: str | Path, use_cache: bool) -> ModelFiles:
 
     if stores_weights(str(model)):  # checking them takes more memory than the exporter, and the time counts
         return _exported(export_model(str(model), use_cache=use_cache))
-    return _exported(export_apart(str(model), _load_meanwhile, use_cache=use_cache))
-
-
-def _load_meanwhile() -> None:
-    """Load what reading and simulating the graphs needs, while another process writes them."""
-    from tetrasim.flow import numerics, pricing, run_phases  # noqa: F401
-    from tetrasim.frontend import onnx  # noqa: F401
-    from tetrasim.sim.engine import static  # noqa: F401
+    return _exported(export_apart(str(model), meanwhile, use_cache=use_cache))
 
 
 def check_workload(files: ModelFiles, workload: Workload) -> Workload:
@@ -139,8 +157,6 @@ def load_model(files: ModelFiles, workload: Workload) -> LoadedModel:
         UserError: a file that cannot be read, an unbound dim.
         UnsupportedOpError: an op without semantics or cost.
     """
-    from tetrasim.flow.run_phases import LoadedModel
-
     phases = tuple(
         phase for name, path in files.phases if (phase := _phase(files, name, path, workload)) is not None
     )
@@ -149,7 +165,6 @@ def load_model(files: ModelFiles, workload: Workload) -> LoadedModel:
 
 
 def _phase(files: ModelFiles, name: str, path: Path, workload: Workload) -> ModelPhase | None:
-    from tetrasim.flow.run_phases import ModelPhase
     from tetrasim.frontend.onnx import import_family, import_onnx
     from tetrasim.sim.ir.family import constant_family
 

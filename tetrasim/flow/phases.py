@@ -1,50 +1,27 @@
 """The fast core of a simulation: a model's phases on a configured target, as totals without tables.
 
-The order of work: the preset's configuration (with overrides), the target's formats on every graph, the
-capacity check at the largest state, then lowering and the engine for each phase.
+The order of work: the target's formats on every graph, the capacity check at the largest state, then lowering
+and the engine for each phase.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tetrasim.errors import UserError
-from tetrasim.hw_targets.common.presets import with_overrides
-from tetrasim.hw_targets.registry import find_preset
-from tetrasim.sim.analysis.phases import MAC_PEAK, VECTOR_PEAK
 from tetrasim.sim.engine.runs import simulate_runs
 from tetrasim.sim.ir.family import GraphFamily, transformed
-from tetrasim.sim.result import Peak
 
 if TYPE_CHECKING:
-    from tetrasim.files.yaml import Scalar
-    from tetrasim.hw_targets.common.target import Capacity, Config, Peaks, Target
+    from tetrasim.flow.model import LoadedModel, ModelPhase
+    from tetrasim.flow.setup import Setup
+    from tetrasim.hw_targets.common.target import Capacity
     from tetrasim.sim.engine.timeline import RunTotals
     from tetrasim.sim.precision import Precision
     from tetrasim.sim.workload import Workload
-
-
-@dataclass(frozen=True, eq=False)
-class ModelPhase:
-    """`name`: "forward", "prefill" or "decode". `family` is constant for the first two."""
-
-    name: str
-    family: GraphFamily
-    onnx: Path | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class LoadedModel:
-    """A model whose phases were imported for one workload; `sha256` digests the files it came from."""
-
-    name: str
-    parameters: int
-    sha256: str
-    phases: tuple[ModelPhase, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,28 +33,6 @@ class PhaseRun:
     family: GraphFamily
     contexts: tuple[int, ...]
     totals: RunTotals
-
-
-@dataclass(frozen=True, eq=False)
-class Setup:
-    """A target with its final configuration."""
-
-    preset: str
-    title: str
-    marks: tuple[str, ...]
-    target: Target[Config]
-    config: Config
-
-
-def set_up(preset: str, overrides: Mapping[str, Scalar] | None = None) -> Setup:
-    """Target and configuration of a preset with dotted-path overrides.
-
-    Raises:
-        UserError: unknown preset or parameter, with the nearest name.
-    """
-    target, found = find_preset(preset)
-    config = with_overrides(found.config, overrides or {})
-    return Setup(found.name, found.title, found.marks, target, config)
 
 
 def run_phases(model: LoadedModel, setup: Setup, workload: Workload) -> tuple[PhaseRun, ...]:
@@ -129,12 +84,3 @@ def precise_family(family: GraphFamily, precision: Precision) -> GraphFamily:
     from tetrasim.sim.passes.precision import with_precision
 
     return transformed(family, with_precision(family.base, precision))
-
-
-def peak_list(peaks: Peaks) -> tuple[Peak, ...]:
-    """Ceilings for the report: operations per second (a MAC is two), bytes per second per level."""
-    return (
-        Peak(MAC_PEAK, 2 * peaks.macs_per_s, "op/s"),
-        Peak(VECTOR_PEAK, peaks.vector_ops_per_s, "op/s"),
-        *(Peak(name, amount, "B/s") for name, amount in peaks.bytes_per_s),
-    )
