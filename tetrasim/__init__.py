@@ -15,8 +15,9 @@ __version__ = "0.1.0"
 
 forbid_reports()
 
-# The import system binds a package to its name when the package is first imported. That happens here, before
-# the verb of that name is bound, so that the verb stays; `from tetrasim.export.manifest import …` still works.
+# The import system binds a package to its name when the package is first imported. That happens here,
+# before the verb of that name is bound, so that the verb stays; `from tetrasim.export.manifest import …`
+# still works.
 import_module("tetrasim.export")
 
 if TYPE_CHECKING:

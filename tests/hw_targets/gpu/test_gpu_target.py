@@ -1,5 +1,6 @@
 """Presets, single-op prices, numerics and error ranges of the gpu target."""
 
+import itertools
 import time
 
 import ml_dtypes
@@ -124,3 +125,28 @@ def test_formats_round_as_ml_dtypes_do() -> None:
 def test_products_accumulate_in_float32() -> None:
     a = np.ones((1, 4096), dtype=np.float32)
     assert GpuArithmetic(Number.FLOAT16).matmul(a, a.T)[0, 0] == 4096  # float16 sums would stop at 2048
+
+
+def test_peaks_scale_with_multiprocessors_and_clock() -> None:
+    """A tenth of the multiprocessors have a tenth of the peak: the data sheet's peaks are those of all."""
+    whole = find_preset("gpu/t4")[1].config
+    assert whole.peak_scale == 1.0
+    tenth = with_overrides(whole, {"sm_count": 4})
+    slow = with_overrides(whole, {"clock_hz": whole.clock_hz // 2})
+    works = [matmul_work(512, 1024, 1024, FLOAT16)]
+    full_us, tenth_us, slow_us = (TARGET.price(works, c).latency_us[0] for c in (whole, tenth, slow))
+    assert tenth_us > 2 * full_us
+    assert slow_us > full_us
+    assert TARGET.peaks(tenth).macs_per_s == pytest.approx(TARGET.peaks(whole).macs_per_s / 10)
+
+
+@pytest.mark.parametrize("preset", GPUS)
+def test_fewer_multiprocessors_are_never_faster(preset: str) -> None:
+    config = find_preset(preset)[1].config
+    works = [matmul_work(m, 4096, 4096, FLOAT16) for m in (1, 64, 512, 4096)]
+    times = [
+        TARGET.price(works, with_overrides(config, {"sm_count": config.sm_count * k // 4})).latency_us
+        for k in (1, 2, 4)
+    ]
+    for fewer, more in itertools.pairwise(times):
+        assert (more <= fewer * 1.02).all(), (preset, fewer, more)

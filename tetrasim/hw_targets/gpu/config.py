@@ -75,8 +75,14 @@ class Number(StrEnum):
 
 
 class ComputeConfig(Config):
-    """Dense peaks at `clock_hz`, fused multiply-add counted as two, fp32 accumulation; 0: not available."""
+    """Dense peaks of the data sheet, fused multiply-add counted as two, fp32 accumulation; 0: not available.
 
+    They are those of `of_sms` multiprocessors at `at_clock_hz`, and scale with the device's own; 0: as many
+    as the device has, at its clock.
+    """
+
+    of_sms: int = Field(default=0, ge=0)
+    at_clock_hz: int = Field(default=0, ge=0)
     fp32_flops_per_s: PositiveFloat
     tf32_flops_per_s: float = Field(default=0.0, ge=0)
     fp16_flops_per_s: PositiveFloat
@@ -159,6 +165,12 @@ class GpuConfig(Config):
     lengths: Lengths = Lengths.UNIFORM
     running_clock_hz: int = Field(default=0, ge=0)  # SM clock the board is held at; 0: boost
     gpus: int = 1
+
+    @property
+    def peak_scale(self) -> float:
+        """The device's peaks over those stated in `compute`: 1 unless SMs or clock were changed."""
+        sms = self.sm_count / (self.compute.of_sms or self.sm_count)
+        return sms * (self.clock_hz / (self.compute.at_clock_hz or self.clock_hz))
 
     @property
     def slowdown(self) -> float:

@@ -40,7 +40,7 @@ def device_of(config: GpuConfig) -> Device:
         sm_count=config.sm_count,
         shared_bytes=float(config.sm.shared_bytes),
         l2_bytes=float(config.l2.bytes),
-        peaks=np.array(peaks) * _US,
+        peaks=np.array(peaks) * config.peak_scale * _US,
         rates=np.array([config.l2.bandwidth_bytes_per_s, config.dram.bandwidth_bytes_per_s]) * _US,
         headroom_w=max(config.power.cap_w - config.power.idle_w, 1.0),
     )

@@ -31,7 +31,7 @@ def peaks(config: GpuConfig) -> Peaks:
     slow = config.slowdown
     return Peaks(
         macs_per_s=peak_of(FORMATS.index(_FORMAT_OF[config.precision]), config) / 2 / slow,
-        vector_ops_per_s=config.compute.fp32_flops_per_s / slow,
+        vector_ops_per_s=config.compute.fp32_flops_per_s * config.peak_scale / slow,
         bytes_per_s=(
             ("L2", config.l2.bandwidth_bytes_per_s / slow),
             ("DRAM", config.dram.bandwidth_bytes_per_s),
