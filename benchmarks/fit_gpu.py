@@ -31,13 +31,14 @@ from fit_gpu_start import STARTS, Bounds, complete, start_calibration
 from fit_gpu_tables import TABLES, Table, load_table, ship
 from fit_gpu_unfitted import SOURCES, unfitted
 
-from tetrasim.hw_targets.gpu import attention as att
 from tetrasim.hw_targets.gpu import errors as errors_module
-from tetrasim.hw_targets.gpu import gemm, measurements
+from tetrasim.hw_targets.gpu import measurements
 from tetrasim.hw_targets.gpu.calibration import FILE as CALIBRATION_FILE
 from tetrasim.hw_targets.gpu.calibration import Calibration, calibration, forget
 from tetrasim.hw_targets.gpu.config import Launch
 from tetrasim.hw_targets.gpu.device import FORMATS
+from tetrasim.hw_targets.gpu.kernels import attention as att
+from tetrasim.hw_targets.gpu.kernels import gemm
 from tetrasim.hw_targets.gpu.measurements import Measured, predict, preset_config
 
 START_EAGER_US = 25.0

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from tetrasim.hw_targets.gpu.attention import AttentionFit
 from tetrasim.hw_targets.gpu.calibration import Calibration, moved
-from tetrasim.hw_targets.gpu.gemm import GemmFit
+from tetrasim.hw_targets.gpu.kernels.attention import AttentionFit
+from tetrasim.hw_targets.gpu.kernels.gemm import GemmFit
+from tetrasim.hw_targets.gpu.kernels.vector import VectorFit
 from tetrasim.hw_targets.gpu.measurements import preset_config
 from tetrasim.hw_targets.gpu.power import PowerFit
 from tetrasim.hw_targets.gpu.transfer import gemm_fit, shared_gemm, slower_attention
-from tetrasim.hw_targets.gpu.vector import VectorFit
 
 Bounds = dict[str, tuple[float, float]]
 

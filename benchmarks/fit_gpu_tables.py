@@ -19,9 +19,9 @@ from fit_gpu_start import (
     Bounds,
 )
 
-from tetrasim.hw_targets.gpu import attention as att
-from tetrasim.hw_targets.gpu import gemm, vector
 from tetrasim.hw_targets.gpu.config import Launch
+from tetrasim.hw_targets.gpu.kernels import attention as att
+from tetrasim.hw_targets.gpu.kernels import gemm, vector
 from tetrasim.hw_targets.gpu.measurements import Measured, attentions, gemms, read_columns, vectors
 
 SHIPPED_ROWS = 260  # per table; the tables with the widest range of shapes ship more

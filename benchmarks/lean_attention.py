@@ -25,9 +25,10 @@ from pathlib import Path
 
 import numpy as np
 
-from tetrasim.hw_targets.gpu import attention as att
 from tetrasim.hw_targets.gpu.calibration import calibration
 from tetrasim.hw_targets.gpu.device import HALF, Device, device_of
+from tetrasim.hw_targets.gpu.kernels import attention as att
+from tetrasim.hw_targets.gpu.kernels.records import Records, records, row
 from tetrasim.hw_targets.gpu.measurements import preset_config
 
 HEADS = (12, 16, 24, 32, 48, 56, 64, 96, 128)
@@ -68,19 +69,25 @@ def points(heads: tuple[int, ...] = HEADS) -> Iterator[Point]:
     """Every configuration of the grid."""
     for preset in PRESETS:
         device = replace(device_of(preset_config(preset)), architecture="ampere")  # flash-attention 2's rules
-        fits = np.array([k.row() for k in calibration("a100-sxm4-80gb").attention])
+        fits = records(att.AttentionFit, calibration("a100-sxm4-80gb").attention)
         for batch, h, context in itertools.product(BATCHES, heads, CONTEXTS):
             times = tuple(_time_us(device, fits, batch, h, HEAD_DIM, context, s) for s in range(3))
             yield Point(preset, batch, h, context, times, _busiest(device.sm_count, batch * h, context))
 
 
 def _time_us(
-    device: Device, fits: np.ndarray, batch: int, heads: int, dim: int, context: int, schedule: int
+    device: Device,
+    fits: Records[att.AttentionFit],
+    batch: int,
+    heads: int,
+    dim: int,
+    context: int,
+    schedule: int,
 ) -> float:
     shape = np.array([[batch, 1, heads, heads, dim, dim, context, 1, 0]])
     rows = att.AttentionRows(shape, np.array([16]), np.array([HALF]))
     dram = np.array([4.0 * batch * heads * context * dim])
-    return float(att.time_attentions(rows, dram, (schedule,), device, fits)[0, 0])
+    return row(att.AttentionTime, att.time_attentions(rows, dram, (schedule,), device, fits), 0).time_us
 
 
 def _busiest(sm_count: int, units: int, context: int) -> tuple[float, float, float]:
@@ -114,7 +121,7 @@ class Unsplit:
 def unsplit() -> Iterator[Unsplit]:
     """FlashAttention-2 without splitting on an A100, head dim 128."""
     device = device_of(preset_config("a100-sxm4-80gb"))
-    fits = np.array([k.row() for k in calibration("a100-sxm4-80gb").attention])
+    fits = records(att.AttentionFit, calibration("a100-sxm4-80gb").attention)
     with UNSPLIT.open(encoding="utf-8", newline="") as stream:
         for row in csv.DictReader(line for line in stream if not line.startswith("#")):
             units, context = int(row["units"]), int(row["context"])
@@ -137,7 +144,7 @@ def ort_rows() -> list[OrtRow]:
     """The authors' rows; ours with the copies of the cache and the first row's constant."""
     config = preset_config("h100-sxm")
     device = replace(device_of(config), architecture="ampere")
-    fits = np.array([k.row() for k in calibration("a100-sxm4-80gb").attention])
+    fits = records(att.AttentionFit, calibration("a100-sxm4-80gb").attention)
     copy_rate = config.dram.bandwidth_bytes_per_s * config.dram.sustained_fraction * 1e-6
     found = []
     for past, heads, dim, flash_us, lean_us in ORT_ROWS:

@@ -7,20 +7,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tetrasim.hw_targets.gpu import attention as att
 from tetrasim.hw_targets.gpu.calibration import calibration
 from tetrasim.hw_targets.gpu.device import HALF, device_of
+from tetrasim.hw_targets.gpu.kernels import attention as att
+from tetrasim.hw_targets.gpu.kernels.records import records, row
 from tetrasim.hw_targets.gpu.measurements import preset_config
 
 A100 = device_of(preset_config("a100-sxm4-80gb"))
-FITS = np.array([k.row() for k in calibration("a100-sxm4-80gb").attention])
+FITS = records(att.AttentionFit, calibration("a100-sxm4-80gb").attention)
 
 
-def price(shape: tuple[int, ...], schedule: int) -> np.ndarray:
+def price(shape: tuple[int, ...], schedule: int) -> att.AttentionTime:
     rows = att.AttentionRows(np.array([shape]), np.array([16]), np.array([HALF]))
     b, q, h, kv, d, dv, n = shape[:7]
     dram = np.array([2.0 * b * (q * h * (d + dv) + n * kv * (d + dv))])
-    return att.time_attentions(rows, dram, (schedule,), A100, FITS)[0]
+    return row(att.AttentionTime, att.time_attentions(rows, dram, (schedule,), A100, FITS), 0)
 
 
 def rule(units: int, slots: int, tiles: int, most: int) -> int:
@@ -58,17 +59,17 @@ def test_lean_fills_one_wave_and_no_more() -> None:
 @pytest.mark.parametrize("keys", [8192, 131072])
 def test_long_decode_needs_splitting(keys: int) -> None:
     shape = (1, 1, 12, 12, 64, 64, keys, 1, 0)
-    flash, decoding, lean = (price(shape, s)[0] for s in (att.FLASH2, att.FLASH_DECODING, att.LEAN))
+    flash, decoding, lean = (price(shape, s).time_us for s in (att.FLASH2, att.FLASH_DECODING, att.LEAN))
     assert decoding < flash
     assert lean < flash
 
 
 def test_causal_prefill_costs_about_half_when_long() -> None:
     causal, full = (price((1, 16384, 16, 16, 128, 128, 16384, c, 0), att.FLASH2) for c in (1, 0))
-    assert causal[2] / full[2] == pytest.approx(0.5, abs=1e-3)
-    assert causal[3] < 0.75 * full[3]
+    assert causal.ideal_us / full.ideal_us == pytest.approx(0.5, abs=1e-3)
+    assert causal.compute_us < 0.75 * full.compute_us
 
 
 def test_a_window_bounds_the_keys() -> None:
     whole, windowed = (price((1, 1, 32, 8, 128, 128, 65536, 1, w), att.FLASH_DECODING) for w in (0, 1024))
-    assert windowed[2] == pytest.approx(whole[2] / 64)
+    assert windowed.ideal_us == pytest.approx(whole.ideal_us / 64)

@@ -2,30 +2,31 @@
 
 import math
 from dataclasses import replace
+from wave import wave_cycles, wave_program
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tetrasim.hw_targets.gpu import gemm
 from tetrasim.hw_targets.gpu.calibration import calibration
 from tetrasim.hw_targets.gpu.device import HALF, Device, device_of
+from tetrasim.hw_targets.gpu.kernels import gemm
+from tetrasim.hw_targets.gpu.kernels.records import records, row
+from tetrasim.hw_targets.gpu.kernels.tiles import simt_tiles, tensor_tiles
 from tetrasim.hw_targets.gpu.measurements import preset_config
 from tetrasim.hw_targets.gpu.residency import Operands, dram_traffic
-from tetrasim.hw_targets.gpu.tiles import simt_tiles, tensor_tiles
-from tetrasim.hw_targets.gpu.wave import wave_cycles, wave_program
 from tetrasim.sim.engine.static import run_static
 
 H100 = device_of(preset_config("h100-sxm"))
 FIT = calibration("h100-sxm").gemm[HALF]
 
 
-def price(m: int, n: int, k: int, device: Device = H100, fit: gemm.GemmFit = FIT) -> np.ndarray:
+def price(m: int, n: int, k: int, device: Device = H100, fit: gemm.GemmFit = FIT) -> gemm.GemmTime:
     rows = gemm.GemmRows(np.array([[1, m, n, k]]), np.array([[16, 16]]), np.array([HALF]), np.array([True]))
     sizes = [np.array([2.0 * x]) for x in (m * k, n * k, m * n)]
     traffic = dram_traffic(Operands(*sizes), device.l2_bytes, fit.l2_share, fit.l2_onset, None)
-    return gemm.time_gemms(rows, traffic, device, np.array([fit.row()] * 5))[0]
+    return row(gemm.GemmTime, gemm.time_gemms(rows, traffic, device, records(gemm.GemmFit, [fit] * 5)), 0)
 
 
 def reference_us(m: int, n: int, k: int, fit: gemm.GemmFit) -> float:
@@ -33,8 +34,8 @@ def reference_us(m: int, n: int, k: int, fit: gemm.GemmFit) -> float:
     d, a, b, c = H100, 2.0 * m * k, 2.0 * n * k, 2.0 * m * n
     own, limit = a + b + c, H100.l2_bytes * fit.l2_share
     near, far = (min(max((x / limit - fit.l2_onset) / (1 - fit.l2_onset), 0), 1) for x in (own, own + 4 * b))
-    dram = (a * near + b * far) / (d.rates[1] * fit.read_efficiency)
-    dram += c * near / (d.rates[1] * fit.write_efficiency)
+    dram = (a * near + b * far) / (d.dram_bytes_per_us * fit.read_efficiency)
+    dram += c * near / (d.dram_bytes_per_us * fit.write_efficiency)
     per_tile = []
     for tm, tn in tensor_tiles("hopper").tolist():
         grid = math.ceil(m / tm) * math.ceil(n / tn)
@@ -53,12 +54,12 @@ def reference_us(m: int, n: int, k: int, fit: gemm.GemmFit) -> float:
             full = math.floor(blocks / (d.sm_count * resident))
             rest = math.ceil((blocks - full * d.sm_count * resident) / d.sm_count)
             compute = steps * (full * max(resident * step, load) + (max(rest * step, load) if rest else 0))
-            l2 = blocks * steps * (tm + tn) * 128 / (d.rates[0] * fit.l2_efficiency)
+            l2 = blocks * steps * (tm + tn) * 128 / (d.l2_bytes_per_us * fit.l2_efficiency)
             last = rest or resident
             fixed = fit.start_us + fit.wave_us * (full - (0 if rest else 1))
             fixed += fit.epilogue_us * (last + fit.epilogue_exposed * (rounds - last)) * tm * tn / 16384
             if split > 1:
-                fixed += fit.split_us + m * n * 8 * split / (d.rates[0] * fit.reduce_efficiency)
+                fixed += fit.split_us + m * n * 8 * split / (d.l2_bytes_per_us * fit.reduce_efficiency)
             p = fit.overlap
             times.append(fixed + (compute**p + l2**p + dram**p) ** (1 / p))
         per_tile.append(min(times))
@@ -73,13 +74,13 @@ def reference_us(m: int, n: int, k: int, fit: gemm.GemmFit) -> float:
 @settings(max_examples=30, deadline=None)
 @given(st.integers(1, 9000), st.integers(1, 9000), st.integers(1, 9000))
 def test_equals_the_slow_reference(m: int, n: int, k: int) -> None:
-    assert price(m, n, k)[0] == pytest.approx(reference_us(m, n, k, FIT), rel=1e-9)
+    assert price(m, n, k).time_us == pytest.approx(reference_us(m, n, k, FIT), rel=1e-9)
 
 
 @pytest.mark.parametrize("choice", [3.0, 20.0])
 def test_expected_time_over_tiles_equals_the_reference(choice: float) -> None:
     fit = replace(FIT, choice=choice)
-    found = price(4097, 1024, 4096, fit=fit)[0]
+    found = price(4097, 1024, 4096, fit=fit).time_us
     # pruning skips tiles slower than twice the best so far, which may be tiles that the final best admits
     assert found == pytest.approx(reference_us(4097, 1024, 4096, fit), rel=2e-3)
 
@@ -96,21 +97,26 @@ def test_one_wave_tile_by_tile_equals_the_closed_form(
 
 
 @settings(max_examples=30, deadline=None)
-@given(st.integers(1, 5000), st.integers(1, 5000), st.integers(1, 5000), st.sampled_from(["rates", "peaks"]))
+@given(
+    st.integers(1, 5000),
+    st.integers(1, 5000),
+    st.integers(1, 5000),
+    st.sampled_from(["l2_bytes_per_us", "dram_bytes_per_us", "peaks"]),
+)
 def test_a_faster_device_is_never_slower(m: int, n: int, k: int, what: str) -> None:
     faster = replace(H100, **{what: getattr(H100, what) * 1.5})
-    assert price(m, n, k, faster)[0] <= price(m, n, k)[0] * (1 + 1e-12)
+    assert price(m, n, k, faster).time_us <= price(m, n, k).time_us * (1 + 1e-12)
 
 
 def test_wave_quantisation_costs_a_wave() -> None:
-    one, two = (price(m, 128, 8192)[3] for m in (128 * 132, 128 * 132 + 128))
+    one, two = (price(m, 128, 8192).compute_us for m in (128 * 132, 128 * 132 + 128))
     assert two > one
 
 
 def test_split_k_is_used_only_where_blocks_are_few() -> None:
-    assert price(16, 256, 16384)[7] > 1
+    assert price(16, 256, 16384).split > 1
     # where partial sums cost their L2 traffic; as fitted, Hopper's kernels also split to fill the last wave
-    assert price(8192, 8192, 8192, fit=replace(FIT, reduce_efficiency=1.0))[7] == 1
+    assert price(8192, 8192, 8192, fit=replace(FIT, reduce_efficiency=1.0)).split == 1
 
 
 def test_simt_tiles_know_the_layout_and_fall_back() -> None:

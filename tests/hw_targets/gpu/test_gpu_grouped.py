@@ -3,9 +3,9 @@
 import pytest
 
 from tetrasim.hw_targets.common.presets import with_overrides
-from tetrasim.hw_targets.gpu.attention_grouped import SCORES, VALUES, grid_of
 from tetrasim.hw_targets.gpu.config import Lengths
 from tetrasim.hw_targets.gpu.expand import kernels_of_work
+from tetrasim.hw_targets.gpu.kernels.attention_grouped import SCORES, VALUES, grid_of
 from tetrasim.hw_targets.gpu.measurements import preset_config
 from tetrasim.hw_targets.gpu.packing import packed_works, sequence_lengths
 from tetrasim.sim.ops.work import AttentionShape, Operand, Work, WorkKind

@@ -1,6 +1,6 @@
 """What only measurements tell: kernel starts and reached fractions of the peaks, per device and op class.
 
-`calibration.yaml` is written by `benchmarks/fit_gpu.py`; it is read as data, never edited by hand. Entries
+`calibration.yaml` is written by `tetrasim calibrate gpu`; it is read as data, never edited by hand. Entries
 named after an architecture (`ada`) serve devices of that family that were never measured: they have no
 parameters of 16-bit products, which come from the jointly fitted ones (transfer.py). Any entry used on a
 device with another clock or number of SMs than the one it was fitted on is moved to it.
@@ -17,9 +17,11 @@ import numpy as np
 import yaml
 
 from tetrasim.errors import UserError, nearest
-from tetrasim.hw_targets.gpu.attention import KERNELS, AttentionFit
 from tetrasim.hw_targets.gpu.device import FORMATS, HALF
-from tetrasim.hw_targets.gpu.gemm import ALWAYS_BEST, GemmFit
+from tetrasim.hw_targets.gpu.kernels.attention import KERNELS, AttentionFit
+from tetrasim.hw_targets.gpu.kernels.gemm import ALWAYS_BEST, GemmFit
+from tetrasim.hw_targets.gpu.kernels.records import Records, records
+from tetrasim.hw_targets.gpu.kernels.vector import VectorFit
 from tetrasim.hw_targets.gpu.power import PowerFit
 from tetrasim.hw_targets.gpu.transfer import (
     gemm_fit,
@@ -28,7 +30,6 @@ from tetrasim.hw_targets.gpu.transfer import (
     slower_attention,
     slower_gemm,
 )
-from tetrasim.hw_targets.gpu.vector import VectorFit
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -57,7 +58,7 @@ class Calibration:
     shared: tuple[str, ...] = ()
 
     @cached_property
-    def products(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def products(self) -> tuple[Records[GemmFit], Records[GemmFit]]:
         """GEMM fits as rows: of the library's choices, and of the best tile always. Fits of float32 kernels
         see the tiles and splits of a heuristic, and put what it chose badly into the cost of splitting k
         (several end at their bounds); for the best tile, a split costs what it does in 16 bits."""
@@ -71,7 +72,7 @@ class Calibration:
             )
             for f in self.gemm
         ]
-        return np.array([f.row() for f in self.gemm]), np.array([f.row() for f in best])
+        return records(GemmFit, self.gemm), records(GemmFit, best)
 
     @cached_property
     def product_reach(self) -> NDArray[np.float64]:
@@ -79,12 +80,12 @@ class Calibration:
         return np.array([(f.l2_share, f.l2_onset) for f in self.gemm])
 
     @cached_property
-    def attentions(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def attentions(self) -> tuple[Records[AttentionFit], Records[AttentionFit]]:
         """Attention fits as rows: timed alone, and in a model, where a cache append is a node of its own and
         schedules are prepared once per run."""
         start = self.vector.start_us
         inside = [replace(k, start_us=start, batch_us=0.0, append_passes=0.0) for k in self.attention]
-        return np.array([k.row() for k in self.attention]), np.array([k.row() for k in inside])
+        return records(AttentionFit, self.attention), records(AttentionFit, inside)
 
     @cached_property
     def attention_reach(self) -> NDArray[np.float64]:
@@ -92,9 +93,9 @@ class Calibration:
         return np.array([(k.l2_share, k.l2_onset) for k in self.attention])
 
     @cached_property
-    def streams(self) -> NDArray[np.float64]:
+    def streams(self) -> Records[VectorFit]:
         """The vector fit as a row."""
-        return np.array(self.vector.row())
+        return records(VectorFit, [self.vector])
 
 
 def calibration(name: str) -> Calibration:

@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tetrasim.hw_targets.common.target import Aspect, aspect_without
-from tetrasim.hw_targets.gpu import attention as att
-from tetrasim.hw_targets.gpu import gemm, vector
-from tetrasim.hw_targets.gpu.attention_grouped import Grid, grids_of, time_grid
 from tetrasim.hw_targets.gpu.calibration import Calibration, calibration_of
 from tetrasim.hw_targets.gpu.config import AttentionSchedule, GpuConfig, Number
 from tetrasim.hw_targets.gpu.device import FLOAT8, FLOAT32, HALF, INT8, TFLOAT32, Device, device_of, peak_of
+from tetrasim.hw_targets.gpu.kernels import attention as att
+from tetrasim.hw_targets.gpu.kernels import gemm, vector
+from tetrasim.hw_targets.gpu.kernels.attention_grouped import Grid, grids_of, time_grid
+from tetrasim.hw_targets.gpu.kernels.records import Records, column, put, row
 from tetrasim.hw_targets.gpu.parts import KERNEL_PARTS
 from tetrasim.hw_targets.gpu.power import drawn_pj, stretched_us
 from tetrasim.hw_targets.gpu.residency import Operands, Traffic, dram_traffic, operands_of
@@ -31,9 +32,11 @@ from tetrasim.sim.ops.work import Operand, Work, WorkKind
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    # kernel columns, traffic, tensor-core pJ, CUDA-core pJ
-    _Priced = tuple[NDArray[np.float64], Traffic, NDArray[np.float64] | float, NDArray[np.float64] | float]
+    _Times = Records[gemm.GemmTime] | Records[att.AttentionTime] | Records[vector.VectorTime]
+    # kernel times, traffic, tensor-core pJ, CUDA-core pJ
+    _Priced = tuple[_Times, Traffic, NDArray[np.float64] | float, NDArray[np.float64] | float]
 
+_TIMES = ("time_us", "fixed_us", "ideal_us", "compute_us", "memory_us")
 LEVELS = ("L2", "DRAM")
 COMPONENTS = ("tensor cores", "CUDA cores", "DRAM", "active SMs")
 SCHEDULES = {
@@ -82,9 +85,9 @@ def kernel_costs(
     alone = resident_bytes is None
     device, fit = device_of(config), calibration_of(config)
     slow = config.slowdown  # below boost, all but DRAM runs slower: priced at boost beside a faster DRAM
-    device = replace(device, rates=device.rates * np.array([1.0, slow]))
+    device = replace(device, dram_bytes_per_us=device.dram_bytes_per_us * slow)
     table = _new_table(works, alone, config) if alone else _table(tuple(works), unpriced(config))
-    raw = np.zeros((len(works), 5))  # time, fixed, ideal, compute, memory
+    raw = np.zeros((len(works), len(_TIMES)))
     energy = np.zeros((len(works), len(COMPONENTS)))
     dram, blocks, miss = np.zeros(len(works)), np.zeros(len(works)), np.zeros((len(works), 2))
     label = list(table.kinds)
@@ -99,13 +102,12 @@ def kernel_costs(
             )
             dram[at] = traffic.read + traffic.written
             miss[at] = np.stack([traffic.near_miss, traffic.far_miss], axis=1)
-            raw[at] = out[:, :5] * slow
-            if at is table.gemm_at:
-                blocks[at] = out[:, gemm.OUT.index("blocks")]
+            raw[at] = np.stack([column(out, name) for name in _TIMES], axis=1) * slow
+            if at is not table.stream_at:
+                blocks[at] = column(out, "blocks")
             if at is table.attention_at:
-                blocks[at] = out[:, att.OUT.index("blocks")]
-                for i, row in zip(at.tolist(), out.tolist(), strict=True):
-                    label[i] = _schedule_label(row, device.sm_count)
+                for n, i in enumerate(at.tolist()):
+                    label[i] = schedule_label(row(att.AttentionTime, out, n), device.sm_count)
     energy[:, 2] = dram * fit.power.dram_pj_per_byte
     times = None if alone else np.array(counts or [1] * len(works), dtype=np.float64)
     time = stretched_us(raw[:, 0], energy.sum(axis=1), device.headroom_w, fit.power, times)
@@ -204,10 +206,10 @@ def _new_table(works: Sequence[Work], alone: bool, config: GpuConfig) -> _Table:
     )
 
 
-def _schedule_label(row: list[float], sm_count: int) -> str:
-    schedule, splits, blocks = att.SCHEDULE_NAMES[int(row[5])], int(row[6]), row[7]
-    busy = blocks / (math.ceil(blocks / sm_count) * sm_count)
-    return f"attention {schedule}, {splits} splits, {busy:.0%} of SMs"
+def schedule_label(time: att.AttentionTime, sm_count: int) -> str:
+    """`attention flash-decoding, 4 splits, 89% of SMs`."""
+    busy = time.blocks / (math.ceil(time.blocks / sm_count) * sm_count)
+    return f"attention {att.SCHEDULE_NAMES[time.schedule]}, {time.splits} splits, {busy:.0%} of SMs"
 
 
 def _parts(raw: NDArray[np.float64], stretched: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -249,7 +251,7 @@ def _gemms(
     traffic = dram_traffic(operands, device.l2_bytes, share, onset, resident_bytes)
     out = gemm.time_gemms(rows, traffic, device, fit.products[config.tuned_products])
     for i, grid in products.grouped:
-        out[i] = time_grid(grid, traffic.row(i), device, fit)
+        put(out, np.array([i]), time_grid(grid, traffic.row(i), device, fit))
     flops = gemm.executed_flops(rows, out)
     simt = rows.format == FLOAT32
     width = np.where(rows.format >= FLOAT8, EIGHT_BIT_ENERGY, 1.0)

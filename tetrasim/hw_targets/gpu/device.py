@@ -20,14 +20,15 @@ _US = 1e-6
 
 @dataclass(frozen=True, eq=False)
 class Device:
-    """See the module text; `peaks` in the order of `FORMATS`, 0 where there is no unit; `rates`: L2, DRAM."""
+    """See the module text; `peaks` in the order of `FORMATS`, 0 where there is no unit."""
 
     architecture: str
     sm_count: int
     shared_bytes: float
     l2_bytes: float
     peaks: NDArray[np.float64]
-    rates: NDArray[np.float64]
+    l2_bytes_per_us: float
+    dram_bytes_per_us: float  # data sheet
     headroom_w: float  # board limit less idle power
 
 
@@ -41,7 +42,8 @@ def device_of(config: GpuConfig) -> Device:
         shared_bytes=float(config.sm.shared_bytes),
         l2_bytes=float(config.l2.bytes),
         peaks=np.array(peaks) * config.peak_scale * _US,
-        rates=np.array([config.l2.bandwidth_bytes_per_s, config.dram.bandwidth_bytes_per_s]) * _US,
+        l2_bytes_per_us=config.l2.bandwidth_bytes_per_s * _US,
+        dram_bytes_per_us=config.dram.bandwidth_bytes_per_s * _US,
         headroom_w=max(config.power.cap_w - config.power.idle_w, 1.0),
     )
 

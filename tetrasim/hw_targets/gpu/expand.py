@@ -16,8 +16,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from tetrasim.hw_targets.gpu.attention_grouped import SCORES, VALUES
 from tetrasim.hw_targets.gpu.config import AttentionSchedule, Fusion, GpuConfig, Launch, Packing
+from tetrasim.hw_targets.gpu.kernels.attention_grouped import SCORES, VALUES
 from tetrasim.sim.ir.graph import Kind
 from tetrasim.sim.ops.work import AttentionShape, Gemm, Operand, Vector, Work, WorkKind
 

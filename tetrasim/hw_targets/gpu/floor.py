@@ -40,7 +40,7 @@ def least_energy(graph: Graph, config: GpuConfig) -> EnergyFloor:
     width = np.where(used >= FLOAT8, EIGHT_BIT_ENERGY, 1.0)
     per_flop = np.where(used == FLOAT32, power.fp32_pj_per_flop, power.tensor_pj_per_flop * width)
     own_pj = 2.0 * macs * per_flop + from_dram * power.dram_pj_per_byte
-    peak, dram = np.maximum(device.peaks[used], 1e-9), float(device.rates[1])
+    peak, dram = np.maximum(device.peaks[used], 1e-9), device.dram_bytes_per_us
     least_us = np.maximum(2.0 * macs / peak, from_dram / dram)
     drawn = own_pj * least_us / (least_us + power.ramp_us) + power.base_w * least_us * 1e6
     limit = device.headroom_w * least_us * 1e6

@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tetrasim.hw_targets.common.presets import load_preset
-from tetrasim.hw_targets.gpu import attention as att
-from tetrasim.hw_targets.gpu import gemm, vector
 from tetrasim.hw_targets.gpu.calibration import Calibration, calibration_of
 from tetrasim.hw_targets.gpu.config import GpuConfig, Launch
 from tetrasim.hw_targets.gpu.device import FLOAT8, FLOAT32, FORMATS, HALF, Device, device_of
+from tetrasim.hw_targets.gpu.kernels import attention as att
+from tetrasim.hw_targets.gpu.kernels import gemm, vector
+from tetrasim.hw_targets.gpu.kernels.records import column, records
 from tetrasim.hw_targets.gpu.power import drawn_pj, stretched_us
 from tetrasim.hw_targets.gpu.residency import Operands, dram_traffic
 
@@ -162,23 +163,25 @@ def _kernels(
     if isinstance(rows, gemm.GemmRows):
         share, onset = np.array([(f.l2_share, f.l2_onset) for f in fit.gemm])[rows.format].T
         traffic = dram_traffic(measured.operands, device.l2_bytes, share, onset, None)
-        out = gemm.time_gemms(rows, traffic, device, np.array([f.row() for f in fit.gemm]))
+        out = gemm.time_gemms(rows, traffic, device, records(gemm.GemmFit, fit.gemm))
         width = np.where(rows.format >= FLOAT8, 0.5, 1.0)
         per_flop = np.where(rows.format == FLOAT32, power.fp32_pj_per_flop, power.tensor_pj_per_flop * width)
-        dynamic = gemm.executed_flops(rows, out) * per_flop
+        time, dynamic = column(out, "time_us"), gemm.executed_flops(rows, out) * per_flop
     elif isinstance(rows, att.AttentionRows):
         share, onset = np.array([(k.l2_share, k.l2_onset) for k in fit.attention])[rows.kernel].T
         traffic = dram_traffic(measured.operands, device.l2_bytes, share, onset, None)
-        table = np.array([k.row() for k in fit.attention])
-        out = att.time_attentions(rows, traffic.read + traffic.written, schedules, device, table)
-        dynamic = out[:, 2] * device.peaks[rows.format] * power.tensor_pj_per_flop
+        table = records(att.AttentionFit, fit.attention)
+        priced = att.time_attentions(rows, traffic.read + traffic.written, schedules, device, table)
+        time = column(priced, "time_us")
+        dynamic = column(priced, "ideal_us") * device.peaks[rows.format] * power.tensor_pj_per_flop
     else:
         traffic = dram_traffic(
             measured.operands, device.l2_bytes, fit.vector.l2_share, fit.vector.l2_onset, None
         )
-        out = vector.time_vectors(rows, traffic.read + traffic.written, device, np.array(fit.vector.row()))
+        moved = traffic.read + traffic.written
+        time = column(vector.time_vectors(rows, moved, device, fit.streams), "time_us")
         dynamic = rows.slots * power.fp32_pj_per_flop
-    return out[:, 0], dynamic + (traffic.read + traffic.written) * power.dram_pj_per_byte
+    return time, dynamic + (traffic.read + traffic.written) * power.dram_pj_per_byte
 
 
 def read_columns(file: Path) -> dict[str, list[str]]:

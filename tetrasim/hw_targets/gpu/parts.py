@@ -7,7 +7,7 @@ from tetrasim.hw_targets.common.target import Advice, Part
 from tetrasim.hw_targets.gpu.calibration import calibration_of
 from tetrasim.hw_targets.gpu.config import Fusion, GpuConfig, Launch, Number
 from tetrasim.hw_targets.gpu.device import FLOAT32
-from tetrasim.hw_targets.gpu.gemm import ALWAYS_BEST
+from tetrasim.hw_targets.gpu.kernels.gemm import ALWAYS_BEST
 
 _WIDE = (Number.FLOAT32, Number.TFLOAT32)
 _HALF = (Number.FLOAT16, Number.BFLOAT16)

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tetrasim.hw_targets.gpu import vector
 from tetrasim.hw_targets.gpu.config import GpuConfig
 from tetrasim.hw_targets.gpu.costs import Costs, gemm_format
 from tetrasim.hw_targets.gpu.device import FLOAT32, device_of
+from tetrasim.hw_targets.gpu.kernels import vector
 from tetrasim.hw_targets.gpu.residency import operands_of
 from tetrasim.sim.engine.program import Sharing, running_shares
 
@@ -109,8 +109,8 @@ def _time_shares(
     device, slow, first = device_of(config), config.slowdown, shared.first
     at_peak = 2.0 * shared.macs / np.maximum(device.peaks[shared.format], 1e-9) * slow
     in_vectors = shared.slots / (device.peaks[FLOAT32] / 2) * slow
-    in_l2 = shared.operands.total / device.rates[0] * slow
-    roofline = np.max([at_peak, in_vectors, in_l2, dram / device.rates[1]], axis=0)
+    in_l2 = shared.operands.total / device.l2_bytes_per_us * slow
+    roofline = np.max([at_peak, in_vectors, in_l2, dram / device.dram_bytes_per_us], axis=0)
     alone = _normal(roofline, first)
     kernel_us = np.maximum(costs.time_us[shared.kernel], 1e-9)
     products = np.where(shared.macs > 0, alone, 0.0)

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 import yaml
 
 from tetrasim.hw_targets.gpu.architecture import architecture
-from tetrasim.hw_targets.gpu.attention import AttentionFit
-from tetrasim.hw_targets.gpu.gemm import GemmFit
+from tetrasim.hw_targets.gpu.kernels.attention import AttentionFit
+from tetrasim.hw_targets.gpu.kernels.gemm import GemmFit
 from tetrasim.hw_targets.gpu.power import PowerFit
 
 if TYPE_CHECKING:

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tetrasim.hw_targets.gpu import attention as att
-from tetrasim.hw_targets.gpu import gemm, vector
 from tetrasim.hw_targets.gpu.config import Launch
+from tetrasim.hw_targets.gpu.kernels import attention as att
+from tetrasim.hw_targets.gpu.kernels import gemm, vector
 from tetrasim.hw_targets.gpu.measurements import (
     FOLDER,
     Columns,

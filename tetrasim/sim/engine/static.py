@@ -2,8 +2,7 @@
 
 Each resource serves its tasks in program order, one at a time; a task starts at the latest of its release
 time, the ends of its dependencies and the moment its resource is free (Kelley and Walker's critical-path
-method with resources as extra edges). Exact where each resource serves in program order; where order is
-decided at run time, use `events.py`.
+method with resources as extra edges). Exact where each resource serves in program order.
 
 One kernel serves R runs of the same structure at once (R = 1 for a single program): only durations differ.
 A tie keeps the first of release, dependencies (in their order), resource.

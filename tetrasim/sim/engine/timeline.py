@@ -21,7 +21,6 @@ class Cause(IntEnum):
     START = 0  # nothing held it: time zero, or its release time
     DEPENDENCY = 1
     RESOURCE = 2
-    ROOM = 3  # a bounded store was full (`events.py` only)
 
 
 @dataclass(frozen=True, eq=False)

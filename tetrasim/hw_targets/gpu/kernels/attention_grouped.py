@@ -18,16 +18,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tetrasim.hw_targets.gpu import gemm, vector
 from tetrasim.hw_targets.gpu.calibration import Calibration
 from tetrasim.hw_targets.gpu.config import GpuConfig
 from tetrasim.hw_targets.gpu.device import FLOAT32, HALF, Device
+from tetrasim.hw_targets.gpu.kernels import gemm, vector
+from tetrasim.hw_targets.gpu.kernels.records import Records, array, empty
 from tetrasim.hw_targets.gpu.packing import attention_share, sequence_lengths
 from tetrasim.hw_targets.gpu.residency import Traffic
 from tetrasim.sim.ops.work import Work
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    pass
 
 SCORES, VALUES = "GroupedScores", "GroupedValues"
 _BITS = 16  # the kernels exist in half precision only
@@ -78,10 +79,10 @@ def grids_of(works: Sequence[Work], config: GpuConfig) -> tuple[tuple[int, Grid]
     return tuple((i, grid_of(work, config)) for i, work in found)
 
 
-def time_grid(grid: Grid, traffic: Traffic, device: Device, fit: Calibration) -> NDArray[np.float64]:
-    """Time of a grouped product whose only row of `traffic` is its own: a row of `gemm.OUT`."""
+def time_grid(grid: Grid, traffic: Traffic, device: Device, fit: Calibration) -> Records[gemm.GemmTime]:
+    """Time of a grouped product whose only row of `traffic` is its own: one row."""
     busy = min(device.sm_count, grid.blocks)
-    row = np.zeros((1, len(gemm.OUT)))
+    row = empty(gemm.GemmTime, 1)
     gemm.price_gemms(
         np.array([[grid.tiles, grid.rows, grid.columns, grid.k]], dtype=np.int64),
         np.array([[_BITS, _BITS]], dtype=np.int64),
@@ -93,12 +94,14 @@ def time_grid(grid: Grid, traffic: Traffic, device: Device, fit: Calibration) ->
         fit.products[True],
         busy,
         device.shared_bytes,
-        device.rates,
+        device.l2_bytes_per_us,
+        device.dram_bytes_per_us,
         np.array([[grid.rows, grid.columns]], dtype=np.int64),
         np.array([1], dtype=np.int64),
         row,
     )
     rate = device.peaks[FLOAT32] / 2 * busy / device.sm_count * fit.vector.compute_efficiency
-    row[0, [0, 3]] += grid.slots / rate
-    row[0, 2] *= busy / device.sm_count
-    return np.asarray(row[0])
+    array(row)["time_us"] += grid.slots / rate
+    array(row)["compute_us"] += grid.slots / rate
+    array(row)["ideal_us"] *= busy / device.sm_count
+    return row

@@ -16,12 +16,13 @@ hopper/heuristics.h; stream-K grid: onnxruntime contrib_ops/cuda/bert/lean_atten
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tetrasim.hw_targets.gpu.device import Device
+from tetrasim.hw_targets.gpu.kernels.records import Records, array, empty, field_names, records
 from tetrasim.sim.engine.jit import jit
 
 if TYPE_CHECKING:
@@ -29,16 +30,43 @@ if TYPE_CHECKING:
 
 FLASH2, FLASH_DECODING, LEAN = 0, 1, 2
 SCHEDULE_NAMES = ("flash2", "flash-decoding", "lean")
-OUT = ("time_us", "fixed_us", "ideal_us", "compute_us", "memory_us", "schedule", "splits", "blocks")
-SHAPE = ("batch", "q_len", "heads", "kv_heads", "head_dim", "v_head_dim", "kv_len", "causal", "window")
 DECODE, PREFILL, ENCODER = 0, 1, 2
 MOST_SCHEDULED = 992  # sequences up to which flash-attention 3 prepares its schedule on the device
 TILE_K = 128
 KERNELS = ("decode", "prefill", "encoder")
 
-# Of the split rule: blocks per SM it counts, most splits, key tiles up to which it never splits; then the
-# query rows of a block at head dims up to 64. hopper: flash-attention 3; other: flash-attention 2.
-SPLIT_RULES = {"hopper": (1, 32, 4, 192), "other": (2, 128, 0, 128)}
+
+@dataclass(frozen=True, slots=True)
+class SplitRule:
+    """FlashDecoding's rule: blocks per SM that it counts, most splits, key tiles up to which it never splits;
+    and the query rows of a block at head dims up to 64."""
+
+    blocks_per_sm: int
+    most_splits: int
+    fewest_tiles: int
+    wide_tile: int
+
+
+# hopper: flash-attention 3; other: flash-attention 2.
+SPLIT_RULES = {"hopper": SplitRule(1, 32, 4, 192), "other": SplitRule(2, 128, 0, 128)}
+
+
+@dataclass(frozen=True, slots=True)
+class AttentionDims:
+    """The dims of an attention as a compiled loop reads them; `causal` is 0 or 1, `window` 0: none."""
+
+    batch: int
+    q_len: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    v_head_dim: int
+    kv_len: int
+    causal: int
+    window: int
+
+
+SHAPE = field_names(AttentionDims)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +102,22 @@ class AttentionFit:
     l2_share: float
     l2_onset: float = 0.0
 
-    def row(self) -> tuple[float, ...]:
-        return tuple(getattr(self, f.name) for f in fields(self))
+
+@dataclass(slots=True)
+class AttentionTime:
+    """What an attention takes, in us, and the schedule, splits and thread blocks that were fastest. Fields as
+    in `GemmTime`."""
+
+    time_us: float
+    fixed_us: float
+    ideal_us: float
+    compute_us: float
+    memory_us: float
+    l2_us: float
+    dram_us: float
+    schedule: int
+    splits: int
+    blocks: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,13 +146,14 @@ def time_attentions(
     dram_bytes: NDArray[np.float64],
     schedules: tuple[int, ...],
     device: Device,
-    fits: NDArray[np.float64],
-) -> NDArray[np.float64]:
-    """Time of each attention at full clock: [R, len(OUT)]. `fits` has one `AttentionFit` row per kernel."""
-    out = np.zeros((len(rows.bits), len(OUT)))
-    rule = SPLIT_RULES["hopper" if device.architecture == "hopper" else "other"]
+    fits: Records[AttentionFit],
+) -> Records[AttentionTime]:
+    """Time of each attention at full clock. `fits` has one row per kernel."""
+    out, dims = empty(AttentionTime, len(rows.bits)), empty(AttentionDims, len(rows.bits))
+    for at, name in enumerate(SHAPE):
+        array(dims)[name] = rows.shape[:, at]
     price_attentions(
-        rows.shape,
+        dims,
         rows.bits,
         dram_bytes,
         rows.new_bytes,
@@ -118,9 +161,9 @@ def time_attentions(
         np.array(schedules, dtype=np.int64),
         fits,
         device.sm_count,
-        np.array(rule[:3], dtype=np.int64),
-        rule[3],
-        device.rates,
+        records(SplitRule, [SPLIT_RULES["hopper" if device.architecture == "hopper" else "other"]]),
+        device.l2_bytes_per_us,
+        device.dram_bytes_per_us,
         out,
     )
     return out
@@ -162,76 +205,100 @@ def lean_grid(total_tiles: int, slots: int) -> int:
 
 
 @jit
+def _busiest_sm(
+    schedule: int,
+    few: bool,  # the queries that share a key head fit one tile
+    units: int,
+    key_tiles: int,
+    mean_tiles: float,
+    block_us: float,
+    tile_us: float,
+    fit: AttentionFit,
+    rule: SplitRule,
+    sm_count: int,
+) -> tuple[float, float, int, float]:
+    """Time of the busiest SM, what joining splits adds, splits and blocks under one schedule."""
+    if schedule == LEAN:
+        total = units * mean_tiles
+        blocks = float(lean_grid(math.ceil(total), 2 * sm_count))
+        splits = min(math.ceil(blocks / units), key_tiles)
+        busy = math.ceil(blocks / sm_count) * (math.ceil(total / blocks) * tile_us + block_us)
+        joined = fit.combine_split_us * splits + block_us if splits > 1 else 0.0
+        return busy, joined, splits, blocks
+    if few:
+        splits = 1
+        if schedule == FLASH_DECODING:
+            slots = rule.blocks_per_sm * sm_count
+            splits = split_count(units, slots, key_tiles, rule.most_splits, rule.fewest_tiles)
+        blocks = float(units) * splits
+        busy = math.ceil(blocks / sm_count) * (block_us + math.ceil(key_tiles / splits) * tile_us)
+        joined = fit.combine_us + fit.combine_split_us * splits if splits > 1 else 0.0
+        return busy, joined, splits, blocks
+    longest = block_us + key_tiles * tile_us
+    busy = max(float(units) / sm_count * (block_us + mean_tiles * tile_us) + fit.tail * longest, longest)
+    return busy, 0.0, 1, float(units)
+
+
+@jit
+def _start_us(a: AttentionDims, few: bool, new_bytes: float, dram_rate: float, fit: AttentionFit) -> float:
+    """Kernel start with what the library does before: metadata, grouping of queries, copies of new keys."""
+    start = fit.start_us
+    start += fit.batch_us * a.batch if a.batch <= MOST_SCHEDULED else 0.0
+    if few and a.batch > 1 and a.kv_heads > 1 and a.heads // a.kv_heads > 1:
+        start += fit.regroup_us
+    return start + fit.append_passes * new_bytes / dram_rate
+
+
+@jit
 def price_attentions(
-    shape: NDArray[np.int64],  # [R, len(SHAPE)]
+    dims: Records[AttentionDims],
     bits: NDArray[np.int64],  # [R] of a key element
     dram_bytes: NDArray[np.float64],  # [R]
     new_bytes: NDArray[np.float64],  # [R] new keys and values that the library copies into its cache
     peak: NDArray[np.float64],  # [R] flops per us
     schedules: NDArray[np.int64],  # candidates; the fastest is taken
-    fits: NDArray[np.float64],  # [len(KERNELS), AttentionFit]
+    fits: Records[AttentionFit],  # one per kernel of `KERNELS`
     sm_count: int,
-    rules: NDArray[np.int64],  # blocks per SM the split rule counts, most splits, fewest key tiles
-    wide_tile: int,  # query rows per block at head dims up to 64
-    rates: NDArray[np.float64],  # bytes per us: L2, DRAM data sheet
-    out: NDArray[np.float64],  # [R, len(OUT)]
+    rules: Records[SplitRule],  # one row
+    l2_rate: float,  # bytes per us
+    dram_rate: float,  # bytes per us, data sheet
+    out: Records[AttentionTime],
 ) -> None:
-    """Time of each attention with its best schedule; see `OUT` for the columns."""
-    for i in range(shape.shape[0]):
-        batch, q_len, heads, kv_heads = shape[i, 0], shape[i, 1], shape[i, 2], shape[i, 3]
-        width, kv_len, causal = shape[i, 4] + shape[i, 5], shape[i, 6], shape[i, 7] != 0 and q_len > 1
-        group = heads // kv_heads
-        few = q_len * group <= 64
-        kernel = DECODE if q_len == 1 else (PREFILL if causal else ENCODER)
-        start, batch_us, block_us, row_us, load_us, softmax_us, tail = fits[kernel, :7]
-        combine, combine_split, regroup, append, reached, l2_part, dram_part, p = fits[kernel, 7:15]
-        rows = q_len * group if few else q_len
-        tile_q = 64 if rows <= 64 else (wide_tile if width <= 128 else 128)
+    """Time of each attention with its best schedule."""
+    rule = rules[0]
+    for i in range(bits.shape[0]):
+        a, chosen = dims[i], out[i]
+        width, causal, group = a.head_dim + a.v_head_dim, a.causal != 0 and a.q_len > 1, a.heads // a.kv_heads
+        fit = fits[DECODE if a.q_len == 1 else (PREFILL if causal else ENCODER)]
+        few = a.q_len * group <= 64
+        rows = a.q_len * group if few else a.q_len
+        tile_q = 64 if rows <= 64 else (rule.wide_tile if width <= 128 else 128)
         q_tiles = (rows + tile_q - 1) // tile_q
-        units = batch * (kv_heads if few else heads) * q_tiles
-        visible = min(kv_len, shape[i, 8]) if shape[i, 8] > 0 else kv_len
+        units = a.batch * (a.kv_heads if few else a.heads) * q_tiles
+        visible = min(a.kv_len, a.window) if a.window > 0 else a.kv_len
         key_tiles = (visible + TILE_K - 1) // TILE_K
         mean_tiles = float(key_tiles)
         if causal and not few:
             mean_tiles = max(key_tiles - (q_tiles - 1) * 0.5 * tile_q / TILE_K, 0.5 * key_tiles)
         tile_bytes = TILE_K * width * bits[i] / 8.0
-        tile_us = 2.0 * tile_q * TILE_K * width / (peak[i] / sm_count * reached)
-        tile_us += softmax_us * tile_q / 128.0
-        tile_us = max(load_us * tile_bytes / 65536.0, tile_us)
-        block_us += row_us * min(rows, tile_q) * width / 256.0
-        total = units * mean_tiles
-        l2_us = total * tile_bytes / (rates[0] * l2_part)
-        memory = max(l2_us, dram_bytes[i] / (rates[1] * dram_part))
-        start += batch_us * batch if batch <= MOST_SCHEDULED else 0.0
-        if few and batch > 1 and kv_heads > 1 and group > 1:
-            start += regroup
-        start += append * new_bytes[i] / rates[1]
-        pairs = float(visible) - (q_len - 1) * 0.5 if causal else float(visible)
-        out[i, 2] = 2.0 * batch * heads * width * q_len * pairs / peak[i]
-        best = np.inf
-        for j in range(schedules.shape[0]):
-            blocks, splits, fixed = float(units), 1, start
-            longest = block_us + key_tiles * tile_us
-            if schedules[j] == LEAN:
-                blocks = float(lean_grid(math.ceil(total), 2 * sm_count))
-                splits = min(math.ceil(blocks / units), key_tiles)
-                busy = math.ceil(blocks / sm_count) * (math.ceil(total / blocks) * tile_us + block_us)
-                if splits > 1:
-                    fixed += combine_split * splits + block_us
-            elif schedules[j] == FLASH_DECODING and few:
-                splits = split_count(units, rules[0] * sm_count, key_tiles, rules[1], rules[2])
-                blocks *= splits
-                busy = math.ceil(blocks / sm_count) * (block_us + math.ceil(key_tiles / splits) * tile_us)
-                if splits > 1:
-                    fixed += combine + combine_split * splits
-            elif few:
-                busy = math.ceil(blocks / sm_count) * (block_us + key_tiles * tile_us)
-            else:
-                busy = max(blocks / sm_count * (block_us + mean_tiles * tile_us) + tail * longest, longest)
+        tile_us = 2.0 * tile_q * TILE_K * width / (peak[i] / sm_count * fit.compute_efficiency)
+        tile_us += fit.softmax_us * tile_q / 128.0
+        tile_us = max(fit.tile_us * tile_bytes / 65536.0, tile_us)
+        block_us = fit.block_us + fit.row_us * min(rows, tile_q) * width / 256.0
+        chosen.l2_us = units * mean_tiles * tile_bytes / (l2_rate * fit.l2_efficiency)
+        chosen.dram_us = dram_bytes[i] / (dram_rate * fit.read_efficiency)
+        chosen.memory_us = memory = max(chosen.l2_us, chosen.dram_us)
+        start = _start_us(a, few, new_bytes[i], dram_rate, fit)
+        pairs = float(visible) - (a.q_len - 1) * 0.5 if causal else float(visible)
+        chosen.ideal_us = 2.0 * a.batch * a.heads * width * a.q_len * pairs / peak[i]
+        chosen.time_us = np.inf
+        for schedule in schedules:
+            busy, joined, splits, blocks = _busiest_sm(
+                schedule, few, units, key_tiles, mean_tiles, block_us, tile_us, fit, rule, sm_count
+            )
             high = max(busy, memory)
-            body = (busy / high) ** p + (memory / high) ** p
-            time = fixed + high * body ** (1.0 / p)
-            if time < best:
-                best = time
-                out[i, 0], out[i, 1], out[i, 3], out[i, 4] = time, fixed, busy, memory
-                out[i, 5], out[i, 6], out[i, 7] = schedules[j], splits, blocks
+            body = (busy / high) ** fit.overlap + (memory / high) ** fit.overlap
+            time = start + joined + high * body ** (1.0 / fit.overlap)
+            if time < chosen.time_us:
+                chosen.time_us, chosen.fixed_us, chosen.compute_us = time, start + joined, busy
+                chosen.schedule, chosen.splits, chosen.blocks = schedule, splits, blocks

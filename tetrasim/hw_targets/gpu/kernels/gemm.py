@@ -11,32 +11,33 @@ The model follows one block and scales up:
  - the epilogue of the last wave is exposed, that of earlier waves only in part;
  - split-k adds a reduction. The library is taken to choose the fastest candidate.
 
-The fitted numbers per device and format (`GemmFit`) come from `benchmarks/fit_gpu.py`.
+The fitted numbers per device and format (`GemmFit`) come from `tetrasim calibrate gpu`.
 Model family: the tile and wave models of NeuSight (ASPLOS'25) and LLMCompass (ISCA'24), in closed form.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tetrasim.hw_targets.gpu.device import FLOAT32, Device
-from tetrasim.hw_targets.gpu.residency import Traffic
-from tetrasim.hw_targets.gpu.tiles import simt_tiles, tensor_tiles
+from tetrasim.hw_targets.gpu.kernels.records import Records, array, column, empty, put
+from tetrasim.hw_targets.gpu.kernels.tiles import simt_tiles, tensor_tiles
 from tetrasim.sim.engine.jit import jit
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from tetrasim.hw_targets.gpu.residency import Traffic
 
 SPLITS = np.array([1, 2, 3, 4, 6, 8, 12, 16, 32], dtype=np.int64)
 STEP_BYTES = 128  # of k per operand row and step: one shared-memory line
 ACCUMULATORS = 32768  # fp32 accumulators that fit half an SM's register file: 128 x 256
 MOST_RESIDENT = 3
 ALWAYS_BEST = 1000.0  # `GemmFit.choice` from which the fastest candidate is taken as it is
-OUT = ("time_us", "fixed_us", "ideal_us", "compute_us", "memory_us", "tile_m", "tile_n", "split", "blocks")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +84,24 @@ class GemmFit:
     choice: float = ALWAYS_BEST
     unaligned: float = 1.0
 
-    def row(self) -> tuple[float, ...]:
-        return tuple(getattr(self, f.name) for f in fields(self))
+
+@dataclass(slots=True)
+class GemmTime:
+    """What a GEMM takes, in us, and the tile, split and number of thread blocks that the library chose.
+    `ideal_us`: at the peak; `fixed_us`: outside the steady state; `compute_us`, `memory_us`: what of it the
+    tensor cores and the slower of L2 and DRAM are busy with (`l2_us`, `dram_us`)."""
+
+    time_us: float
+    fixed_us: float
+    ideal_us: float
+    compute_us: float
+    memory_us: float
+    l2_us: float
+    dram_us: float
+    tile_m: int
+    tile_n: int
+    split: int
+    blocks: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,11 +114,9 @@ class GemmRows:
     constant_b: NDArray[np.bool_]  # [R] B is a weight
 
 
-def time_gemms(
-    rows: GemmRows, traffic: Traffic, device: Device, fits: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Time of each GEMM at full clock: [R, len(OUT)]. `fits` has one `GemmFit` row per format."""
-    out = np.zeros((len(rows.format), len(OUT)))
+def time_gemms(rows: GemmRows, traffic: Traffic, device: Device, fits: Records[GemmFit]) -> Records[GemmTime]:
+    """Time of each GEMM at full clock. `fits` has one row per format."""
+    out = empty(GemmTime, len(rows.format))
     simt = rows.format == FLOAT32
     groups = (
         (simt & rows.constant_b, simt_tiles(device.architecture, batched=False)),
@@ -112,7 +127,7 @@ def time_gemms(
         at = np.flatnonzero(of_group)
         if not len(at):
             continue
-        part = np.zeros((len(at), len(OUT)))
+        part = empty(GemmTime, len(at))
         price_gemms(
             rows.shape[at],
             rows.bits[at],
@@ -124,29 +139,33 @@ def time_gemms(
             fits,
             device.sm_count,
             device.shared_bytes,
-            device.rates,
+            device.l2_bytes_per_us,
+            device.dram_bytes_per_us,
             tiles,
             SPLITS,
             part,
         )
-        out[at] = part
+        put(out, at, part)
     activations = rows.shape[:, :2].prod(axis=1) * rows.shape[:, 3] * 2.0
-    passes = fits[rows.format, 18] * activations / device.rates[1]
-    quantise = np.where(rows.bits[:, 1] == 8, fits[rows.format, 17] + passes, 0.0)
-    out[:, :2] += quantise[:, None]
+    passes = column(fits, "quantise_passes")[rows.format] * activations / device.dram_bytes_per_us
+    start = column(fits, "quantise_us")[rows.format]
+    quantise = np.where(rows.bits[:, 1] == 8, start + passes, 0.0)
+    array(out)["time_us"] += quantise
+    array(out)["fixed_us"] += quantise
     return out
 
 
-def executed_flops(rows: GemmRows, out: NDArray[np.float64]) -> NDArray[np.float64]:
+def executed_flops(rows: GemmRows, out: Records[GemmTime]) -> NDArray[np.float64]:
     """Flops that the chosen tiles execute, padding included."""
-    return np.asarray(2.0 * out[:, 8] * out[:, 5] * out[:, 6] * rows.shape[:, 3] / np.maximum(out[:, 7], 1.0))
+    tiles = 2.0 * column(out, "blocks") * column(out, "tile_m") * column(out, "tile_n")
+    return np.asarray(tiles * rows.shape[:, 3] / np.maximum(column(out, "split"), 1.0))
 
 
 @jit
-def _step_us(tm: int, tn: int, step_k: int, rate: float, aligned: bool, f: NDArray[np.float64]) -> float:
+def _step_us(tm: int, tn: int, step_k: int, rate: float, aligned: bool, fit: GemmFit) -> float:
     """Tensor-core time of one step of one block at `rate` flops per us and SM."""
-    reached = f[6] * min(1.0, math.sqrt(tm * tn) / 128.0) ** f[7]
-    slower = 1.0 if aligned else float(f[20])
+    reached = fit.compute_efficiency * min(1.0, math.sqrt(tm * tn) / 128.0) ** fit.tile_exponent
+    slower = 1.0 if aligned else float(fit.unaligned)
     return float(2.0 * tm * tn * step_k / (rate * reached) * slower)
 
 
@@ -162,17 +181,17 @@ def _candidate(
     b_miss: float,
     dram_us: float,
     limit: float,
-    f: NDArray[np.float64],
+    fit: GemmFit,
     sm_count: int,
     shared_bytes: float,
     l2_rate: float,
 ) -> tuple[float, float, float, float]:
-    """Time, fixed part, compute and memory time of one tile and split; infinite instead of above `limit`."""
+    """Time, fixed part, compute and L2 time of one tile and split; infinite instead of above `limit`."""
     blocks = grid * split
     rounds = (blocks + sm_count - 1) // sm_count
     resident = min(max(float(ACCUMULATORS) / tile, 1.0), float(MOST_RESIDENT))
-    stages = min(f[10], shared_bytes / (min(resident, float(rounds)) * stage_bytes))
-    load_us = (f[8] + f[9] * b_miss) / max(stages - 1.0, 1.0)
+    stages = min(fit.stages, shared_bytes / (min(resident, float(rounds)) * stage_bytes))
+    load_us = (fit.latency_us + fit.dram_latency_us * b_miss) / max(stages - 1.0, 1.0)
     full = math.floor(blocks / (sm_count * resident))
     rest = math.ceil((blocks - full * sm_count * resident) / sm_count)
     compute = full * max(resident * step_us, load_us)
@@ -181,17 +200,17 @@ def _candidate(
         compute += max(rest * step_us, load_us)
         last = float(rest)
     compute *= steps
-    l2_us = blocks * steps * stage_bytes / (l2_rate * f[11])
-    fixed = f[0] + f[1] * (full - (0 if rest > 0 else 1))
-    fixed += f[2] * (last + f[3] * (rounds - last)) * tile / 16384.0
+    l2_us = blocks * steps * stage_bytes / (l2_rate * fit.l2_efficiency)
+    fixed = fit.start_us + fit.wave_us * (full - (0 if rest > 0 else 1))
+    fixed += fit.epilogue_us * (last + fit.epilogue_exposed * (rounds - last)) * tile / 16384.0
     if split > 1:
-        fixed += f[4] + cells * 8.0 * split / (l2_rate * f[5])
-    memory = max(l2_us, dram_us)
-    high = max(compute, memory)
+        fixed += fit.split_us + cells * 8.0 * split / (l2_rate * fit.reduce_efficiency)
+    high = max(compute, l2_us, dram_us)
     if fixed + high >= limit:
-        return np.inf, fixed, compute, memory
-    body = (compute / high) ** f[14] + (l2_us / high) ** f[14] + (dram_us / high) ** f[14]
-    return fixed + high * body ** (1.0 / f[14]), fixed, compute, memory
+        return np.inf, fixed, compute, l2_us
+    p = fit.overlap
+    body = (compute / high) ** p + (l2_us / high) ** p + (dram_us / high) ** p
+    return fixed + high * body ** (1.0 / p), fixed, compute, l2_us
 
 
 @jit
@@ -203,19 +222,21 @@ def price_gemms(
     b_miss: NDArray[np.float64],  # [R] share of B that comes from DRAM
     peak: NDArray[np.float64],  # [R] flops per us
     fit_of: NDArray[np.int64],  # [R] row of fits
-    fits: NDArray[np.float64],  # [F, GemmFit]
+    fits: Records[GemmFit],
     sm_count: int,
     shared_bytes: float,  # per SM
-    rates: NDArray[np.float64],  # bytes per us: L2, DRAM data sheet
+    l2_rate: float,  # bytes per us
+    dram_rate: float,  # bytes per us, data sheet
     tiles: NDArray[np.int64],
     splits: NDArray[np.int64],
-    out: NDArray[np.float64],  # [R, len(OUT)]
+    out: Records[GemmTime],
 ) -> None:
-    """Time of each GEMM with its best tile and split; see `OUT` for the columns."""
+    """Time of each GEMM with its best tile and split."""
     for i in range(shape.shape[0]):
         batch, m, n, k = shape[i, 0], shape[i, 1], shape[i, 2], shape[i, 3]
-        f = fits[fit_of[i]]
-        dram_us = read_bytes[i] / (rates[1] * f[12]) + write_bytes[i] / (rates[1] * f[13])
+        fit, chosen = fits[fit_of[i]], out[i]
+        dram_us = read_bytes[i] / (dram_rate * fit.read_efficiency)
+        dram_us += write_bytes[i] / (dram_rate * fit.write_efficiency)
         step_k = STEP_BYTES * 8 // max(bits[i, 0], bits[i, 1])
         vector = 128 // max(bits[i, 0], bits[i, 1])
         aligned = k % vector == 0 and n % vector == 0
@@ -225,28 +246,29 @@ def price_gemms(
             tm, tn = tiles[t, 0], tiles[t, 1]
             grid = batch * ((m + tm - 1) // tm) * ((n + tn - 1) // tn)
             stage_bytes = (tm * bits[i, 0] + tn * bits[i, 1]) * step_k / 8.0
-            step_us = _step_us(tm, tn, step_k, peak[i] / sm_count, aligned, f)
+            step_us = _step_us(tm, tn, step_k, peak[i] / sm_count, aligned, fit)
             tile_best = np.inf
             for s in range(splits.shape[0]):
                 steps = (all_steps + splits[s] - 1) // splits[s]
                 split = (all_steps + steps - 1) // steps
                 if split != splits[s] or (split > 1 and steps < 2):
                     continue
-                time, fixed, compute, memory = _candidate(
+                time, fixed, compute, l2_us = _candidate(
                     float(batch * m * n), grid, tm * tn, split, steps, step_us, stage_bytes, b_miss[i],
-                    dram_us, min(tile_best, 2.0 * best), f, sm_count, shared_bytes, rates[0],
+                    dram_us, min(tile_best, 2.0 * best), fit, sm_count, shared_bytes, l2_rate,
                 )  # fmt: skip
                 tile_best = min(tile_best, time)
                 if time < best:
                     best = time
-                    out[i, 0], out[i, 1], out[i, 3], out[i, 4] = time, fixed, compute, memory
-                    out[i, 5], out[i, 6], out[i, 7], out[i, 8] = tm, tn, split, grid * split
-            if f[19] < ALWAYS_BEST and tile_best < 2.0 * best:
+                    chosen.time_us, chosen.fixed_us, chosen.compute_us = time, fixed, compute
+                    chosen.memory_us, chosen.l2_us, chosen.dram_us = max(l2_us, dram_us), l2_us, dram_us
+                    chosen.tile_m, chosen.tile_n, chosen.split, chosen.blocks = tm, tn, split, grid * split
+            if fit.choice < ALWAYS_BEST and tile_best < 2.0 * best:
                 if tile_best < lowest:
-                    shrink = (tile_best / lowest) ** f[19]
+                    shrink = (tile_best / lowest) ** fit.choice
                     weights, expected, lowest = weights * shrink, expected * shrink, tile_best
-                weights += (lowest / tile_best) ** f[19]
-                expected += (lowest / tile_best) ** f[19] * tile_best
-        if f[19] < ALWAYS_BEST:
-            out[i, 0] = expected / weights
-        out[i, 2] = 2.0 * batch * m * n * k / peak[i]
+                weights += (lowest / tile_best) ** fit.choice
+                expected += (lowest / tile_best) ** fit.choice * tile_best
+        if fit.choice < ALWAYS_BEST:
+            chosen.time_us = expected / weights
+        chosen.ideal_us = 2.0 * batch * m * n * k / peak[i]

@@ -7,18 +7,17 @@ more pass's latency per wave of rows.
 
 from __future__ import annotations
 
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tetrasim.hw_targets.gpu.device import FLOAT32, Device
+from tetrasim.hw_targets.gpu.kernels.records import Records, empty
 from tetrasim.sim.engine.jit import jit
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-OUT = ("time_us", "fixed_us", "ideal_us", "compute_us", "memory_us")
 
 # fp32 pipe slots per element operation: CUDA C programming guide, arithmetic throughput (special functions
 # run at a quarter rate; erf, tanh and pow are short instruction sequences of the CUDA math library).
@@ -60,8 +59,16 @@ class VectorFit:
     l2_share: float
     l2_onset: float = 0.0
 
-    def row(self) -> tuple[float, ...]:
-        return astuple(self)
+
+@dataclass(slots=True)
+class VectorTime:
+    """What a kernel takes, in us; `ideal_us`: its operations at the peak. Fields as in `GemmTime`."""
+
+    time_us: float
+    fixed_us: float
+    ideal_us: float
+    compute_us: float
+    memory_us: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,10 +81,10 @@ class VectorRows:
 
 
 def time_vectors(
-    rows: VectorRows, dram_bytes: NDArray[np.float64], device: Device, fit: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Time of each kernel at full clock: [R, len(OUT)]. `fit`: `VectorFit.row`."""
-    out = np.zeros((len(rows.bytes), len(OUT)))
+    rows: VectorRows, dram_bytes: NDArray[np.float64], device: Device, fit: Records[VectorFit]
+) -> Records[VectorTime]:
+    """Time of each kernel at full clock. `fit`: one row."""
+    out = empty(VectorTime, len(rows.bytes))
     price_vectors(
         dram_bytes,
         rows.bytes - dram_bytes,
@@ -86,8 +93,8 @@ def time_vectors(
         fit,
         device.sm_count,
         float(device.peaks[FLOAT32]) / 2,
-        float(device.rates[1]),
-        float(device.rates[0]),
+        device.dram_bytes_per_us,
+        device.l2_bytes_per_us,
         out,
     )
     return out
@@ -99,23 +106,25 @@ def price_vectors(
     l2_bytes: NDArray[np.float64],
     slots: NDArray[np.float64],  # fp32 pipe slots
     rows: NDArray[np.float64],  # rows that are reduced, 0 for other kernels
-    fit: NDArray[np.float64],  # [VectorFit]
+    fits: Records[VectorFit],
     sm_count: int,
     fp32_rate: float,  # instructions per us (half the flops)
-    dram_rate: float,
+    dram_rate: float,  # bytes per us
     l2_rate: float,
-    out: NDArray[np.float64],  # [R, len(OUT)]
+    out: Records[VectorTime],
 ) -> None:
-    """Time of each kernel; see `OUT` for the columns."""
-    start, reduce_us, row_us, passes, ed, el, ec, p = fit[:8]
+    """Time of each kernel."""
+    fit = fits[0]
     for i in range(dram_bytes.shape[0]):
-        mem = dram_bytes[i] / (dram_rate * ed) + l2_bytes[i] / (l2_rate * el)
-        comp = slots[i] / (fp32_rate * ec)
-        fixed = start
+        here, p = out[i], fit.overlap
+        mem = dram_bytes[i] / (dram_rate * fit.memory_efficiency)
+        mem += l2_bytes[i] / (l2_rate * fit.l2_efficiency)
+        comp = slots[i] / (fp32_rate * fit.compute_efficiency)
+        fixed = fit.start_us
         if rows[i] > 0:
-            fixed += reduce_us + row_us * rows[i] / sm_count
-            mem *= passes
+            fixed += fit.reduce_us + fit.row_us * rows[i] / sm_count
+            mem *= fit.reduce_passes
         high, low = max(comp, mem), min(comp, mem)
         body = high * (1.0 + (low / high) ** p) ** (1.0 / p) if high > 0 else 0.0
-        out[i, 0], out[i, 1], out[i, 2] = fixed + body, fixed, slots[i] / fp32_rate
-        out[i, 3], out[i, 4] = comp, mem
+        here.time_us, here.fixed_us, here.ideal_us = fixed + body, fixed, slots[i] / fp32_rate
+        here.compute_us, here.memory_us = comp, mem
