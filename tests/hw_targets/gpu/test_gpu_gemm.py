@@ -20,6 +20,7 @@ from tetrasim.sim.engine.static import run_static
 
 H100 = device_of(preset_config("h100-sxm"))
 FIT = calibration("h100-sxm").gemm[HALF]
+RATES = ("l2_bytes_per_us", "dram_bytes_per_us", "peaks")
 
 
 def price(m: int, n: int, k: int, device: Device = H100, fit: gemm.GemmFit = FIT) -> gemm.GemmTime:
@@ -101,7 +102,7 @@ def test_one_wave_tile_by_tile_equals_the_closed_form(
     st.integers(1, 5000),
     st.integers(1, 5000),
     st.integers(1, 5000),
-    st.sampled_from(["l2_bytes_per_us", "dram_bytes_per_us", "peaks"]),
+    st.sampled_from(RATES),
 )
 def test_a_faster_device_is_never_slower(m: int, n: int, k: int, what: str) -> None:
     faster = replace(H100, **{what: getattr(H100, what) * 1.5})
