@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import random_elementwise  # noqa: F401
 import random_layers  # noqa: F401
+import random_microsoft  # noqa: F401
 import random_movement  # noqa: F401
 import random_quantised  # noqa: F401
 from onnx.reference import ReferenceEvaluator
@@ -91,7 +92,14 @@ def difference(drawn: Drawn, got: np.ndarray, want: np.ndarray) -> str:
 HIDDEN = 3e38  # onnxruntime hides a score behind the lowest float32, not behind minus infinity
 
 # A value between two integers may round either way after float32 arithmetic in another order
-OFF_BY_ONE = ("QuantizeLinear", "QLinearMatMul", "QLinearConv", "DynamicQuantizeLinear")
+OFF_BY_ONE = (
+    "QuantizeLinear",
+    "QLinearMatMul",
+    "QLinearConv",
+    "DynamicQuantizeLinear",
+    "QLinearAdd",
+    "QLinearMul",
+)
 
 
 def judge(drawn: Drawn, path: Path) -> str | None:

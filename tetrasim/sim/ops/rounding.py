@@ -1,7 +1,7 @@
 """Arithmetics: `EXACT` (float32, IEEE) and `RoundedArithmetic`, which stores results in narrower formats.
 
-Rounding is to nearest even, through ml_dtypes for bfloat16 and float8 (E4M3, saturating), through numpy
-for float16, and by scaling for fixed point (`ap_fixed` with AP_RND_CONV-like rounding and saturation).
+Rounding is to nearest even, through ml_dtypes for narrow floats (8 bits and fewer saturate), and by scaling
+for fixed point (`ap_fixed` with AP_RND_CONV-like rounding and saturation).
 Integer formats with a scale are rounded to the nearest step.
 """
 
@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tetrasim.sim.ir.graph import Kind, TensorType
+from tetrasim.sim.ops.dtypes import in_float_format
 from tetrasim.sim.precision import FLOAT32, Format
 
 Arr = NDArray[Any]
@@ -57,16 +58,8 @@ def round_to(x: Arr, type: TensorType) -> Arr:
     """`x` rounded to what `type` can hold, still in float32 (integers and booleans pass unchanged)."""
     if type.quant is not None and type.kind is not Kind.FIXED:
         return _round_affine(x, type)
-    if type.kind is Kind.FLOAT and type.bits == 16:
-        with np.errstate(over="ignore"):
-            return x.astype(np.float16).astype(np.float32)
-    if type.kind is Kind.BFLOAT or (type.kind is Kind.FLOAT and type.bits == 8):
-        import ml_dtypes
-
-        if type.kind is Kind.BFLOAT:
-            return x.astype(ml_dtypes.bfloat16).astype(np.float32)
-        limit = np.float32(448.0)  # largest finite E4M3
-        return np.clip(x, -limit, limit).astype(ml_dtypes.float8_e4m3fn).astype(np.float32)
+    if type.kind in (Kind.FLOAT, Kind.BFLOAT) and type.bits < 32:
+        return in_float_format(x, type)
     if type.kind is Kind.FIXED and type.quant is not None and type.quant.integer_bits is not None:
         step = 2.0 ** (type.quant.integer_bits - type.bits)
         top = 2.0 ** (type.quant.integer_bits - 1)
@@ -96,6 +89,8 @@ def _round_affine(x: Arr, type: TensorType) -> Arr:
     scale = np.array(quant.scale, dtype=np.float32).reshape(shape if len(quant.scale) > 1 else ())
     zero = np.array(quant.zero_point or (0,), dtype=np.float32)
     zero = zero.reshape(shape if zero.size > 1 else ())
+    if type.kind in (Kind.FLOAT, Kind.BFLOAT):
+        return np.asarray(in_float_format(x / scale, type) * scale).astype(np.float32)
     signed = type.kind is Kind.INT
     low, high = (-(2 ** (type.bits - 1)), 2 ** (type.bits - 1) - 1) if signed else (0, 2**type.bits - 1)
     return np.asarray((np.clip(np.rint(x / scale) + zero, low, high) - zero) * scale).astype(np.float32)

@@ -35,16 +35,74 @@ def _fused_matmul(call: Call) -> tuple[Value, ...]:
 
 
 def _activated(call: Call) -> tuple[Value, ...]:
-    """FusedGemm, FusedConv: the op, then its activation."""
+    """FusedGemm and FusedConv: the op, for a convolution the sum with a fourth input, then the activation."""
     op = call.proto.op_type.removeprefix("Fused")
-    kind = str_attr(call.attrs, "activation", "")
     attrs = {k: v for k, v in call.attrs.items() if not k.startswith("activation")}
-    if op == "Conv" and len(call.inputs) > 3 and call.inputs[3] is not None:
-        raise call.refuse("the fused sum is not supported")
-    if not kind:
+    addend = call.maybe(3) if op == "Conv" else None
+    kind = str_attr(call.attrs, "activation", "")
+    if not kind and addend is None:
         return call.emit(op, call.inputs[:3], attrs)
     (inner,) = call.emit(op, call.inputs[:3], attrs, [f"{call.out(0)}/linear"])
-    return call.emit(kind, [inner])
+    if addend is not None:
+        (inner,) = call.emit("Add", [inner, addend], {}, [f"{call.out(0)}/sum"] if kind else ())
+    return _activate(call, inner, kind) if kind else (inner,)
+
+
+_FUSED_PARAMETERS = {
+    "LeakyRelu": ("alpha",),
+    "Clip": ("min", "max"),
+    "HardSigmoid": ("alpha", "beta"),
+    "Elu": ("alpha",),
+}
+
+
+def _activate(call: Call, x: Value, kind: str) -> tuple[Value, ...]:
+    """A fused activation; its parameters are a list, or attributes named after it."""
+    names = _FUSED_PARAMETERS.get(kind, ())
+    given = call.attrs.get("activation_params", ())
+    values = given if isinstance(given, tuple) else (given,)
+    attrs: dict[str, Attr] = {n: float(v) for n, v in zip(names, values, strict=False)}
+    for name in names:
+        if f"activation_{name}" in call.attrs:
+            attrs[name] = float_attr(call.attrs, f"activation_{name}", 0.0)
+    return call.emit(kind, [x], attrs)
+
+
+def _gemm_fast_gelu(call: Call) -> tuple[Value, ...]:
+    """A product with a bias, then Gelu by tanh."""
+    x, w, bias = call.need(0), call.need(1), call.maybe(2)
+    inputs = [x, w] if bias is None else [x, w, bias]
+    (inner,) = call.emit("MatMul" if bias is None else "Gemm", inputs, {}, [f"{call.out(0)}/linear"])
+    return call.emit("Gelu", [inner], {"approximate": "tanh"})
+
+
+def _fused_matmul_activation(call: Call) -> tuple[Value, ...]:
+    attrs = {k: v for k, v in call.attrs.items() if k in ("transA", "transB", "alpha") and v}
+    (inner,) = call.emit("MatMul", call.inputs, attrs, [f"{call.out(0)}/linear"])
+    return _activate(call, inner, str_attr(call.attrs, "activation"))
+
+
+def _gated_rms(call: Call) -> tuple[Value, ...]:
+    """RMS norm of every group of len(scale) columns, times the activated gate."""
+    x, scale, gate = (call.need(i) for i in range(3))
+    name, shape = call.out(0), x.type.shape
+    width = scale.type.shape[0]
+    (rows,) = call.emit(
+        "Reshape", [x], {"shape": (*shape[:-1], shape[-1] // width, width)}, [f"{name}/heads"]
+    )
+    attrs: dict[str, Attr] = {"axis": -1, "epsilon": float_attr(call.attrs, "epsilon", 1e-6)}
+    (normed,) = call.emit("RMSNormalization", [rows, scale], attrs, [f"{name}/normed"])
+    (flat,) = call.emit("Reshape", [normed], {"shape": shape}, [f"{name}/flat"])
+    kind = {"silu": "Swish", "swish": "Swish", "sigmoid": "Sigmoid"}[
+        str_attr(call.attrs, "activation", "silu")
+    ]
+    (open_,) = call.emit(kind, [gate], {}, [f"{name}/gate"])
+    return call.emit("Mul", [flat, open_])
+
+
+def _gated_add(call: Call) -> tuple[Value, ...]:
+    x, y, gate = (call.need(i) for i in range(3))
+    return call.emit("Add", [x, call.emit("Mul", [y, gate], {}, [f"{call.out(0)}/gated"])[0]])
 
 
 def _skip_norm(call: Call) -> tuple[Value | None, ...]:
@@ -99,6 +157,11 @@ RULES: dict[str, Rule] = {
     "BiasGelu": _gelu,
     "QuickGelu": _quick_gelu,
     "FusedMatMul": _fused_matmul,
+    "TransposeMatMul": _fused_matmul,
+    "FusedMatMulActivation": _fused_matmul_activation,
+    "GemmFastGelu": _gemm_fast_gelu,
+    "GatedRMSNorm": _gated_rms,
+    "GatedAdd": _gated_add,
     "FusedGemm": _activated,
     "FusedConv": _activated,
     "SkipLayerNormalization": _skip_norm,
