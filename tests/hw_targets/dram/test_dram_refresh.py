@@ -16,7 +16,7 @@ from tetrasim.hw_targets.common.dram.program import encode
 from tetrasim.hw_targets.common.presets import with_overrides
 from tetrasim.hw_targets.pim.config import PimConfig
 from tetrasim.hw_targets.pim.machine import layout, machine
-from tetrasim.hw_targets.pim.mapping import read_rows, weights_gemv, write_state
+from tetrasim.hw_targets.pim.mapping import access_rows, weights_gemv, write_state
 from tetrasim.hw_targets.pim.steps import StateWrite
 from tetrasim.hw_targets.pim.target import TARGET
 from tetrasim.hw_targets.registry import find_preset
@@ -46,7 +46,7 @@ def test_steps_are_legal(preset: str) -> None:
     one = replace(layout(used), channels=1)
     steps = [
         weights_gemv(300, one.group * 2, 2, one),
-        read_rows(2, 3000, one),
+        access_rows("RD", 2, 3000, one),
         write_state(StateWrite(1, 600, False, 2), one),
     ]
     now = on.device.timing["nREFIpb"] * 20 - 300

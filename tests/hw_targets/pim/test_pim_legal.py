@@ -12,7 +12,7 @@ from tetrasim.hw_targets.common.presets import with_overrides
 from tetrasim.hw_targets.pim import hbm, in_bank
 from tetrasim.hw_targets.pim.config import PimConfig
 from tetrasim.hw_targets.pim.machine import layout, machine
-from tetrasim.hw_targets.pim.mapping import batched_gemv, key_gemv, read_rows, weights_gemv, write_state
+from tetrasim.hw_targets.pim.mapping import access_rows, batched_gemv, key_gemv, weights_gemv, write_state
 from tetrasim.hw_targets.pim.steps import StateWrite, Step
 from tetrasim.hw_targets.registry import find_preset
 
@@ -36,7 +36,7 @@ def steps_of(config: PimConfig) -> list[Step]:
     return [
         *functions,
         weights_gemv(300, few, 2, on),
-        read_rows(2, 3000, on),
+        access_rows("RD", 2, 3000, on),
         write_state(StateWrite(1, 600, False, 2), on),
         key_gemv(2, 64, 40, 1, on),
         batched_gemv(2, 40, on.group, 2, on),

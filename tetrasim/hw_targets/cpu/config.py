@@ -79,6 +79,12 @@ class VectorConfig(Config):
     residual_norm: float = Field(ge=0, description="per element of a norm fused with the sum before it")
     softmax: float = Field(ge=0, description="per element of a softmax, all its passes")
     row_overhead_cycles: float = Field(ge=0, description="per reduced row")
+    sort_compare: float = Field(
+        default=9.0,
+        ge=0,
+        description="per comparison of a sort: half of its branches are mispredicted (inferred: 15 to 20"
+        " cycles each on these cores)",
+    )
     move_cycles: float = Field(ge=0, description="per element of a copy in long runs")
     strided_move_cycles: float = Field(ge=0, description="per element of a copy in runs of one")
     gather_row_cycles: float = Field(ge=0, description="per gathered row")

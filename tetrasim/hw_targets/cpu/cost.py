@@ -164,9 +164,16 @@ def _rows(work: Work, machine: Machine, placement: Placement) -> Cost:
     clock = machine.clock_hz
     serial = max(alone / clock, sum(s for _, s in streams.seconds(machine, 1)))
     # Work shorter than handing it out stays on one thread.
-    threads = machine.threads if serial > machine.config.overhead.fork_join_ns * 1e-9 else 1
+    most = min(machine.threads, independent_rows(work))
+    threads = most if serial > machine.config.overhead.fork_join_ns * 1e-9 else 1
     body = _overlapped(((part, alone / clock / threads),), streams.seconds(machine, threads), 1.0)
     return _finish(work, machine, body, streams, threads)
+
+
+def independent_rows(work: Work) -> int:
+    """Pieces that threads can share: a row that is sorted, or a chain of steps, is one thread's."""
+    vector = work.vector
+    return vector.rows if vector is not None and (vector.kept or vector.steps > 1) else 1 << 30
 
 
 def rows_traffic(work: Work, machine: Machine) -> tuple[tuple[Operand, ...], tuple[Operand, ...]]:

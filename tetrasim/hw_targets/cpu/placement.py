@@ -85,16 +85,11 @@ def _made_at(value: Value, graph: Graph, copies_state: bool) -> int | None:
     made = graph.producer.get(value)
     if made is None:
         return None if value.role is Role.STATE else 0
-    return _origin(made, graph)
-
-
-def _origin(index: int, graph: Graph) -> int:
-    """Through views: the node that wrote the bytes."""
-    node = graph.nodes[index]
-    while node.op in _VIEWS and node.inputs and node.inputs[0] in graph.producer:
-        index = graph.producer[node.inputs[0]]
-        node = graph.nodes[index]
-    return index
+    node = graph.nodes[made]
+    source = node.inputs[0] if node.inputs else None
+    if source is not None and (node.op in _VIEWS or node.attrs.get("absorbed", 0)):
+        return _made_at(source, graph, copies_state)  # the node that wrote the bytes
+    return made
 
 
 _VIEWS = frozenset(("Reshape", "Squeeze", "Unsqueeze", "Flatten", "Identity"))

@@ -16,6 +16,7 @@ from tetrasim.hw_targets.common.target import Prices
 from tetrasim.hw_targets.cpu.attention import attention_works
 from tetrasim.hw_targets.cpu.cost import (
     fresh_pages,
+    independent_rows,
     mac_format,
     part_of,
     rows_traffic,
@@ -49,7 +50,7 @@ class _Columns:
     owner: list[int] = field(default_factory=list)  # the op that the piece belongs to
     # piece, batch, m, n, k, packs, bits, bfloat, elements with a bias, level of B
     gemms: list[tuple[int, ...]] = field(default_factory=list)
-    loops: list[tuple[int, float, int]] = field(default_factory=list)  # piece, cycles, part
+    loops: list[tuple[int, float, int, int]] = field(default_factory=list)  # piece, cycles, part, rows
     # piece, level, role, bytes, is it the B of a product
     streams: list[tuple[int, int, int, int, bool]] = field(default_factory=list)
     vector_ops: list[int] = field(default_factory=list)
@@ -103,7 +104,7 @@ def _piece(
     if gemm is None:
         reads, writes = rows_traffic(work, machine)
         part, cycles = unhindered_cycles(work, reads, writes, machine.config.vector)
-        columns.loops.append((at, cycles, _PART[part]))
+        columns.loops.append((at, cycles, _PART[part], independent_rows(work)))
         for i, o in enumerate(reads):
             near = levels[i] if i < len(levels) else max(levels, default=written)
             columns.streams.append((at, near, _ROLE_OF.get(o.role, 0), o.nbytes, False))
@@ -165,7 +166,7 @@ def _loops(columns: _Columns, streams: Ints, machine: Machine, part: Floats, thr
     """Vector, gather and move pieces: the longer of arithmetic and traffic."""
     if not columns.loops:
         return
-    piece, cycles, booked = (np.array(c) for c in zip(*columns.loops, strict=True))
+    piece, cycles, booked, rows = (np.array(c) for c in zip(*columns.loops, strict=True))
     pieces = len(threads)
     mine = np.isin(streams[0], piece)
     at, level, role, nbytes = streams[:4, mine]
@@ -173,7 +174,7 @@ def _loops(columns: _Columns, streams: Ints, machine: Machine, part: Floats, thr
     alone[piece] = cycles / machine.clock_hz
     serial = np.maximum(alone, np.bincount(at, nbytes / _rates(machine, level, np.ones_like(at)), pieces))
     shared = serial[piece] > machine.config.overhead.fork_join_ns * 1e-9
-    threads[piece] = np.where(shared, machine.threads, 1)
+    threads[piece] = np.where(shared, np.minimum(machine.threads, rows), 1)
     seconds = nbytes / _rates(machine, level, threads[at])
     traffic = np.bincount(at, seconds, pieces)
     arithmetic = alone / threads

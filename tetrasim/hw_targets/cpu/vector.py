@@ -14,6 +14,9 @@ from tetrasim.sim.ops.work import Vector
 def vector_cycles(vector: Vector, accesses: int, full_reads: int, config: VectorConfig) -> float:
     """Cycles on one core; `accesses` counts the elements read and written, `full_reads` the operands as
     large as the result: a norm of two of them is the fused residual norm, a kernel of its own."""
+    if vector.kept:
+        compares = sum(count for _, count in vector.ops)
+        return accesses * config.access_cycles + compares * config.sort_compare
     norm = vector.reduces and any(kind == "sqrt" for kind, _ in vector.ops)
     if norm and full_reads > 1:
         return vector.rows * (vector.cols * config.residual_norm + config.row_overhead_cycles)

@@ -188,11 +188,24 @@ def _softmax(pairs: int, unit: Overlay, after: tuple[int, ...]) -> Demand:
 def _vector(vector: Vector, ops: int, traffic: Traffic, unit: Overlay) -> Demand:
     """Long chains of simple operations are pipelined: a lane does one element per cycle whatever the chain
     length; statistics come before normalising, so the row is read again."""
+    if vector.kept:
+        return Demand("vector", VECTOR_UNIT, _sort_cycles(vector, unit), traffic, ops=ops)
     functions = sum(n for kind, n in vector.ops if kind in FUNCTIONS)
     passes = 3 if vector.reduces else 1
     elements = passes * vector.rows * vector.cols
     cycles = max(_cycles(elements, unit.vector_lanes), _cycles(functions, unit.function_lanes))
     return Demand("vector", VECTOR_UNIT, cycles, traffic, ops=ops)
+
+
+def _sort_cycles(vector: Vector, unit: Overlay) -> int:
+    """The comparators of the lanes sort streams of one element a cycle. A stream that keeps k elements is a
+    queue of k comparators that shifts the rest away, or a merge sorter of log2(n) comparators whose last
+    merge starts when half of the row is in (Knuth, volume 3, 5.2.4): the smaller of both is built, and one
+    row is never more than one stream."""
+    merging = max(vector.cols - 1, 1).bit_length()
+    streams = min(max(unit.vector_lanes // min(vector.kept, merging), 1), vector.rows)
+    rows = ceil(vector.rows / streams)
+    return rows * vector.cols + (vector.cols if vector.kept > merging else vector.kept)
 
 
 def _move(work: Work, traffic: Traffic, unit: Overlay) -> Demand:

@@ -105,6 +105,8 @@ def _attention_stage(work: Work, shape: AttentionShape, tokens: int, reuse: int,
 
 def _vector_stage(work: Work, vector: Vector, tokens: int, config: FpgaConfig) -> Stage:
     bits = max((o.bits for o in work.reads), default=16)
+    if vector.kept:
+        return _sort_stage(vector, bits, tokens)
     per_token = vector.rows * vector.cols / tokens
     ops = {kind: n / tokens for kind, n in vector.ops}
     tabled = sum(n for kind, n in ops.items() if kind in TABLED)
@@ -118,6 +120,17 @@ def _vector_stage(work: Work, vector: Vector, tokens: int, config: FpgaConfig) -
         tabled, config.spatial.table_entries
     )
     return Stage(1, latency, cost)
+
+
+def _sort_stage(vector: Vector, bits: int, tokens: int) -> Stage:
+    """A pipelined network that sorts a whole row every cycle: a compare-exchange is a carry chain of two
+    bits per LUT, a LUT per bit that swaps two numbers, and as much again for their positions in the row."""
+    exchanges = ceil(vector.compare_exchanges / tokens)
+    carried = bits + max(vector.cols - 1, 1).bit_length()
+    depth = max(vector.kept - 1, 1).bit_length()
+    layers = depth * (depth + 1) // 2 + max(vector.cols // vector.kept - 1, 0).bit_length() * (depth + 1)
+    cost = Cost(lut=exchanges * (bits / 2 + carried), ff=exchanges * 2.0 * carried)
+    return Stage(1, max(layers, 1), cost, in_domain=False)
 
 
 def _move_stage(work: Work, tokens: int) -> Stage:

@@ -48,6 +48,8 @@ def kernels_of_work(work: Work, config: GpuConfig) -> Iterator[Work]:
         yield from _grouped(work, work.attention, 1 / config.fill)
     elif work.attention is not None and config.attention is AttentionSchedule.PAGED:
         yield paged(work, work.attention, config.page_tokens)
+    elif work.vector is not None and work.vector.kept:
+        yield from _sort(work, work.vector)
     elif eager and _is_composed_gelu(work):
         x = work.writes[0]
         for kind, reads in _COMPOSED_GELU:
@@ -83,6 +85,39 @@ def _attention(work: Work, a: AttentionShape, eager: bool) -> Iterator[Work]:
     second = Gemm(batch, a.q_len, a.v_head_dim, a.kv_len, weight_is_b=False)
     yield Work("MatMul", WorkKind.GEMM, (middle, value), work.writes, second)
     yield Work("MergeHeads", WorkKind.MOVE, work.writes, work.writes)
+
+
+def _sort(work: Work, v: Vector) -> Iterator[Work]:
+    """Rows that fit a block are sorted in shared memory by a bitonic network (as torch does up to 4,096
+    elements). Longer ones: a radix sort, a digit of eight bits per pass, least significant first, and in each
+    a histogram, a prefix sum over the blocks, and a kernel that scatters keys and positions (Merrill and
+    Grimshaw, 2011; CUB). Few kept of a longer row: one histogram pass per digit finds the smallest key that
+    is kept, most significant first, and what is kept is sorted in a block (torch's radix select)."""
+    key = work.reads[0]
+    n = v.rows * v.cols
+    exchanges = (("cmp", v.compare_exchanges), ("select", 2 * v.compare_exchanges))
+    if v.cols <= _BLOCK_SORT:
+        yield replace(work, vector=replace(v, ops=exchanges, reduces=True))
+        return
+    digits = -(-key.bits // 8)
+    keys, places = Operand(n, key.bits, key.kind), Operand(n, 32, Kind.INT)
+    counts = Operand(v.rows * 256 * -(-v.cols // _BLOCK_SORT), 32, Kind.INT)
+    histogram = Vector(v.rows, v.cols, (("add", n), ("cmp", n)), reduces=True)
+    selects = v.kept <= _BLOCK_SORT
+    for digit in range(digits):
+        source = key if selects or digit == 0 else keys
+        yield Work("Histogram", WorkKind.VECTOR, (source,), (counts,), vector=histogram)
+        if not selects:
+            sums = Vector(v.rows, counts.elements // v.rows, (("add", 2 * counts.elements),), reduces=True)
+            yield Work("PrefixSum", WorkKind.VECTOR, (counts,), (counts,), vector=sums)
+            yield Work("Scatter", WorkKind.GATHER, (source, places, counts), (keys, places), run=1)
+    if selects:
+        kept = replace(v, cols=v.kept, ops=())
+        last = (*(("cmp", n),), *((kind, kept.compare_exchanges) for kind in ("cmp", "select")))
+        yield replace(work, vector=replace(v, ops=last, reduces=True))
+
+
+_BLOCK_SORT = 4096  # elements
 
 
 def packs_per_layer(config: GpuConfig) -> bool:

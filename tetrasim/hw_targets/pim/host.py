@@ -8,7 +8,7 @@ those methods and the configured number of terms and steps.
 from __future__ import annotations
 
 from tetrasim.hw_targets.pim.config import Host
-from tetrasim.sim.ops.work import Work
+from tetrasim.sim.ops.work import Vector, Work
 
 
 def steps_of(kind: str, host: Host) -> tuple[int, int]:
@@ -57,12 +57,22 @@ def vector_cycles(work: Work, host: Host, activation: str = "") -> int:
     """A VECTOR op; a reducing one makes two passes over its rows. GELU is one routine with the series of
     erf, whichever form the model was written in (a tanh of x + a x**3 approximates the same function)."""
     assert work.vector is not None
+    if work.vector.kept:
+        return sort_cycles(work.vector, host)
     ops = work.vector.ops
     if activation == "Gelu" and host.erf_terms:
         bent = dict(ops).get("tanh", 0)  # tanh(c x + c a x**3) has two products and a sum more than erf(x c)
         fewer = {"tanh": bent, "mul": 2 * bent, "add": bent}
         ops = (*((kind, count - fewer.get(kind, 0)) for kind, count in ops), ("erf", bent))
     return cycles_of(ops, 2 if work.vector.reduces else 1, host)
+
+
+def sort_cycles(vector: Vector, host: Host) -> int:
+    """Rows sorted by a bitonic network laid over the adders, one compare-exchange each; an instruction is one
+    layer of the network, and a layer of one row keeps at most half as many adders busy as it has elements."""
+    lanes = min(host.adders, max(vector.rows * vector.cols // 2, 1))
+    depth = max(vector.cols - 1, 1).bit_length()
+    return -(-vector.compare_exchanges // lanes) + depth * (depth + 1) // 2 * host.pipeline_cycles
 
 
 def softmax_ops(rows: int, elements: int, queries: int) -> tuple[tuple[str, int], ...]:

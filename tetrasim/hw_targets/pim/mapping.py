@@ -146,11 +146,12 @@ def write_state(write: StateWrite, on: Layout) -> Step:
     return Step("cache write", (Loop(groups, body), Close()), columns, groups * on.channels)
 
 
-def read_rows(rows: int, row_bytes: int, on: Layout) -> Step:
-    """Rows picked by index, each from one bank, to the host."""
+def access_rows(command: str, rows: int, row_bytes: int, on: Layout) -> Step:
+    """Rows picked by index, each in one bank: read to the host ("RD") or written by it ("WR")."""
     each = ceil_div(rows, on.channels)
-    body = _bank_accesses("RD", ceil_div(row_bytes, on.burst_bytes), on)
-    return Step("row read", (Loop(each, body), Close()), rows, each * on.channels)
+    body = _bank_accesses(command, ceil_div(row_bytes, on.burst_bytes), on)
+    kind = "row read" if command == "RD" else "row write"
+    return Step(kind, (Loop(each, body), Close()), rows, each * on.channels)
 
 
 def read_spread(nbytes: int, on: Layout) -> Step:

@@ -5,16 +5,17 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import lru_cache
 
+from tetrasim.hw_targets.common.dram.program import command_count
 from tetrasim.hw_targets.common.target import Aspect, aspect_without
 from tetrasim.hw_targets.pim import hbm, in_bank, mapping
 from tetrasim.hw_targets.pim.config import Dialect, PimConfig
 from tetrasim.hw_targets.pim.host import cycles_of, move_cycles, softmax_ops, vector_cycles
 from tetrasim.hw_targets.pim.items import TABLES, Item
 from tetrasim.hw_targets.pim.layout import Layout
-from tetrasim.hw_targets.pim.machine import layout
+from tetrasim.hw_targets.pim.machine import layout, machine
 from tetrasim.hw_targets.pim.steps import StateWrite, Step, ceil_div
 from tetrasim.sim.ir.graph import Role
-from tetrasim.sim.ops.work import AttentionShape, Work, WorkKind
+from tetrasim.sim.ops.work import AttentionShape, Gemm, Operand, Work, WorkKind
 
 _UNPLANNED = frozenset(
     {
@@ -54,20 +55,37 @@ def _steps_of(item: Item, used: Aspect[PimConfig]) -> tuple[Step, ...]:
     elif work.kind is WorkKind.ATTENTION:
         steps += _attention(item, config, on)
     elif work.kind is WorkKind.VECTOR:
-        steps += _vector(item, config, on)
+        steps += _through_banks(item, _vector(item, config, on), config, on)
     elif work.kind is WorkKind.GATHER:
         steps += _gather(item, config, on)
     elif work.kind is WorkKind.MOVE and not item.state_writes:
-        steps += [
-            *_parameters(work, config, on),
-            _host("move", move_cycles(work.write_bytes, config.host), work.nbytes),
-        ]
+        moved = _host("move", move_cycles(work.write_bytes, config.host), work.nbytes)
+        steps += _through_banks(item, [*_parameters(work, config, on), moved], config, on)
     steps += [mapping.write_state(w, on) for w in item.state_writes]
     return tuple(steps)
 
 
 def _host(kind: str, cycles: int, nbytes: int, macs: int = 0) -> Step:
     return Step(kind, host_cycles=cycles, sram_bytes=nbytes, macs=macs)
+
+
+def _spilled(operands: tuple[Operand, ...], config: PimConfig) -> tuple[Operand, ...]:
+    """Those, parameters aside, that the host's SRAM does not hold."""
+    return tuple(
+        o
+        for o in operands
+        if o.role not in (Role.WEIGHT, Role.CONSTANT) and o.elements * o.bits > 8 * config.host.sram_bytes
+    )
+
+
+def _through_banks(item: Item, steps: list[Step], config: PimConfig, on: Layout) -> list[Step]:
+    """`steps` of the host between the reading and the writing of what its SRAM does not hold."""
+    if steps and not any(step.host_cycles for step in steps):
+        return steps  # done in the banks
+    read = sum(o.nbytes for o in _spilled(item.work.reads, config)) if item.loose_in else 0
+    written = sum(o.nbytes for o in _spilled(item.work.writes, config)) if item.loose_out else 0
+    before = [replace(mapping.read_spread(read, on), kind="operand read", ahead=False)] if read else []
+    return [*before, *steps, *([mapping.write_spread(written, on)] if written else [])]
 
 
 def _parameters(work: Work, config: PimConfig, on: Layout) -> list[Step]:
@@ -126,7 +144,11 @@ def _gemm(item: Item, config: PimConfig, on: Layout) -> list[Step]:
     if bias and not config.parameters_in_sram:
         steps.append(mapping.read_spread(sum(o.nbytes for o in bias), on))
     vectors = gemm.batch * gemm.m
-    on_host = gemm.weight_is_b and 0 < config.host_products_from <= vectors
+    many = gemm.weight_is_b and 0 < config.host_products_from <= vectors
+    windows = not many and _is_grouped(gemm) and _host_is_faster(gemm, config, on)
+    on_host = many or windows
+    if windows:  # reach over rows: an image that the SRAM does not hold comes from the banks
+        steps += _through_banks(replace(item, loose_in=True, loose_out=True), [], config, on)
     if on_host:
         weights = mapping.read_spread(work.reads[1].nbytes, on)
         steps.append(replace(weights, kind="weight read", ahead=False))  # the SRAM cannot hold them ahead
@@ -147,6 +169,21 @@ def _gemm(item: Item, config: PimConfig, on: Layout) -> list[Step]:
         late = adds if config.serial or on_host else min(adds, _last_results(on))
         steps.append(_host("partial sums", cycles_of((("add", late),), 1, config.host), 4 * adds))
     return steps
+
+
+def _is_grouped(gemm: Gemm) -> bool:
+    """A convolution in groups: many small matrices, of which each column fills rows of its own."""
+    return gemm.weight_is_b and gemm.batch > 1
+
+
+def _host_is_faster(gemm: Gemm, config: PimConfig, on: Layout) -> bool:
+    """Whether the host's multipliers are done before the banks are: each of the banks' commands takes two
+    clocks or more (tCCD), and every output is read back by itself."""
+    vectors = gemm.batch * gemm.m
+    banks = 2 * command_count(mapping.weights_gemv(gemm.k, gemm.n, vectors, on).instructions)
+    device = machine(config).device
+    host = cycles_of((("add", gemm.macs), ("mul", gemm.macs)), 1, config.host)
+    return host * 10**12 < banks * device.tck_ps * config.host.clock_hz
 
 
 def _last_results(on: Layout) -> int:
@@ -206,14 +243,25 @@ def _visible_runs(shape: AttentionShape) -> list[tuple[int, int]]:
 
 
 def _gather(item: Item, config: PimConfig, on: Layout) -> list[Step]:
-    """Rows of a table that lies in the banks, or of something the host holds."""
+    """Rows picked from, or placed into, a tensor that lies in the banks or that the host holds."""
     work = item.work
-    tables = [o for o in work.reads if o.role is Role.WEIGHT]
-    touched = sum(o.nbytes for o in tables)
-    if not touched:
-        return [_host("gather", move_cycles(work.write_bytes, config.host), work.nbytes)]
-    row_bytes = max(1, item.row_elements * tables[0].bits // 8)
-    return [
-        mapping.read_rows(max(1, ceil_div(touched, row_bytes)), row_bytes, on),
-        _host("gather", move_cycles(work.write_bytes, config.host), work.write_bytes),
-    ]
+    tables = tuple(o for o in work.reads if o.role is Role.WEIGHT)
+    if item.loose_in:
+        tables = (*tables, *_spilled(work.reads, config))
+    placed = _spilled(work.writes, config) if item.loose_out else ()
+    steps = [_rows("RD", o, work, item.row_elements, on) for o in tables if o.nbytes]
+    nbytes = work.write_bytes if steps else work.nbytes
+    steps.append(_host("gather", move_cycles(work.write_bytes, config.host), nbytes))
+    return [*steps, *(_rows("WR", o, work, item.row_elements, on) for o in placed if o.nbytes)]
+
+
+def _rows(command: str, operand: Operand, work: Work, row_elements: int, on: Layout) -> Step:
+    """The touched part of an operand: row by row where an index says which, else one run of bytes."""
+    whole = operand.nbytes * 8 >= operand.elements * operand.bits
+    if whole and operand.role is not Role.WEIGHT:
+        spread = mapping.read_spread if command == "RD" else mapping.write_spread
+        kind = "operand read" if command == "RD" else "operand write"
+        return replace(spread(operand.nbytes, on), kind=kind, ahead=False)
+    row_bytes = max(1, (row_elements or work.run or 1) * operand.bits // 8)
+    rows = max(1, ceil_div(operand.nbytes, row_bytes))
+    return mapping.access_rows(command, rows, row_bytes, on)

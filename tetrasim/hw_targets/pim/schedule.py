@@ -38,11 +38,12 @@ def build_plan(
     """Join steps along the graph's edges.
 
     Args:
-        node_steps: per node class, per run, the steps of the node (the same number in every run).
+        node_steps: per node class, per run, the steps of the node.
         predecessors: per node, the nodes it waits for.
         node_class: class of every node.
     """
     runs = len(node_steps[0]) if node_steps else 1
+    node_steps = [_padded(by_run) for by_run in node_steps]
     ids: dict[Step, int] = {}
     columns: list[list[int]] = []
     for by_run in node_steps:
@@ -52,6 +53,14 @@ def build_plan(
     wiring = _wiring(ahead, tuple(map(tuple, predecessors)), tuple(node_class))
     schedule = Schedule(*wiring, np.ascontiguousarray(value), serial)
     return Plan(schedule, tuple(ids), tuple(value[0, wiring[0]].tolist()))
+
+
+def _padded(by_run: Sequence[Sequence[Step]]) -> Sequence[Sequence[Step]]:
+    """As many steps in every run: a tensor that grows beyond the SRAM has more than it had before."""
+    longest = max(map(len, by_run))
+    if all(len(steps) == longest for steps in by_run):
+        return by_run
+    return [(*steps, *(Step("none"),) * (longest - len(steps))) for steps in by_run]
 
 
 @lru_cache(maxsize=64)

@@ -190,8 +190,9 @@ class Graph:
 
     @cached_property
     def weights(self) -> tuple[Value, ...]:
-        """Weights in order of first use, each once (a tied embedding counts once)."""
-        return tuple(v for v in self.values() if v.role is Role.WEIGHT)
+        """Weights in order of first use, each once (a tied embedding counts once). Rows of a weight that a
+        node picks (`sim/passes/indexed.py`) are part of that weight."""
+        return tuple(v for v in self.values() if v.role is Role.WEIGHT and v not in self.producer)
 
     @cached_property
     def weight_bytes(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -51,11 +52,28 @@ def _gather(arrays: Arrays, attrs: Attrs, _: Arithmetic) -> tuple[Arr, ...]:
 
 
 def _pick_work(node: Node) -> Work:
-    """GATHER: the source is touched once per element written."""
+    """GATHER: the source is touched once per element written, in runs of `picked_run` elements."""
+    if int_attr(node.attrs, "absorbed", 0):
+        return view_work(node)  # what reads the rows picks them
     source, *rest = (v for v in node.inputs if v is not None)
     picked = min(node.outputs[0].type.elements, source.type.elements)
     ins = (operand(source, picked), *(operand(v) for v in rest))
-    return Work(node.op, WorkKind.GATHER, ins, writes(node))
+    return Work(node.op, WorkKind.GATHER, ins, writes(node), run=picked_run(node))
+
+
+def picked_run(node: Node) -> int:
+    """Elements that one index picks or places and that lie side by side in memory."""
+    source, index = node.inputs[0], node.inputs[1]
+    assert source is not None
+    assert index is not None
+    shape = source.type.shape
+    if node.op in ("GatherND", "ScatterND"):
+        inner = shape[int_attr(node.attrs, "batch_dims", 0) + index.type.shape[-1] :]
+    elif node.op == "Gather":
+        inner = shape[axis_of(int_attr(node.attrs, "axis", 0), len(shape)) + 1 :]
+    else:
+        inner = ()
+    return max(math.prod(inner), 1)
 
 
 def _gather_work(node: Node) -> Work:
@@ -106,8 +124,19 @@ def _gather_nd(arrays: Arrays, attrs: Attrs, _: Arithmetic) -> tuple[Arr, ...]:
 
 
 def _scatter_work(node: Node) -> Work:
-    """The data are copied and the updates written over them (a scatter into a cache is `KVAppend`)."""
-    return Work(node.op, WorkKind.GATHER, reads(node), writes(node))
+    """Rows are written over the data, in place where nothing else needs the old data (`in_place`, set by the
+    pass of that name), else over a copy of them. What is combined with the old rows reads them first."""
+    data, index, new = node.inputs[:3]
+    assert data is not None
+    assert index is not None
+    assert new is not None
+    run = picked_run(node)
+    if not int_attr(node.attrs, "in_place", 0):
+        return Work(node.op, WorkKind.GATHER, reads(node), writes(node), run=run)
+    touched = min(new.type.elements, data.type.elements)
+    rows = (operand(data, touched),) if str_attr(node.attrs, "reduction", "none") != "none" else ()
+    ins = (*rows, operand(index), operand(new))
+    return Work(node.op, WorkKind.GATHER, ins, (operand(node.outputs[0], touched),), run=run)
 
 
 def _combine(kind: str) -> Callable[[Arr, tuple[Arr, ...], Arr], None]:

@@ -64,15 +64,16 @@ def _identity(name: str, x: Arr) -> float:
     return float(info.min if name == "ReduceMax" else info.max)
 
 
-def _row_work(node: Node, cols: int, counts: Mapping[str, int], per_row: Mapping[str, int]) -> Work:
+def _row_work(
+    node: Node, cols: int, counts: Mapping[str, int], per_row: Mapping[str, int], kept: int = 0
+) -> Work:
     first = node.inputs[0]
     assert first is not None
     rows = first.type.elements // cols if cols else 0
     kinds = sorted({*counts, *per_row})
     ops = tuple((k, rows * cols * counts.get(k, 0) + rows * per_row.get(k, 0)) for k in kinds)
-    return Work(
-        node.op, WorkKind.VECTOR, reads(node), writes(node), vector=Vector(rows, cols, ops, reduces=True)
-    )
+    vector = Vector(rows, cols, ops, reduces=True, kept=kept)
+    return Work(node.op, WorkKind.VECTOR, reads(node), writes(node), vector=vector)
 
 
 def _define(
@@ -187,13 +188,14 @@ def _topk(arrays: Arrays, attrs: Attrs, _arith: Arithmetic) -> tuple[Arr, ...]:
 
 
 def _topk_work(node: Node) -> Work:
-    """A selection by a k-entry heap: one compare per element and log2(k) per kept one in expectation is
-    below that, so n compares plus k log2(k) per row are counted."""
+    """Every row is sorted as far as its first k elements: n compares to find them (a selection), and
+    k log2(k) to order them. A target without a sorting algorithm of its own prices these."""
     first = node.inputs[0]
     assert first is not None
     k = int_attr(node.attrs, "k")
     axis = axis_of(int_attr(node.attrs, "axis", -1), len(first.type.shape))
-    return _row_work(node, first.type.shape[axis], {"cmp": 1}, {"cmp": k * max(k - 1, 1).bit_length()})
+    ordering = {"cmp": k * max(k - 1, 1).bit_length()}
+    return _row_work(node, first.type.shape[axis], {"cmp": 1}, ordering, kept=k)
 
 
 OPS["TopK"] = OpDef(_topk_type, _topk, _topk_work, params={1: "k"})

@@ -98,12 +98,30 @@ class AttentionShape:
 class Vector:
     """`rows` x `cols` elements; `reduces`: each row is reduced (softmax, norms), so that a row is the
     smallest independent piece. `ops`: element operations by kind, total counts, kinds out of
-    add mul div sqrt exp erf tanh log pow trig max cmp cast select."""
+    add mul div sqrt exp erf tanh log pow trig max cmp cast select. `kept` > 0: each row is sorted, and so
+    many of its elements are kept, in order (all `cols`: a full sort); `cmp` then counts the comparisons of a
+    sort on one processor, and a target replaces them by those of its own algorithm. `steps` > 1: every row
+    is a chain of so many steps that wait for each other (a recurrence)."""
 
     rows: int
     cols: int
     ops: tuple[tuple[str, int], ...]
     reduces: bool = False
+    kept: int = 0
+    steps: int = 1
+
+    @property
+    def compare_exchanges(self) -> int:
+        """Of all rows in a network of sorters, where every lane compares two elements and swaps them.
+
+        Blocks of `kept` elements are sorted by Batcher's bitonic network, w/2 lg w (lg w + 1)/2 of them for w
+        elements; then two sorted blocks at a time become the better half of both: w compare-exchanges that
+        choose, and w/2 lg w that merge."""
+        width = min(1 << max(self.kept - 1, 0).bit_length(), 1 << max(self.cols - 1, 0).bit_length())
+        depth = width.bit_length() - 1
+        blocks = -(-self.cols // width)
+        sorting = blocks * (width // 2) * depth * (depth + 1) // 2
+        return self.rows * (sorting + (blocks - 1) * (width + width // 2 * depth))
 
 
 @dataclass(frozen=True)
@@ -118,7 +136,8 @@ class Work:
     gemm: Gemm | None = None
     attention: AttentionShape | None = None
     vector: Vector | None = None
-    run: int = 0  # MOVE: elements that stay neighbours (a transpose of the last axis: 1); 0: long runs
+    # MOVE and GATHER: elements that stay neighbours (a transpose of the last axis: 1); 0: long runs
+    run: int = 0
 
     @cached_property
     def _hash(self) -> int:

@@ -6,7 +6,17 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from tetrasim.sim.ir.graph import Graph, GraphError
-from tetrasim.sim.passes import activations, attention, gated, linear, norms, quantised, rotary, views
+from tetrasim.sim.passes import (
+    activations,
+    attention,
+    gated,
+    indexed,
+    linear,
+    norms,
+    quantised,
+    rotary,
+    views,
+)
 from tetrasim.sim.passes.contract import Note, Outcome, Pass
 
 STANDARD: tuple[Pass, ...] = (
@@ -18,6 +28,7 @@ STANDARD: tuple[Pass, ...] = (
     rotary.PASS,
     attention.PASS,
     linear.PASS,
+    indexed.PASS,
 )
 
 

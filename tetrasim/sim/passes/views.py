@@ -83,12 +83,22 @@ def drop_no_ops(graph: Graph) -> Outcome:
     return Outcome(replace(graph, nodes=tuple(nodes)), True) if same else Outcome(graph, False)
 
 
+# Idle where the type stays: the shape asked for is the one that is there.
+_IDLE = ("Identity", "Cast", "Expand", "Tile", "Squeeze", "Unsqueeze", "Flatten")
+
+
 def _changes_nothing(node: Node, source: Value) -> bool:
     if node.op == "Reshape":
         return source.type == node.outputs[0].type
     if node.op == "Transpose":
         return perm_of(node) == tuple(range(len(source.type.shape)))
-    return node.op == "Identity" and source.type == node.outputs[0].type
+    if source.type != node.outputs[0].type:
+        return False
+    if node.op == "Slice":  # all of every axis, forwards
+        return min(ints_attr(node.attrs, "steps", (1,)), default=1) > 0
+    if node.op == "Pad":
+        return not any(ints_attr(node.attrs, "pads"))
+    return node.op in _IDLE
 
 
 def run(graph: Graph) -> Outcome:

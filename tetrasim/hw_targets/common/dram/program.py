@@ -79,6 +79,17 @@ class Loop:
 Instruction = Command | Row | Wait | Close | Loop
 
 
+def command_count(instructions: Iterable[Instruction]) -> int:
+    """Commands that a program issues, an activation per row opened included."""
+    total = 0
+    for step in instructions:
+        if isinstance(step, Loop):
+            total += step.count * command_count(step.body)
+        else:
+            total += step.repeats if isinstance(step, Command) else isinstance(step, Row)
+    return total
+
+
 @dataclass(frozen=True, slots=True)
 class Dialect:
     """Which commands of a device the engine inserts by itself. `activates`: issued per all-bank ROW (four
