@@ -14,9 +14,10 @@ import pytest
 from onnx import TensorProto
 from onnx_models import ints, model, node, saved
 
-from tetrasim.flow.loading import find_model, load_model
+from tetrasim.flow.model import find_model, load_model
 from tetrasim.flow.request import workload_for
-from tetrasim.flow.simulate import simulate
+from tetrasim.flow.session import simulate
+from tetrasim.flow.setup import set_up
 
 INT = TensorProto.INT64
 PIM, GPU, CPU, FPGA = "pim/pim-gpt", "gpu/a100-sxm4-80gb", "cpu/xeon-6154", "fpga/u280"
@@ -26,7 +27,7 @@ def latency_us(proto: onnx.ModelProto, folder: Path, target: str) -> float:
     """One run of a file on a target."""
     files = find_model(str(saved(proto, folder)))
     workload = workload_for(files, None, 0, 1, None)
-    result = simulate(load_model(files, workload), target, workload, overrides={}, numerics=False)
+    result = simulate(load_model(files, workload), set_up(target), workload, numerics=False)
     return float(result.latency.value) / 1e3
 
 
