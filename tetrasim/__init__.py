@@ -6,6 +6,13 @@ that `import tetrasim` costs nothing.
 
 from __future__ import annotations
 
+import sys
+
+if sys.argv[:1] == ["-m"] and not sys.flags.safe_path:
+    # `python -m tetrasim` has put the working folder first on the import path; nothing is imported from it.
+    # The package's own modules are found through the package, wherever that was found.
+    del sys.path[0]
+
 from importlib import import_module
 from typing import TYPE_CHECKING
 
