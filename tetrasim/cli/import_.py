@@ -112,8 +112,10 @@ def _summary(file: Path, graph: Graph, covered: CoverageResult, numerics: Numeri
 
 def _error_line(numerics: NumericsResult) -> str:
     if not numerics.checked:
-        return f"interpreter against onnxruntime: not checked ({numerics.note})"
+        return f"interpreter against a reference: not checked ({numerics.note})"
+    worst = "not finite" if numerics.max_abs_error is None else f"{numerics.max_abs_error:.2e}"
+    name = f" (of {numerics.outputs} outputs, '{numerics.output}')" if numerics.outputs > 1 else ""
     return (
-        f"interpreter against onnxruntime: max |Δ| {numerics.max_abs_error:.2e}"
-        f" on outputs that span {numerics.output_range:.3g}"
+        f"interpreter against {numerics.against}: max |Δ| {worst}"
+        f" on values that span {numerics.output_range:.3g}{name}"
     )

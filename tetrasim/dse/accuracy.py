@@ -46,7 +46,8 @@ def proxy_metrics(model: LoadedModel, dense: LoadedModel, setup: Setup) -> dict[
     Raises:
         UserError: the weights are absent or the model is too large to emulate here.
     """
-    from tetrasim.flow.numerics import seeded_feeds, why_not
+    from tetrasim.flow.feeds import seeded_feeds
+    from tetrasim.flow.numerics import why_not
     from tetrasim.sim.ir.interpreter import interpret
 
     phase = model.phases[0]
@@ -61,7 +62,7 @@ def proxy_metrics(model: LoadedModel, dense: LoadedModel, setup: Setup) -> dict[
 
 @lru_cache(maxsize=8)
 def _exact_output(model: LoadedModel) -> NDArray[np.float64]:
-    from tetrasim.flow.numerics import seeded_feeds
+    from tetrasim.flow.feeds import seeded_feeds
     from tetrasim.sim.ir.interpreter import interpret
 
     graph = model.phases[0].family.base

@@ -1,21 +1,21 @@
-"""Numerics of the lowered model: the target's arithmetic against onnxruntime on the same inputs.
+"""Numerics of the lowered model: the target's arithmetic against a plain reference on the same inputs.
 
-The interpreter runs the graph with the target's formats and rounding; onnxruntime runs the exported file in
-float32. The inputs are seeded: small integers for ids (below the smallest table that they index), normal
-numbers for tensors, ones for masks, and an empty or random state. Large models are skipped with the reason.
+The interpreter runs the graph with the target's formats and rounding; the reference runs the file as it is
+(`reference.py`). Every output is compared, and the one that is furthest off is reported. What the reference
+cannot run is not checked, with the reason; large models are skipped.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from functools import lru_cache
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tetrasim.onnx_runtime import open_session
-from tetrasim.sim.ir.graph import Graph, Kind, Value
+from tetrasim.flow.feeds import Feeds, seeded_feeds
+from tetrasim.flow.reference import reference_outputs
+from tetrasim.sim.ir.graph import Graph, Value
 from tetrasim.sim.result import NumericsResult
 from tetrasim.sim.threads import one_thread
 
@@ -24,16 +24,35 @@ if TYPE_CHECKING:
 
     from tetrasim.sim.ops.arithmetic import Arithmetic
 
-Feeds = dict[str, "NDArray[np.generic]"]
 MAX_MACS = 20_000_000_000  # about two seconds of emulated arithmetic
 MAX_WEIGHT_ELEMENTS = 400_000_000
-_INTS = {(Kind.INT, 64): np.int64, (Kind.INT, 32): np.int32, (Kind.INT, 8): np.int8, (Kind.UINT, 8): np.uint8}
+LARGE_ERROR = 0.1  # of the range of an output: beyond it the headline says so
+# Ops whose result is a choice among entries: a small error may turn it, and everything after it.
+_CHOICES = {"TopK": 1, "ArgMax": 0, "ArgMin": 0}
+
+
+@dataclass(frozen=True, slots=True)
+class OutputError:
+    """How far one output is off. Equal infinities and equal NaN are equal; `unlike`: entries that are finite
+    on one side only, or infinite with another sign."""
+
+    name: str
+    max_abs: float
+    mean_abs: float
+    span: float
+    unlike: int
+    top1: float | None  # how often the largest entry of the last axis is the same; None: no such axis
+
+    @property
+    def relative(self) -> float:
+        """Largest error over the span of the output; what is not finite on both sides counts most."""
+        return float("inf") if self.unlike else self.max_abs / max(self.span, 1e-30) if self.max_abs else 0.0
 
 
 def check_numerics(
     reference: Graph, lowered: Graph, onnx_path: Path | None, arithmetic: Arithmetic
 ) -> NumericsResult:
-    """Compare `lowered` under `arithmetic` with onnxruntime on the file that `reference` was imported from.
+    """Compare every output of `lowered` under `arithmetic` with the file that `reference` was imported from.
 
     Args:
         reference: the graph as imported, full precision: says what the file's inputs look like.
@@ -48,31 +67,107 @@ def check_numerics(
     from tetrasim.sim.ir.interpreter import interpret
 
     feeds = seeded_feeds(reference)
-    expected = _reference_outputs(reference, onnx_path)
-    with one_thread():  # quicker on these sizes, and the order of additions must not depend on the host
+    expected = reference_outputs(reference, onnx_path)
+    if expected.outputs is None:
+        return NumericsResult(False, expected.reason)
+    with one_thread(), np.errstate(all="ignore"):  # the order of additions must not depend on the host
         actual = interpret(lowered, feeds, arithmetic)
-    states = {s.after.name for s in reference.states}
-    name = next((v.name for v in reference.outputs if v.name not in states), reference.outputs[0].name)
-    return compare(expected[name], actual[name])
+        choices = _equal_choices(reference, lowered, feeds, arithmetic)
+    names = [v.name for v in reference.outputs if v.name in expected.outputs and v.name in actual]
+    errors = [output_error(name, expected.outputs[name], actual[name]) for name in names]
+    found = summary([error for error in errors if error is not None])
+    return replace(found, against=expected.program, equal_choices=choices) if found.checked else found
 
 
-def compare(expected: NDArray[np.generic], actual: NDArray[np.generic]) -> NumericsResult:
-    """Errors of `actual`, and how often the largest entry of the last axis is the same."""
-    a = np.asarray(expected, dtype=np.float64)
-    b = np.asarray(actual, dtype=np.float64)
-    error = np.abs(a - b)
-    if not error.size:
-        return NumericsResult(False, "the model's first output is empty")
-    classes = a.ndim > 0 and a.shape[-1] > 1
-    same = float((a.argmax(-1) == b.argmax(-1)).mean()) if classes else float((a == b).mean())
+def summary(errors: list[OutputError]) -> NumericsResult:
+    """The output that is furthest off stands for all; the first one that ranks entries says how often the
+    largest is the same."""
+    if not errors:
+        return NumericsResult(False, "the model's outputs are empty")
+    worst = max(errors, key=lambda error: error.relative)
+    unlike = sum(error.unlike for error in errors)
     return NumericsResult(
         checked=True,
-        note="" if np.isfinite(b).all() else "the target's arithmetic overflows",
-        max_abs_error=float(np.nan_to_num(error, nan=np.inf, posinf=np.finfo(float).max).max()),
-        mean_abs_error=float(np.nan_to_num(error, nan=np.inf, posinf=np.finfo(float).max).mean()),
-        output_range=float(a.max() - a.min()),
-        top1_agreement=same,
+        note=f"{unlike} values are not finite on one side alone" if unlike else "",
+        max_abs_error=None if worst.unlike else worst.max_abs,
+        mean_abs_error=None if worst.unlike else worst.mean_abs,
+        output_range=worst.span,
+        top1_agreement=next((error.top1 for error in errors if error.top1 is not None), None),
+        output=worst.name,
+        outputs=len(errors),
     )
+
+
+def output_error(name: str, expected: NDArray[Any], actual: NDArray[Any]) -> OutputError | None:
+    """Errors of one output; None when it holds nothing."""
+    a, b = np.asarray(expected, dtype=np.float64), np.asarray(actual, dtype=np.float64)
+    if not a.size:
+        return None
+    if a.shape != b.shape:
+        raise AssertionError(f"output {name}: the reference gives {a.shape}, the interpreter {b.shape}")
+    both = np.isfinite(a) & np.isfinite(b)
+    same = (a == b) | (np.isnan(a) & np.isnan(b))
+    error = np.abs(np.where(both, a, 0.0) - np.where(both, b, 0.0))
+    finite = a[np.isfinite(a)]
+    ranks = a.ndim > 0 and a.shape[-1] > 1 and np.asarray(expected).dtype.kind == "f"
+    return OutputError(
+        name,
+        max_abs=float(error.max()),
+        mean_abs=float(error.mean()),
+        span=float(finite.max() - finite.min()) if finite.size else 0.0,
+        unlike=int((~both & ~same).sum()),
+        top1=float((a.argmax(-1) == b.argmax(-1)).mean()) if ranks else None,
+    )
+
+
+def _equal_choices(reference: Graph, lowered: Graph, feeds: Feeds, arithmetic: Arithmetic) -> float | None:
+    """The share of entries that top-k and arg-max nodes choose alike in exact arithmetic; None: no such."""
+    from tetrasim.sim.ir.interpreter import interpret
+
+    wanted = [v.name for v in _choices(reference)]
+    ours = {v.name: v for v in _choices(lowered)}
+    names = [name for name in wanted if name in ours]
+    if not names:
+        return None
+    exactly = {v.name: v for v in _choices(reference)}
+    exact = interpret(replace(reference, outputs=tuple(exactly[name] for name in names)), feeds)
+    given = interpret(replace(lowered, outputs=tuple(ours[name] for name in names)), feeds, arithmetic)
+    same = total = 0
+    for name in names:
+        for a, b in zip(_rows(exact[name]), _rows(given[name]), strict=True):
+            same += len(set(a) & set(b))
+            total += len(set(a))
+    return same / total if total else None
+
+
+def _choices(graph: Graph) -> list[Value]:
+    return [
+        n.outputs[_CHOICES[n.op]] for n in graph.nodes if n.op in _CHOICES and len(n.outputs) > _CHOICES[n.op]
+    ]
+
+
+def _rows(chosen: NDArray[Any]) -> list[list[int]]:
+    return [
+        list(row) for row in np.asarray(chosen).reshape(-1, chosen.shape[-1] if chosen.ndim else 1).tolist()
+    ]
+
+
+def headline(found: NumericsResult) -> str:
+    """What a reader must know before using the result; empty where the outputs are close."""
+    if not found.checked:
+        return ""
+    where = f" (output '{found.output}')" if found.outputs > 1 else ""
+    if found.max_abs_error is None:
+        return f"numerics{where}: {found.note}: the target's arithmetic overflows or divides by zero"
+    share = found.max_abs_error / found.output_range if found.output_range else 0.0
+    if share > LARGE_ERROR:
+        return (
+            f"numerics{where}: output error of {100 * share:.0f} % of the range {found.output_range:.3g}:"
+            " the format saturates or is too coarse for this model"
+        )
+    if found.top1_agreement == 0.0:
+        return f"numerics{where}: the largest entry is never the same as the reference's"
+    return ""
 
 
 def why_not(graph: Graph) -> str:
@@ -92,50 +187,3 @@ def why_not(graph: Graph) -> str:
         size = f"{elements / 1e6:.0f} M weights, {macs / 1e9:.1f} G MACs"
         return f"the model is too large to emulate here ({size})"
     return ""
-
-
-def seeded_feeds(graph: Graph, seed: int = 0) -> Feeds:
-    """Inputs for every graph input, the same for the same graph and seed."""
-    rng = np.random.default_rng(seed)
-    return {value.name: _feed(graph, value, rng) for value in graph.inputs}
-
-
-def _feed(graph: Graph, value: Value, rng: np.random.Generator) -> NDArray[np.generic]:
-    kind, shape = value.type.kind, value.type.shape
-    if kind is Kind.BOOL:
-        return np.ones(shape, dtype=bool)
-    if kind in (Kind.INT, Kind.UINT):
-        dtype = _INTS.get((kind, value.type.bits), np.int64)
-        if "mask" in value.name:
-            return np.ones(shape, dtype=dtype)
-        return rng.integers(0, index_bound(graph, value), size=shape).astype(dtype)
-    return rng.standard_normal(shape).astype(np.float16 if value.type.bits == 16 else np.float32)
-
-
-def index_bound(graph: Graph, value: Value) -> int:
-    """Smallest table axis that `value` may index (through reshapes and casts), 2 when it indexes none."""
-    bound, todo, seen = 1 << 30, [value], {value}
-    while todo:
-        here = todo.pop()
-        for i in graph.consumers.get(here, ()):
-            node = graph.nodes[i]
-            table = node.inputs[0]
-            if node.op == "Gather" and here in node.inputs[1:] and table is not None:
-                axis = node.attrs.get("axis", 0)
-                bound = min(bound, table.type.shape[axis if isinstance(axis, int) else 0])
-            elif node.op != "Gather":
-                fresh = [o for o in node.outputs if o.type.kind in (Kind.INT, Kind.UINT) and o not in seen]
-                todo += fresh
-                seen.update(fresh)
-    return bound if bound < 1 << 30 else 2
-
-
-@lru_cache(maxsize=4)
-def _reference_outputs(graph: Graph, onnx_path: Path) -> Mapping[str, NDArray[np.generic]]:
-    """onnxruntime's outputs by name; one session serves every target that asks for the same graph."""
-    session = open_session(onnx_path)
-    feeds = seeded_feeds(graph)
-    wanted = {i.name for i in session.get_inputs()}
-    names = [o.name for o in session.get_outputs()]
-    outputs = session.run(names, {k: v for k, v in feeds.items() if k in wanted})
-    return dict(zip(names, outputs, strict=True))

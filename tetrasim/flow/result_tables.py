@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from tetrasim.flow.numerics import check_numerics
+from tetrasim.flow.numerics import check_numerics, headline
 from tetrasim.flow.provenance import provenance
 from tetrasim.hw_targets.common.parts import advice_text
 from tetrasim.sim.analysis.coverage import coverage
@@ -76,6 +76,7 @@ def build_result(
     )  # fmt: skip
     uses = setup.target.resources(runs[-1].family.at(runs[-1].contexts[-1]), setup.config)
     latency, energy = summed([p.latency for p in phases]), summed([p.energy for p in phases])
+    checked = _numerics(setup, runs, enabled=numerics)
     return Result(
         schema_version=SCHEMA_VERSION,
         model=model.name,
@@ -98,9 +99,12 @@ def build_result(
         peaks=peaks,
         roofline=roofline(ops),
         coverage=covered,
-        numerics=_numerics(setup, runs, enabled=numerics),
+        numerics=checked,
         findings=findings(_evidence(setup, phases, runs, memory)),
-        warnings=_warnings(setup, latency, memory, covered, uses),
+        warnings=(
+            *((said,) if (said := headline(checked)) else ()),
+            *_warnings(setup, latency, memory, covered, uses),
+        ),
         validation=_validation(phases),
         provenance=provenance(model.sha256, setup.config.model_dump_json(), command),
     )

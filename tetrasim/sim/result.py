@@ -99,14 +99,22 @@ class CoverageResult:
 
 @dataclass(frozen=True, slots=True)
 class NumericsResult:
-    """The lowered arithmetic against onnxruntime on the same inputs; `checked` False says why in `note`."""
+    """The lowered arithmetic against a plain reference on the same inputs; `checked` False: why, in `note`.
+
+    The errors are those of the output that is furthest off; None: some of its values are finite on one side
+    alone. `top1_agreement` is None where no output ranks entries; `equal_choices` is the share of entries
+    that the model's own choices (top-k, arg-max) have in common, None where it makes none."""
 
     checked: bool
     note: str
-    max_abs_error: float = 0.0
-    mean_abs_error: float = 0.0
+    max_abs_error: float | None = 0.0
+    mean_abs_error: float | None = 0.0
     output_range: float = 0.0
-    top1_agreement: float = 0.0
+    top1_agreement: float | None = None
+    equal_choices: float | None = None
+    output: str = ""
+    outputs: int = 0
+    against: str = ""
 
 
 @dataclass(frozen=True, slots=True)
