@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 MAX_MACS = 20_000_000_000  # about two seconds of emulated arithmetic
 MAX_WEIGHT_ELEMENTS = 400_000_000
+MAX_VALUE_ELEMENTS = 400_000_000  # of any value between two ops
 LARGE_ERROR = 0.1  # of the range of an output: beyond it the headline says so
 # Ops whose result is a choice among entries: a small error may turn it, and everything after it.
 _CHOICES = {"TopK": 1, "ArgMax": 0, "ArgMin": 0}
@@ -186,4 +187,7 @@ def why_not(graph: Graph) -> str:
     if elements > MAX_WEIGHT_ELEMENTS or macs > MAX_MACS:
         size = f"{elements / 1e6:.0f} M weights, {macs / 1e9:.1f} G MACs"
         return f"the model is too large to emulate here ({size})"
+    largest = max((v.type.elements for node in graph.nodes for v in node.outputs), default=0)
+    if largest > MAX_VALUE_ELEMENTS:
+        return f"a value of {largest / 1e6:.0f} M elements is too large to emulate here"
     return ""

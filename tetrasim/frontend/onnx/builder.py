@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tetrasim.errors import UserError
+from tetrasim.frontend.onnx.bounds import check_loaded, check_types
 from tetrasim.sim.ir.graph import Array, Attr, Data, Kind, Node, Role, Source, TensorType, Value
 from tetrasim.sim.ops.dtypes import type_of
 from tetrasim.sim.ops.opdef import OpDef, ShapeError, ints_attr, reshaped
@@ -37,9 +38,15 @@ class Folded:
     inputs: tuple[Data, ...]
     attrs: Mapping[str, Attr]
     index: int
+    elements: int
 
     def load(self) -> NDArray[Any]:
-        """Evaluate now."""
+        """Evaluate now.
+
+        Raises:
+            UserError: it is too large to be held.
+        """
+        check_loaded(self.elements, self.op)
         arrays = [d.load() for d in self.inputs]
         return np.asarray(find_op(self.op).reference(arrays, self.attrs, EXACT)[self.index])
 
@@ -86,6 +93,7 @@ class Builder:
                 return folded
             data, known = self._fold_transpose(op, given, known)
             types = definition.infer([None if v is None else v.type for v in data], known)
+            check_types(types)
             alias = no_op(op, data, types, known)
             if alias is not None:
                 return (alias,)
@@ -149,6 +157,7 @@ class Builder:
                 raise ShapeError(f"a range from {start:g} to {limit:g} by {step:g}")
         else:
             types = definition.infer([None if v is None else v.type for v in data], attrs)
+            check_types(types)
             if max(t.elements for t in types) > EAGER_ELEMENTS:
                 return self._fold_weights(op, definition, data, outputs, attrs)
         results = [np.asarray(r) for r in definition.reference(arrays, attrs, EXACT)]
@@ -172,6 +181,7 @@ class Builder:
             return None
         present = [v for v in data if v is not None]
         types = definition.infer([v.type for v in present], attrs)
+        check_types(types)
         role = Role.WEIGHT if any(v.role is Role.WEIGHT for v in present) else Role.CONSTANT
         size = sum(t.elements for t in types)
         if role is Role.WEIGHT and size > max(_TABLE_ELEMENTS, sum(v.type.elements for v in present)):
@@ -180,7 +190,7 @@ class Builder:
         made = []
         for i, (name, type) in enumerate(zip(outputs, types, strict=False)):
             known = [s for s in sources if s is not None]
-            data_i = Folded(op, tuple(known), attrs, i) if len(known) == len(sources) else None
+            data_i = Folded(op, tuple(known), attrs, i, type.elements) if len(known) == len(sources) else None
             made.append(Value(self.fresh(name or f"{outputs[0]}.{i}"), type, role, data_i))
         if op == "Transpose":
             perm = ints_attr(attrs, "perm", tuple(reversed(range(len(types[0].shape)))))

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from tetrasim.errors import UserError
+from tetrasim.frontend.onnx.bounds import check_functions
 
 if TYPE_CHECKING:
     import onnx
@@ -26,11 +27,12 @@ def inlined(model: onnx.ModelProto, where: str) -> onnx.ModelProto:
     """
     if not model.functions:
         return model
+    check_functions(model, where)
     from onnx import inliner
 
     try:
         return inliner.inline_local_functions(model)
-    except RuntimeError as error:
+    except (RuntimeError, ValueError) as error:  # onnx's own types are subclasses of either, by version
         raise UserError(f"its local functions cannot be inlined: {error}", where=where) from error
 
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from tetrasim.errors import UnsupportedOpError, UserError
 from tetrasim.frontend.onnx.attributes import parse_attrs, subgraphs
+from tetrasim.frontend.onnx.bounds import MAX_UNROLLED_NODES, TurnBudget
 from tetrasim.frontend.onnx.builder import MALFORMED, Builder, known_array
 from tetrasim.frontend.onnx.call import Call
 from tetrasim.frontend.onnx.functions import expansion
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     import onnx
 
 Env = dict[str, Value | None]
-MAX_UNROLLED_NODES = 50_000
 _STANDARD = ("", "ai.onnx", "com.microsoft")
 _CONTROL = ("If", "Loop", "Scan")
 _TRACE_HINT = "export with control flow traced away, or prefill and step graphs with explicit states"
@@ -54,6 +54,7 @@ class Walker:
         self.opset = opset
         self.dims = dims or {}
         self.allow_unmodelled = allow_unmodelled
+        self.budget = TurnBudget()
 
     def run(self, graph: onnx.GraphProto | onnx.FunctionProto) -> None:
         """Emit every node.
@@ -151,6 +152,7 @@ class Walker:
 
     def _inline(self, body: onnx.GraphProto, arguments: Sequence[Value | None]) -> list[Value]:
         """The outputs of a body for its arguments."""
+        self.budget.turn(len(body.node))
         outer = dict(self.env)
         for proto, value in zip(body.input, arguments, strict=True):
             self.env[proto.name] = value
@@ -185,7 +187,7 @@ class Walker:
         backward = ints_attr(attrs, "scan_input_directions", (0,) * count)
         axes = tuple(axis_of(a, len(x.type.shape)) for a, x in zip(axes, scanned, strict=True))
         steps = scanned[0].type.shape[axes[0]]
-        self._check_size(body, steps)
+        self.budget.foresee(steps, len(body.node))
         stacks: list[list[Value]] = [[] for _ in range(len(body.output) - len(states))]
         for t in range(steps):
             slices = [
@@ -211,8 +213,8 @@ class Walker:
         if (inputs[0] is not None and trips is None) or (trips is None and going is None):
             raise UnsupportedOpError("Loop runs as often as run-time data say", where=where, hint=_TRACE_HINT)
         most = MAX_UNROLLED_NODES if trips is None else int(trips.reshape(-1)[0])
-        if trips is not None:
-            self._check_size(body, most)
+        if trips is not None and (going is None or bool(going.reshape(-1)[0])):
+            self.budget.foresee(most, len(body.node))
         carried = [_present(v) for v in inputs[2:]]
         stacks: list[list[Value]] = [[] for _ in range(len(body.output) - 1 - len(carried))]
         go = going is None or bool(going.reshape(-1)[0])
@@ -228,17 +230,8 @@ class Walker:
             for stack, value in zip(stacks, results[len(carried) :], strict=True):
                 stack.append(value)
             go, t = bool(known.reshape(-1)[0]), t + 1
-            if len(self.builder.nodes) > MAX_UNROLLED_NODES:
-                self._check_size(body, MAX_UNROLLED_NODES)
         names = list(proto.output)[len(carried) :]
         return carried + [self._stack(proto, s, 0, n) for s, n in zip(stacks, names, strict=True)]
-
-    def _check_size(self, body: onnx.GraphProto, steps: int) -> None:
-        if steps * len(body.node) > MAX_UNROLLED_NODES:
-            raise ShapeError(
-                f"{steps} iterations of {len(body.node)} nodes are more than {MAX_UNROLLED_NODES} nodes",
-                hint="use shorter sequences, or export a step graph with explicit states",
-            )
 
     def _take(self, proto: onnx.NodeProto, x: Value, index: int, axis: int) -> Value:
         at = self.builder.constant(f"{proto.output[0]}/at{index}", np.array(index, dtype=np.int64))

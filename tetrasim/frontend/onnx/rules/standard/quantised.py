@@ -19,7 +19,11 @@ def _dequantise(call: Call) -> tuple[Value, ...]:
         return call.emit("DequantizeLinear", call.inputs, call.attrs)
     sources = [v.data for v in (x, *params)]
     known = tuple(s for s in sources if s is not None)
-    data = Folded("DequantizeLinear", known, call.attrs, 0) if len(known) == len(sources) else None
+    data = (
+        Folded("DequantizeLinear", known, call.attrs, 0, x.type.elements)
+        if len(known) == len(sources)
+        else None
+    )
     quant = Quant()
     if not int_attr(call.attrs, "block_size", 0) and scale.data is not None:
         per_axis = scale.type.elements > 1
