@@ -120,7 +120,7 @@ def test_tables_of_spreadsheets(mark: str) -> None:
         ("", "empty"),
         ("\n\n", "empty"),
         ("a,a\n1,2", "f:1: the column 'a' is given twice"),
-        ("a,b\n1,2,3", "f:2: 3 cells, but 2 columns"),
+        ("a,b\n1,2,3", "f:2: 3 cells, more values than the 2 columns"),
         ('a\n"x', "f:2: not a table"),
     ],
 )

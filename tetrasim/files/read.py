@@ -153,37 +153,44 @@ def read_csv(file: Path, most: int) -> tuple[list[str], list[tuple[int, dict[str
 
 def csv_of(text: str, where: str) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
     """Columns and lines of a table's text, see `read_csv`."""
+    columns, rows = cells_of(text, where)
+    return columns, [(line, dict(zip(columns, cells, strict=True))) for line, cells in rows]
+
+
+def cells_of(text: str, where: str) -> tuple[list[str], list[tuple[int, list[str]]]]:
+    """Columns, and (line, one cell per column) of a table's text, see `read_csv`."""
     lines = text.split("\n")
     start = next((i for i, line in enumerate(lines) if line.strip()), None)
     if start is None:
         raise UserError("the table is empty", where=where, hint="its first line names the columns")
     mark = max(",;\t", key=lines[start].count)
     reader = csv.reader(lines[start:], delimiter=mark, strict=True, skipinitialspace=True)
-    rows: list[tuple[int, dict[str, str]]] = []
+    rows: list[tuple[int, list[str]]] = []
     try:
         columns = [name.strip() for name in next(reader)]
         while columns and not columns[-1]:  # a separator at the end of every line
             columns.pop()
-        twice = next((name for i, name in enumerate(columns) if name in columns[:i]), None)
-        if twice is not None:
-            raise UserError(
-                f"the column '{twice}' is given twice", where=f"{where}:{start + 1}", hint="keep one"
-            )
+        _check_columns(columns, f"{where}:{start + 1}")
+        width = len(columns)
         for cells in reader:
-            line = start + reader.line_num
             if not any(cell.strip() for cell in cells):
                 continue
-            if any(cell.strip() for cell in cells[len(columns) :]):
+            if len(cells) > width and any(cell.strip() for cell in cells[width:]):
                 raise UserError(
-                    f"{len(cells)} cells, but {len(columns)} columns",
-                    where=f"{where}:{line}",
+                    f"{len(cells)} cells, more values than the {width} columns",
+                    where=f"{where}:{start + reader.line_num}",
                     hint="quote a cell that holds the separator",
                 )
-            padded = [cell.strip() for cell in cells[: len(columns)]]
-            padded += [""] * (len(columns) - len(padded))
-            rows.append((line, dict(zip(columns, padded, strict=True))))
+            padded = [cell.strip() for cell in cells[:width]]
+            rows.append((start + reader.line_num, padded + [""] * (width - len(padded))))
     except csv.Error as failure:
         raise UserError(
             f"not a table: {failure}", where=f"{where}:{start + reader.line_num}", hint="check its quotes"
         ) from None
     return columns, rows
+
+
+def _check_columns(columns: list[str], where: str) -> None:
+    twice = next((name for i, name in enumerate(columns) if name in columns[:i]), None)
+    if twice is not None:
+        raise UserError(f"the column '{twice}' is given twice", where=where, hint="keep one")

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tetrasim.errors import UserError, nearest
+from tetrasim.files.read import cells_of, read_text
 from tetrasim.hw_targets.common.presets import with_overrides
 from tetrasim.hw_targets.common.target import Prices
 from tetrasim.sim.ir.graph import Role
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from tetrasim.flow.setup import Setup
     from tetrasim.hw_targets.common.target import Config
 
+MAX_TABLE_BYTES = 1 << 28
 RESULT_COLUMNS = ("latency_us", "energy_uj", "bound_by")
 MATMUL_DIMS = ("m", "n", "k")
 ATTENTION_DIMS = ("batch", "q_len", "heads", "kv_heads", "head_dim", "kv_len", "causal")
@@ -190,23 +192,15 @@ def read_table(file: Path) -> tuple[list[str], list[list[str]], list[OpRow]]:
     Raises:
         UserError: unreadable file, a missing column, a value that is not a whole number; with the line.
     """
-    try:
-        lines = list(csv.reader(io.StringIO(file.read_text(encoding="utf-8-sig"))))
-    except (OSError, UnicodeDecodeError, csv.Error) as failure:
-        reason = getattr(failure, "strerror", None) or str(failure)
-        raise UserError(f"cannot read the table: {reason}", where=str(file), hint="give a CSV file") from None
-    if not lines:
-        raise UserError(
-            "the table is empty", where=str(file), hint="its first line names the columns: op,dtype,m,n,k"
-        )
-    header = [name.strip() for name in lines[0]]
+    header, lines = cells_of(read_text(file, MAX_TABLE_BYTES), str(file))
     for needed in ("op", "dtype"):
         if needed not in header:
             raise UserError(f"there is no column '{needed}'", where=f"{file}:1", hint=nearest(needed, header))
-    numbered = [(i, line) for i, line in enumerate(lines[1:], start=2) if line]
+    if not lines:
+        raise UserError("the table has no row", where=str(file), hint="a line per op under the column names")
     column = {name: i for i, name in enumerate(header)}
-    rows = [_parse(line, column, f"{file}:{i}") for i, line in numbered]
-    return header, [line for _, line in numbered], rows
+    rows = [_parse(line, column, f"{file}:{i}") for i, line in lines]
+    return header, [line for _, line in lines], rows
 
 
 def _parse(line: Sequence[str], column: Mapping[str, int], where: str) -> OpRow:
@@ -237,7 +231,7 @@ def _whole(name: str, text: str, where: str) -> int:
         number = float(text)
     except ValueError:
         number = -1.0
-    if number != int(number) or number < 0 or number > 1e15:
+    if not (0 <= number <= 1e15 and number.is_integer()):  # NaN and infinity included
         raise UserError(
             f"'{name}' is '{text}', not a whole number", where=where, hint=f"give {name} as digits"
         )

@@ -13,6 +13,7 @@ mistake names file, line and the nearest key.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -109,6 +110,8 @@ def with_overrides(config: ConfigT, overrides: Mapping[str, Scalar]) -> ConfigT:
     values = config.model_dump()
     known = _paths(config)
     for path, value in overrides.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise UserError(f"'{path}' = {value} is not a finite number", hint="give a number")
         if path not in known:
             raise UserError(f"unknown parameter '{path}'", hint=nearest(path, known))
         *groups, leaf = path.split(".")

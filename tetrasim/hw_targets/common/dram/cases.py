@@ -13,7 +13,6 @@ its reason instead of stopping the replay.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from typing import TYPE_CHECKING, TypeVar, cast
 import numpy as np
 
 from tetrasim.errors import UserError, nearest
+from tetrasim.files.read import read_json
 from tetrasim.hw_targets.common.dram.device import Command, Constraint, Device, Level
 from tetrasim.hw_targets.common.dram.requests import LCG_MASK, lcg, lcg_from, nested
 
@@ -75,16 +75,7 @@ def read_cases(file: Path) -> tuple[Case, ...]:
     Raises:
         UserError: unreadable, not JSON, or without `cases`.
     """
-    try:
-        if file.stat().st_size > MAX_BYTES:
-            raise UserError("the file is larger than 64 MB", where=str(file))
-        tree = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as failure:
-        reason = getattr(failure, "strerror", None) or "not UTF-8 text"
-        hint = "check the path of the file"
-        raise UserError(f"cannot read: {reason}", where=str(file), hint=hint) from None
-    except (ValueError, RecursionError) as failure:
-        raise UserError(f"not valid JSON: {failure}", where=str(file)) from None
+    tree = read_json(file, MAX_BYTES)
     if not isinstance(tree, dict) or not isinstance(tree.get("cases"), list):
         raise UserError("expected a mapping with a list 'cases'", where=str(file))
     rules = tree.get("rules", {})

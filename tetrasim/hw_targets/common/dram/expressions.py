@@ -35,6 +35,12 @@ def evaluate(expression: str | int, names: Mapping[str, int], where: str = "") -
     return _walk(tree.body, names, text, where)
 
 
+def names_in(expression: str) -> frozenset[str]:
+    """The timing names that a valid expression reads."""
+    calls = {"max", "min"}
+    return frozenset(n.id for n in ast.walk(_parsed(expression)) if isinstance(n, ast.Name)) - calls
+
+
 @lru_cache(maxsize=1024)
 def _parsed(text: str) -> ast.Expression:
     return ast.parse(text, mode="eval")

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MAX_WINDOW = 64
+MAX_GAP = 1 << 32
 NEVER = -(1 << 40)  # a gap that binds nobody, and the clock before which everything was idle
 
 
@@ -108,6 +109,8 @@ def compile_device(device: Device) -> Tables:
             if name not in names:
                 raise UserError(f"unknown command '{name}'", where=where, hint=nearest(name, names))
         least = evaluate(rule.min_gap, device.timing, where)
+        if abs(least) > MAX_GAP:
+            raise UserError(f"the gap '{rule.min_gap}' is {least:.3g} cycles", where=where, hint="a slip?")
         if least < 0:
             raise UserError(
                 f"the gap '{rule.min_gap}' is negative ({least})", where=where, hint="a gap is 0 or more"

@@ -1,9 +1,9 @@
 """A user's trace on a device: the issue clock of every command.
 
-The trace is CSV with a header. Either `command` names DRAM commands, or `request` is `read` or `write` and
-the open-page front end makes the commands. `bg` (bank group, where the device has several) and `bank`
-address, `row` matters to requests only; missing columns are 0, and commands that act on all banks need no
-address.
+The trace is CSV with a header, or the lines of addresses that other simulators read (`addresses.py`). Either
+`command` names DRAM commands, or `request` is `read` or `write` and the open-page front end makes the
+commands. `bg` (bank group, where the device has several) and `bank` address, `row` matters to requests only;
+missing columns are 0, and commands that act on all banks need no address.
 
     request,bg,bank,row          command,bg,bank
     read,0,1,5                   ACT,0,1
@@ -12,7 +12,6 @@ address.
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,8 @@ from pathlib import Path
 import numpy as np
 
 from tetrasim.errors import UserError, nearest
+from tetrasim.files.read import csv_of, read_text
+from tetrasim.hw_targets.common.dram.addresses import address_lines
 from tetrasim.hw_targets.common.dram.device import Device
 from tetrasim.hw_targets.common.dram.refresh import NO_REFRESH, Refresh
 from tetrasim.hw_targets.common.dram.stream import Commands, Requests, issue, open_page, run_requests
@@ -75,7 +76,7 @@ def run_trace(file: Path, device: Device, *, refresh_every: int = 0, refresh: Re
             "refresh is asked for by requests and in time", hint="give --refresh-every or --refresh"
         )
     tables = compile_device(device)
-    columns, lines = _read(file)
+    columns, lines = _read(file, device)
     if not lines:
         return Trace(())
     warnings: tuple[str, ...] = ()
@@ -128,40 +129,31 @@ def _row_warnings(
         here[:] = (here | command.opens) & (not command.closes)
 
 
-def _read(file: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
+def _read(file: Path, device: Device) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
     """The columns, and the values of every line with its number."""
-    try:
-        if file.stat().st_size > MAX_BYTES:
-            raise UserError("the file is larger than 1 GB", where=str(file))
-        with file.open(encoding="utf-8", newline="") as text:
-            reader = csv.DictReader(text)
-            names = [n.strip().lower() for n in reader.fieldnames or ()]
-            for name in names:
-                if name not in _COLUMNS:
-                    raise UserError(
-                        f"unknown column '{name}'", where=f"{file}:1", hint=nearest(name, _COLUMNS)
-                    )
-            if ("command" in names) == ("request" in names):
-                raise UserError(
-                    "the trace needs a column 'command' or a column 'request'",
-                    where=f"{file}:1",
-                    hint="for example: request,bg,bank,row",
-                )
-            if len(set(names)) < len(names):
-                raise UserError("a column is given twice", where=f"{file}:1", hint=", ".join(names))
-            reader.fieldnames = names
-            return names, [(reader.line_num, _values(row, f"{file}:{reader.line_num}")) for row in reader]
-    except (OSError, UnicodeDecodeError, csv.Error) as failure:
-        reason = getattr(failure, "strerror", None) or f"not CSV in UTF-8 ({type(failure).__name__})"
-        hint = "check the path of the file"
-        raise UserError(f"cannot read: {reason}", where=str(file), hint=hint) from None
+    text = read_text(file, MAX_BYTES)
+    lines = address_lines(text, device, str(file))
+    if lines is not None:
+        return ["request", "rank", "bg", "bank", "row"], lines
+    names, rows = csv_of(text, str(file))
+    names = [name.lower() for name in names]
+    for name in names:
+        if name not in _COLUMNS:
+            raise UserError(f"unknown column '{name}'", where=f"{file}:1", hint=nearest(name, _COLUMNS))
+    if ("command" in names) == ("request" in names):
+        raise UserError(
+            "the trace needs a column 'command' or a column 'request'",
+            where=f"{file}:1",
+            hint="for example: request,bg,bank,row",
+        )
+    return names, [
+        (line, _values({k.lower(): v for k, v in row.items()}, f"{file}:{line}")) for line, row in rows
+    ]
 
 
-def _values(row: Mapping[str | None, str | list[str] | None], where: str) -> dict[str, str]:
+def _values(row: Mapping[str, str], where: str) -> dict[str, str]:
     """The values of one line by column; a command that acts on all banks may stand alone."""
-    values = {k: v.strip() for k, v in row.items() if isinstance(k, str) and isinstance(v, str)}
-    if None in row:
-        raise UserError("more values than columns", where=where, hint="one value per column of line 1")
+    values = {k: v for k, v in row.items() if v}
     if len(values) < len(row) and not (len(values) == 1 and "command" in values):
         raise UserError("fewer values than columns", where=where, hint="one value per column of line 1")
     return values

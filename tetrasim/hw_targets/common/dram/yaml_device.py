@@ -24,8 +24,11 @@ from pathlib import Path
 from tetrasim.errors import UserError, nearest
 from tetrasim.files.yaml import Plain, read_yaml
 from tetrasim.hw_targets.common.dram.device import Command, Constraint, Device, Energy, Level
+from tetrasim.hw_targets.common.dram.expressions import names_in
 from tetrasim.hw_targets.common.dram.tables import Tables, compile_device
 
+MAX_BANKS = 4096  # of one channel; HBM4 has 128
+MAX_VALUE = 1 << 30  # of a timing value, a row, a number of rows
 DEVICES = Path(__file__).parent / "devices"
 _KEYS = (
     "name", "title", "source", "note", "based_on", "tck_ps", "row_bytes", "burst_bytes", "rows", "levels",
@@ -79,7 +82,7 @@ def load_device(file: Path) -> Device:
     tree = found.tree
     reader = _Reader(file, found.lines)
     reader.known(tree, _KEYS, "")
-    base = find_device(str(tree["based_on"])) if "based_on" in tree else None
+    base = _base(str(tree["based_on"]), reader) if "based_on" in tree else None
     for key in ("name",) if base else ("name", "levels", "commands", "timing", "constraints"):
         if key not in tree:
             raise UserError(f"'{key}' is missing", where=str(file), hint="see docs/pim.md for the form")
@@ -103,8 +106,78 @@ def load_device(file: Path) -> Device:
         energy=reader.energy(tree) if "energy" in tree else (base.energy if base else Energy()),
         file=str(file),
     )
+    _check_size(device, reader)
     compile_device(device)
+    if file.parent != DEVICES:
+        _check_timing(device, reader, tree)
     return device
+
+
+def _base(name: str, reader: _Reader) -> Device:
+    """The shipped device that a file starts from.
+
+    Raises:
+        UserError: there is none of this name; a file as a base could be based on the first one again.
+    """
+    if name not in device_names():
+        raise UserError(
+            f"unknown base '{name}'", where=reader.where("based_on"), hint=nearest(name, device_names())
+        )
+    return _shipped(name)
+
+
+def _check_size(device: Device, reader: _Reader) -> None:
+    """Every level has at least one instance, and the simulated channel no more than its tables can hold.
+
+    Raises:
+        UserError: naming the level, or the number of banks.
+    """
+    for level in device.levels:
+        if level.count < 1:
+            raise UserError(
+                f"'levels.{level.name}' is {level.count}",
+                where=reader.where(f"levels.{level.name}"),
+                hint="1 or more",
+            )
+    if device.banks > MAX_BANKS:
+        raise UserError(
+            f"a channel of {device.banks:,} banks is more than {MAX_BANKS}",
+            where=reader.where("levels"),
+            hint="the counts are instances per level above",
+        )
+    for key, value in (("tck_ps", device.tck_ps), ("row_bytes", device.row_bytes), ("rows", device.rows)):
+        if not 1 <= value <= MAX_VALUE:
+            raise UserError(f"'{key}' is {value}", where=reader.where(key), hint=f"1 to {MAX_VALUE}")
+    for name, cycles in device.timing.items():
+        if cycles > MAX_VALUE:
+            raise UserError(
+                f"'{name}' is {cycles}", where=reader.where(f"timing.{name}"), hint=f"0 to {MAX_VALUE}"
+            )
+
+
+def _check_timing(device: Device, reader: _Reader, tree: Mapping[str, Plain]) -> None:
+    """A timing value that nothing reads is a slip: the rule that was meant keeps another value.
+
+    Engines (refresh, energy, PIM dialects) read some that no rule does; shipped devices have all of those.
+
+    Raises:
+        UserError: with the nearest name that is read.
+    """
+    read = {name for rule in device.constraints for name in names_in(rule.min_gap)}
+    for name in reader.table(tree, "timing"):
+        if name not in read and name not in _standard_timing():
+            raise UserError(
+                f"no rule reads the timing value '{name}'",
+                where=reader.where(f"timing.{name}"),
+                hint=nearest(name, read),
+            )
+
+
+@cache
+def _standard_timing() -> frozenset[str]:
+    """Names of timing values in the files that ship."""
+    trees = (read_yaml(DEVICES / f"{name}.yaml").tree.get("timing") for name in device_names())
+    return frozenset(str(key) for tree in trees if isinstance(tree, dict) for key in tree)
 
 
 class _Reader:
