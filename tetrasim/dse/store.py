@@ -1,11 +1,12 @@
 """Outcomes by content, on disk: one small JSON file per evaluation, shared by all studies and processes.
 
-A file appears by one rename, so it is complete or absent; a damaged one counts as absent.
+A file appears by one rename, so it is complete or absent; a damaged or changed one counts as absent.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 from pathlib import Path
 
@@ -26,14 +27,16 @@ class Store:
         try:
             tree = json.loads(self._file(key).read_bytes())
             metrics = {str(k): float(v) for k, v in tree["metrics"].items()}
-            return Outcome(metrics, str(tree["note"]))
+            found = Outcome(metrics, str(tree["note"]))
+            return found if tree["sha256"] == _digest(key, found) else None
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None
 
     def keep(self, key: str, outcome: Outcome) -> None:
         """Write the outcome; a store that cannot be written costs time, not the outcome."""
         file = self._file(key)
-        text = json.dumps({"metrics": outcome.metrics, "note": outcome.note}, sort_keys=True)
+        tree = {"metrics": outcome.metrics, "note": outcome.note, "sha256": _digest(key, outcome)}
+        text = json.dumps(tree, sort_keys=True)
         with contextlib.suppress(UserError):
             make_parents(file)
             write_file(file, text)
@@ -49,6 +52,12 @@ class Store:
 
     def _file(self, key: str) -> Path:
         return self.root / key[:2] / f"{key}.json"
+
+
+def _digest(key: str, outcome: Outcome) -> str:
+    """Of an outcome under its key: one that was changed is not served."""
+    text = json.dumps([key, outcome.metrics, outcome.note], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def default_store() -> Store:

@@ -93,8 +93,3 @@ def key_of(inputs: Mapping[str, object]) -> str:
     """The content address of an export."""
     full = {**inputs, "code": code_hash(), "packages": package_versions()}
     return hashlib.sha256(json.dumps(full, sort_keys=True).encode()).hexdigest()
-
-
-def file_sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -24,6 +24,7 @@ from tetrasim.export.manifest import (
     write_manifest,
 )
 from tetrasim.export.phases import Phase, phases_of
+from tetrasim.files.read import sha256_of
 from tetrasim.files.write import check_free, new_folder
 from tetrasim.models.config import LmHead, ModelConfig
 from tetrasim.models.parameters import count_parameters
@@ -73,7 +74,9 @@ def export_model(
     target = output or _cached_folder(job)
     if use_cache and (known := _read_cached(target)) is not None:
         return known
-    with new_folder(target, replace=not use_cache, hint=_NO_ROOM if output is None else "") as folder:
+    # What is there by now is damaged; what another process puts there in the meantime is not replaced.
+    replace = not use_cache or target.exists()
+    with new_folder(target, replace=replace, hint=_NO_ROOM if output is None else "") as folder:
         write_manifest(folder, _fill(job, folder))
     if output is None:
         cache.prune(keep=target)
@@ -99,10 +102,17 @@ def stores_weights(model: str | Path | ModelConfig) -> bool:
 
 
 def _read_cached(folder: Path) -> ExportedModel | None:
+    """The export in a folder of the cache; None where there is none, or one that is damaged."""
     if not (folder / MANIFEST).is_file():
         return None
+    try:
+        found = ExportedModel(folder, read_manifest(folder), cached=True)
+        if any(noted != now for _, noted, now in found.digests()):
+            return None
+    except UserError:
+        return None
     cache.mark_used(folder)
-    return ExportedModel(folder, read_manifest(folder), cached=True)
+    return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,6 +181,7 @@ def _fill(job: _Job, folder: Path) -> Manifest:
         longest=config.longest,
         weights=origin,
         weights_file="" if pending is None else weight_file.FILE,
+        weights_sha256="" if pending is None else sha256_of(folder / weight_file.FILE),
         key=job.key,
         phases=files,
         checks=checks,
@@ -269,7 +280,7 @@ def save_graph(
     )
     path = folder / f"{phase.name}.onnx"
     ir.save(model, path)
-    return PhaseFile(phase, path.name, cache.file_sha256(path), len(model.graph))
+    return PhaseFile(phase, path.name, sha256_of(path), len(model.graph))
 
 
 def _trace(config: ModelConfig, phase: Phase) -> ir.Model:

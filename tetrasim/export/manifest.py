@@ -15,6 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from tetrasim.errors import UserError
 from tetrasim.export.phases import Phase
+from tetrasim.files.read import inside, read_json, sha256_of
 
 MANIFEST = "manifest.json"
 SCHEMA = "tetrasim-export-1"
@@ -56,6 +57,7 @@ class Manifest:
     checks: tuple[Check, ...]
     checks_note: str  # why there are none, when there are none
     packages: tuple[tuple[str, str], ...]
+    weights_sha256: str = ""  # of the weights file
 
     @property
     def has_weights(self) -> bool:
@@ -83,9 +85,35 @@ class ExportedModel:
         """
         for entry in self.manifest.phases:
             if entry.phase.name == phase:
-                return self.folder / entry.file
+                return self.place(entry.file)
         names = ", ".join(entry.phase.name for entry in self.manifest.phases)
         raise UserError(f"model '{self.manifest.model}' has no phase '{phase}'", hint=f"it has: {names}")
+
+    def place(self, name: str) -> Path:
+        """A file that the manifest names.
+
+        Raises:
+            UserError: the name leads out of the folder.
+        """
+        found = inside(self.folder, name)
+        if found is None:
+            raise UserError(
+                f"'{name}' leads out of the folder",
+                where=str(self.folder / MANIFEST),
+                hint="this folder may be hostile: export the model again",
+            )
+        return self.folder / name
+
+    def digests(self) -> tuple[tuple[str, str, str], ...]:
+        """(file, digest in the manifest, digest of its bytes now) of every graph and of the weights.
+
+        Raises:
+            UserError: a file is missing, or leads out of the folder.
+        """
+        manifest = self.manifest
+        named = [(entry.file, entry.sha256) for entry in manifest.phases]
+        named += [(manifest.weights_file, manifest.weights_sha256)] if manifest.weights_file else []
+        return tuple((name, digest, sha256_of(self.place(name))) for name, digest in named)
 
     def phase(self, name: str) -> Phase:
         """The inputs, outputs and states of a phase."""
@@ -105,12 +133,10 @@ def read_manifest(folder: Path) -> Manifest:
         UserError: when it is missing, or not of this version.
     """
     path = folder / MANIFEST
+    if not path.is_file():
+        raise UserError(f"no {MANIFEST} in '{folder}'", hint="give a folder that `tetrasim export` wrote")
     try:
-        return _ADAPTER.validate_json(path.read_bytes())
-    except FileNotFoundError:
-        raise UserError(
-            f"no {MANIFEST} in '{folder}'", hint="give a folder that `tetrasim export` wrote"
-        ) from None
+        return _ADAPTER.validate_python(read_json(path), strict=False)
     except ValidationError as err:
         raise UserError(
             f"not a manifest of this version: {err.errors()[0]['msg']}",

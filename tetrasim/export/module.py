@@ -27,6 +27,7 @@ from tetrasim.export.manifest import (
     write_manifest,
 )
 from tetrasim.export.phases import Dim, Phase, Port
+from tetrasim.files.read import sha256_of
 from tetrasim.files.write import check_free, new_folder
 
 if TYPE_CHECKING:
@@ -209,9 +210,11 @@ def _write(job: _Job, folder: Path) -> Manifest:
     if job.weights:
         weight_file.write(folder / weight_file.FILE, slots, 0, _arrays(job.tensors, shapes))
         checks, note = _checks(job, folder) if job.check else ((), "not asked for")
+    weights_sha256 = ""
     content = "".join(entry.sha256 for entry in files)
     if job.weights:
-        content += cache.file_sha256(folder / weight_file.FILE)
+        weights_sha256 = sha256_of(folder / weight_file.FILE)
+        content += weights_sha256
     return Manifest(
         schema=SCHEMA,
         model=job.name,
@@ -221,6 +224,7 @@ def _write(job: _Job, folder: Path) -> Manifest:
         longest=0,
         weights="given" if job.weights else "absent",
         weights_file=weight_file.FILE if job.weights else "",
+        weights_sha256=weights_sha256,
         key=hashlib.sha256(content.encode()).hexdigest(),
         phases=files,
         checks=checks,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import errno
+import hashlib
 import json
 import os
 import stat
@@ -76,6 +77,28 @@ def read_bytes(file: Path, most: int = MAX_TEXT_BYTES) -> bytes:
         size = f"{most >> 20} MB" if most >= 1 << 20 else f"{most >> 10} kB"
         raise UserError(f"the file is larger than {size}", where=str(file), hint="is it the right file?")
     return data
+
+
+def inside(folder: Path, name: str) -> Path | None:
+    """The place that `name` has in `folder`, links followed; None when it leads out, or names no path."""
+    root = Path(os.path.realpath(folder))
+    if not name or "\0" in name or "\\" in name or os.path.isabs(name) or ".." in Path(name).parts:
+        return None
+    place = Path(os.path.realpath(root / name))
+    return place if place.is_relative_to(root) and place != root else None
+
+
+def sha256_of(file: Path) -> str:
+    """The digest of a file's bytes.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    try:
+        with file.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as failure:
+        raise mistake_of(failure, "cannot read the file", file) from None
 
 
 def read_text(file: Path, most: int = MAX_TEXT_BYTES) -> str:

@@ -1,8 +1,8 @@
 """Finished simulations by content: what was computed once for the same inputs is read, not computed again.
 
 The key hashes the model (its files), the target's whole configuration, the workload and tetrasim's code;
-an entry is a folder with `result.json` and the trace, made by one rename. No pickle: a damaged or older
-entry fails validation and counts as absent.
+an entry is a folder with `result.json`, the trace and the digest of both, made by one rename. No pickle: an
+entry that is damaged, changed or older counts as absent.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from tetrasim.reports.formats import report_json
 from tetrasim.sim.result import Result
 from tetrasim.sim.workload import Workload
 
-_RESULT, _TRACE = "result.json", "trace.pftrace"
+_RESULT, _TRACE, _DIGEST = "result.json", "trace.pftrace", "sha256"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +51,11 @@ def find(key: str) -> Entry | None:
     """The entry, or None when there is none that can be read."""
     folder = _folder(key)
     try:
-        found = parse((folder / _RESULT).read_bytes(), _RESULT)
-        return Entry(found.results[0], (folder / _TRACE).read_bytes())
-    except (OSError, UserError, IndexError):
+        result, trace = (folder / _RESULT).read_bytes(), (folder / _TRACE).read_bytes()
+        if (folder / _DIGEST).read_text(encoding="ascii") != _digest(key, result, trace):
+            return None
+        return Entry(parse(result, _RESULT).results[0], trace)
+    except (OSError, UserError, IndexError, UnicodeDecodeError):
         return None
 
 
@@ -61,10 +63,18 @@ def store(key: str, entry: Entry) -> None:
     """Keep an entry. A cache that cannot be written costs time, not the result."""
     try:
         with new_folder(_folder(key), replace=True) as folder:
-            (folder / _RESULT).write_text(report_json.render(document((entry.result,))), encoding="utf-8")
+            result = report_json.render(document((entry.result,))).encode()
+            (folder / _RESULT).write_bytes(result)
             (folder / _TRACE).write_bytes(entry.trace)
+            (folder / _DIGEST).write_text(_digest(key, result, entry.trace), encoding="ascii")
     except UserError:
         return
+
+
+def _digest(key: str, result: bytes, trace: bytes) -> str:
+    """Of all that an entry holds: one that was changed or cut short is no entry."""
+    parts = (hashlib.sha256(part).hexdigest() for part in (key.encode(), result, trace))
+    return hashlib.sha256("".join(parts).encode()).hexdigest()
 
 
 def _folder(key: str) -> Path:

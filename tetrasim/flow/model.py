@@ -7,12 +7,14 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tetrasim.errors import UserError, nearest
+from tetrasim.files.read import read_bytes, sha256_of
 from tetrasim.sim.workload import Workload
 
 if TYPE_CHECKING:
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
 DEFAULT_PROMPT = 32  # decoders
 DEFAULT_SEQUENCE = 128  # encoders over tokens, or their longest
+MAX_PROTO_BYTES = 2**31 - 1  # what protobuf parses
 _ENCODER, _DECODER, _FILE = "encoder", "decoder", "file"
 
 
@@ -225,19 +228,27 @@ def _neighbour(path: Path) -> str:
 
 
 def _sha256_of(path: Path) -> str:
-    """The file's bytes, and name, size and time of the files beside it that may hold its weights."""
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        digest.update(hashlib.file_digest(stream, "sha256").digest())
+    """The file's bytes, and those of every side file that its tensors name."""
+    data = read_bytes(path, MAX_PROTO_BYTES)
+    digest = hashlib.sha256(hashlib.sha256(data).digest())
+    # Side files are named by an entry of this key; a file without one need not be parsed.
+    for side in _side_files(data, path) if b"location" in data else ():
+        digest.update(side.name.encode(errors="surrogateescape") + b"\0" + sha256_of(side).encode())
     return digest.hexdigest()
+
+
+def _side_files(data: bytes, path: Path) -> tuple[Path, ...]:
+    from tetrasim.frontend.onnx.reader import external_files, parsed
+
+    return external_files(parsed(data, str(path)), path.parent)
 
 
 def _exported(found: ExportedModel) -> ModelFiles:
     manifest: Manifest = found.manifest
-    phases = tuple((entry.phase.name, found.folder / entry.file) for entry in manifest.phases)
-    digest = hashlib.sha256(
-        "\0".join((manifest.weights, *(entry.sha256 for entry in manifest.phases))).encode()
-    ).hexdigest()
+    phases = tuple((entry.phase.name, found.place(entry.file)) for entry in manifest.phases)
+    # Of the bytes as they are: a user may have edited the files since they were exported.
+    contents = [f"{name} {now}" for name, _, now in found.digests()]
+    digest = hashlib.sha256("\0".join((_described(manifest), *contents)).encode()).hexdigest()
     return ModelFiles(
         name=manifest.model,
         kind=_DECODER if manifest.architecture == "decoder" else _ENCODER,
@@ -248,6 +259,13 @@ def _exported(found: ExportedModel) -> ModelFiles:
         symbols=tuple((entry.phase.name, entry.phase.symbols) for entry in manifest.phases),
         export_checks=tuple((check.name, check.max_abs_error) for check in manifest.checks),
     )
+
+
+def _described(manifest: Manifest) -> str:
+    """What the manifest says that decides a result, beside the files: states, dims, weights."""
+    tree = {**asdict(manifest), "key": "", "checks": [], "checks_note": "", "packages": [], "title": ""}
+    tree["phases"] = [{**asdict(entry), "sha256": ""} for entry in manifest.phases]
+    return json.dumps(tree, sort_keys=True)
 
 
 def bind(workload: Workload, dims: Mapping[str, int]) -> Workload:

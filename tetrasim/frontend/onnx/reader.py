@@ -8,7 +8,7 @@ link that leads out), and every promised byte must be there. A file that declare
 
 from __future__ import annotations
 
-import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tetrasim.errors import UserError
+from tetrasim.files.read import inside
 from tetrasim.frontend.onnx.element_types import onnx_type, unpacked
 from tetrasim.frontend.onnx.functions import inlined
 from tetrasim.frontend.onnx.order import sort_nodes
@@ -85,7 +86,6 @@ def read_model(path: Path) -> onnx.ModelProto:
     Raises:
         UserError: no such file, not ONNX, truncated, empty, cyclic, or larger than protobuf allows.
     """
-    import onnx
 
     where = str(path)
     if path.is_dir():
@@ -98,13 +98,7 @@ def read_model(path: Path) -> onnx.ModelProto:
             where=where,
             hint="save the weights as external data: onnx.save(..., save_as_external_data=True)",
         )
-    model = onnx.ModelProto()
-    try:
-        model.ParseFromString(path.read_bytes())
-    except _decode_error() as error:
-        raise UserError(
-            "this is not an ONNX file, or it is truncated", where=where, hint="export or download it again"
-        ) from error
+    model = parsed(path.read_bytes(), where)
     if not model.HasField("graph") or not model.graph.output or not (model.graph.node or model.graph.input):
         raise UserError(
             "the file holds no graph",
@@ -114,6 +108,24 @@ def read_model(path: Path) -> onnx.ModelProto:
     _check_names(model.graph, where)
     model = inlined(model, where)
     sort_nodes(model.graph, where)
+    return model
+
+
+def parsed(data: bytes, where: str) -> onnx.ModelProto:
+    """The protobuf in `data`, as it is.
+
+    Raises:
+        UserError: it is none.
+    """
+    import onnx
+
+    model = onnx.ModelProto()
+    try:
+        model.ParseFromString(data)
+    except _decode_error() as error:
+        raise UserError(
+            "this is not an ONNX file, or it is truncated", where=where, hint="export or download it again"
+        ) from error
     return model
 
 
@@ -200,14 +212,43 @@ def embedded_data(proto: onnx.TensorProto, type: TensorType) -> EmbeddedData:
     return EmbeddedData(proto, type)
 
 
+def external_files(model: onnx.ModelProto, folder: Path) -> tuple[Path, ...]:
+    """The side files that tensors anywhere in the model name, once each; those that lead out are left out.
+
+    Initializers, constants of nodes, and both within graphs of nodes and local functions are looked at.
+    """
+    places: dict[str, Path] = {}
+    for tensor in _tensors(model):
+        location = next((e.value for e in tensor.external_data if e.key == "location"), "")
+        place = inside(folder, location) if is_external(tensor) else None
+        if place is not None and place.is_file():
+            places[location] = place
+    return tuple(places[name] for name in sorted(places))
+
+
+def _tensors(message: Any) -> Iterator[onnx.TensorProto]:
+    """Every tensor within a model, graph, function or node."""
+    for graph in (getattr(message, "graph", None),) if hasattr(message, "functions") else ():
+        yield from _tensors(graph)
+    for part in (*getattr(message, "functions", ()), *getattr(message, "node", ())):
+        yield from _tensors(part)
+    yield from getattr(message, "initializer", ())
+    for sparse in getattr(message, "sparse_initializer", ()):
+        yield from (sparse.values, sparse.indices)
+    for attribute in getattr(message, "attribute", ()):
+        if isinstance(attribute, str):  # a function lists the names of its attributes
+            continue
+        yield from (attribute.t, *attribute.tensors)
+        for graph in (attribute.g, *attribute.graphs):
+            yield from _tensors(graph)
+
+
 def _inside(folder: Path, location: str, where: str) -> Path:
-    root = Path(os.path.realpath(folder))
-    candidate = Path(os.path.realpath(root / location))
-    leaves = not location or os.path.isabs(location) or ".." in Path(location).parts or "\\" in location
-    if leaves or not candidate.is_relative_to(root):
+    place = inside(folder, location)
+    if place is None:
         raise UserError(
             f"external data path '{location}' leads out of the model's folder",
             where=where,
             hint="external data must lie in the model's own folder; this file may be hostile",
         )
-    return candidate
+    return place
