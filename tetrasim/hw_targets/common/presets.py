@@ -111,7 +111,7 @@ def with_overrides(config: ConfigT, overrides: Mapping[str, Scalar]) -> ConfigT:
     known = _paths(config)
     for path, value in overrides.items():
         if isinstance(value, float) and not math.isfinite(value):
-            raise UserError(f"'{path}' = {value} is not a finite number", hint="give a number")
+            raise UserError(f"'{path}' = {value} is not a finite number", where="--set", hint="give a number")
         if path not in known:
             raise UserError(f"unknown parameter '{path}'", hint=nearest(path, known))
         *groups, leaf = path.split(".")

@@ -38,7 +38,7 @@ def _emit(call: Call, op: str, inputs: Sequence[Value], attrs: dict[str, Attr]) 
         return call.emit(op, inputs, attrs)
     (type,) = infer(op, [v.type for v in inputs], attrs)
     sources = tuple(v.data for v in inputs if v.data is not None)
-    data = Folded(op, sources, attrs, 0) if len(sources) == len(inputs) else None
+    data = Folded(op, sources, attrs, 0, type.elements) if len(sources) == len(inputs) else None
     return (Value(call.builder.fresh(call.out(0)), type, Role.WEIGHT, data),)
 
 
