@@ -47,11 +47,12 @@ def simulate(
 
 def load_what_simulating_needs() -> None:
     """Load what reading and simulating the graphs needs, while another process writes them."""
-    import onnxruntime  # noqa: F401
-
     from tetrasim.flow import numerics, phases, pricing  # noqa: F401
     from tetrasim.frontend import onnx  # noqa: F401
+    from tetrasim.onnx_runtime import library
     from tetrasim.sim.engine import static  # noqa: F401
+
+    library()
 
 
 class Session:
