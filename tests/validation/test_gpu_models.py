@@ -1,4 +1,4 @@
-"""Whole models on GPUs stay within their accuracy on published times (BERT; benchmarks/ has them all)."""
+"""Whole models on GPUs stay within their accuracy on published times (BERT; reproductions/ has them all)."""
 
 import importlib.util
 import sys
@@ -8,13 +8,13 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+REPRODUCTIONS = Path(__file__).parents[2] / "reproductions"
 # BERT large alone; over all models V100 is at 4 %, see VALIDATION.md of the target
 MUST = {"v100-pcie-32gb": 0.1, "a100-pcie-40gb": 0.07, "h100-sxm": 0.07, "l4": 0.15, "t4": 0.17}
 
 
 def load(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, BENCHMARKS / f"{name}.py")
+    spec = importlib.util.spec_from_file_location(name, REPRODUCTIONS / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)

@@ -1,10 +1,12 @@
-"""Measure this machine and write the preset `cpu/host` (under a minute; best on an idle machine).
+"""Measure this machine and write the preset `cpu/host`, or fit the GPU model to tables of measured kernels.
 
-stdout gets what was measured and where the preset is; progress goes to stderr.
+The machine takes under a minute and is best idle. stdout gets what was measured or fitted and where it is;
+progress goes to stderr.
 """
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -14,8 +16,6 @@ from tetrasim.cli._progress import progress
 from tetrasim.errors import UserError, nearest
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tetrasim.hw_targets.cpu.calibration.calibrate import Calibration
 
 UNSURE = (
@@ -27,13 +27,35 @@ app = _options.new_app()
 
 @app.command()
 def calibrate(
-    target: Annotated[str, typer.Argument(help="What to calibrate: cpu.")] = "cpu",
+    target: Annotated[str, typer.Argument(help="What to calibrate: cpu or gpu.")] = "cpu",
+    tables: Annotated[
+        Path | None,
+        typer.Option("--from", help="gpu: the folder of the measured tables.", show_default=False),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="gpu: a folder for the files of the fit.", show_default=False),
+    ] = None,
+    budget: Annotated[
+        int | None, typer.Option(help="gpu: evaluations per table.", show_default=False)
+    ] = None,
+    jobs: Annotated[int, typer.Option(help="gpu: processes; the result does not depend on it.", min=1)] = 2,
     json: _options.Json = False,
     quiet: _options.Quiet = False,
 ) -> None:
-    """Measure peaks, bandwidths and onnxruntime's kernels on this machine, and write `cpu/host`."""
-    if target not in ("cpu", "cpu/host"):
-        raise UserError(f"'{target}' cannot be calibrated", hint=nearest(target, ("cpu",)))
+    """Measure this machine's kernels and write `cpu/host`; or, with gpu, fit the model to measured tables.
+
+    `calibrate gpu --from TABLES` prints the error on kernels left out of the fit; with --out it writes the
+    calibration, its error ranges and the rows that were left out.
+    """
+    if target not in ("cpu", "cpu/host", "gpu"):
+        raise UserError(f"'{target}' cannot be calibrated", hint=nearest(target, ("cpu", "gpu")))
+    if target == "gpu":
+        _gpu(tables, out, budget, jobs, json=json, quiet=quiet)
+        return
+    for option, value in (("--from", tables), ("--out", out), ("--budget", budget)):
+        if value is not None:
+            raise UserError(f"{option} is for `calibrate gpu`", where=option, hint="leave it out")
     from tetrasim.hw_targets.cpu.calibration.calibrate import calibrate as run
     from tetrasim.hw_targets.cpu.calibration.preset_file import write_host_preset
 
@@ -41,6 +63,33 @@ def calibrate(
         done = run(step)
     file = write_host_preset(done)
     _options.out(_as_json(done, file) if json else _as_text(done, file))
+
+
+def _gpu(
+    tables: Path | None, out: Path | None, budget: int | None, jobs: int, *, json: bool, quiet: bool
+) -> None:
+    import json as json_text
+
+    from tetrasim.hw_targets.gpu.fit.calibrate import BUDGET, fit
+    from tetrasim.hw_targets.gpu.fit.files import write
+    from tetrasim.hw_targets.gpu.fit.tables import check_tables
+
+    if tables is None:
+        raise UserError(
+            "a GPU is calibrated from measured tables", where="--from", hint="give the folder of the tables"
+        )
+    check_tables(tables)
+    if out is not None and not out.is_dir():
+        raise UserError(f"there is no folder '{out}'", where="--out", hint="make it first")
+    if budget is not None and budget < 1:
+        raise UserError("the budget is less than one evaluation", where="--budget", hint=f"{BUDGET} is usual")
+    with progress(quiet) as step:
+        found = fit(tables, budget or BUDGET, jobs=jobs, progress=step)
+    files = [] if out is None else [str(file) for file in write(found, tables, out)]
+    if json:
+        _options.out(json_text.dumps({"left_out": found.lines, "files": files}, indent=2))
+        return
+    _options.out("\n".join([*found.lines, *(f"wrote {file}" for file in files)]))
 
 
 def _as_text(done: Calibration, file: Path) -> str:

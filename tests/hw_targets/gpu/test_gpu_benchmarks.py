@@ -7,11 +7,12 @@ from types import ModuleType
 
 import pytest
 
-BENCHMARKS = Path(__file__).parents[3] / "benchmarks"
+ROOT = Path(__file__).parents[3]
 
 
-def load(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, BENCHMARKS / f"{name}.py")
+def load(path: str) -> ModuleType:
+    name = Path(path).stem
+    spec = importlib.util.spec_from_file_location(name, ROOT / path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -21,7 +22,7 @@ def load(name: str) -> ModuleType:
 
 
 def test_lean_is_never_slower_than_flash2_by_schedule() -> None:
-    lean = load("lean_attention")
+    lean = load("reproductions/lean_attention.py")
     found = list(lean.points((12, 32)))
     assert len(found) == 2 * 2 * 4 * 10
     assert all(p.ratio(lean.att.FLASH2, whole=False) >= 1 for p in found)
@@ -30,7 +31,7 @@ def test_lean_is_never_slower_than_flash2_by_schedule() -> None:
 
 def test_measured_baselines_of_lean_attention() -> None:
     """Unsplit FlashAttention-2 on an A100; the authors' onnxruntime rows but the one that sets a constant."""
-    lean = load("lean_attention")
+    lean = load("reproductions/lean_attention.py")
     unsplit = list(lean.unsplit())
     assert sum(abs(r.flash2_us / r.measured_us - 1) for r in unsplit) / len(unsplit) < 0.15
     eight = [r for r in unsplit if r.units == 8 and r.context >= 65536]
@@ -44,7 +45,7 @@ def test_measured_baselines_of_lean_attention() -> None:
 def test_the_measurement_harness_runs_on_cpu_tensors(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    measure = load("measure_gpu")
+    measure = load("benchmarks/measure_gpu.py")
     table = tmp_path / "table.csv"
     arguments = ["--device", "cpu", "--quick", "--repeats", "1", "--dtype", "float32", "--out", str(table)]
     assert measure.main(arguments) == 0
@@ -56,32 +57,10 @@ def test_the_measurement_harness_runs_on_cpu_tensors(
 
 
 def test_a_device_never_fitted_is_predicted_within_a_fifth_from_its_data_sheet() -> None:
-    unseen = load("gpu_unseen_device")
+    unseen = load("reproductions/gpu_unseen_device.py")
     found = [t for t in unseen.transfers() if t.op_class in unseen.PRODUCT_CLASSES]
     assert {(t.target, t.fitted) for t in found} == set(unseen.PRODUCTS)
     assert all(t.error < 0.2 for t in found)
     others = {t.target: t.error for t in found if "+" in t.fitted and t.op_class == "gemm half"}
     assert len(others) == 3
     assert all(error < 0.125 for error in others.values())
-
-
-def test_the_fit_starts_from_fixed_values_and_fits_heirs_after_their_parents() -> None:
-    fit = load("fit_gpu")
-    chains = fit.chains(fit.TABLES)
-    assert sorted(map(id, (t for chain in chains for t in chain))) == sorted(map(id, fit.TABLES))
-    for chain in chains:
-        done: set[tuple[str, str]] = set()
-        for table in chain:
-            assert not table.inherits or (table.inherits, table.label) in done
-            done.add((table.preset, table.label))
-    assert {fit.start_state(p).eager_us for p in fit.STARTS} == {fit.START_EAGER_US}
-
-
-def test_layers_of_other_tables_become_products() -> None:
-    row = {"model": "Meta-Llama-3-8B", "num_tokens": "7", "n_embd": "4096", "n_head": "32", "n_kv_head": "8"}
-    row |= {"use_gated_mlp": "True", "latency_us": "5.0"}
-    linear = load("fit_gpu_unfitted")._linear
-    shapes = {op: linear(row | {"op": op}) for op in ("attn_pre_proj", "mlp_up_proj", "mlp_down_proj", "add")}
-    assert (shapes["attn_pre_proj"]["n"], shapes["attn_pre_proj"]["k"]) == ("6144", "4096")
-    assert (shapes["mlp_up_proj"]["n"], shapes["mlp_down_proj"]["k"]) == ("28672", "14336")
-    assert shapes["add"] == {}

@@ -151,7 +151,11 @@ def moved(fit: Calibration, config: GpuConfig, fitted_on: str = "all") -> Calibr
 
 @cache
 def _entry(name: str) -> Calibration:
-    entry = _read()[name]
+    return calibration_from(_read()[name])
+
+
+def calibration_from(entry: dict[str, dict[str, dict[str, float]]]) -> Calibration:
+    """An entry of the file: op class -> part -> parameter."""
     gemm, device = entry["gemm"], entry["device"]["all"]
     rows = {f: _fit(GemmFit, {**gemm["float32"], **gemm[f]}) for f in FORMATS}
     return Calibration(

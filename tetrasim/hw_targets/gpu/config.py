@@ -2,7 +2,7 @@
 
 Numbers that a data sheet prints live in `presets/*.yaml`, each with its source. Numbers that only
 measurements give (how much of a peak a kernel reaches, what a kernel start costs) live in
-`calibration.yaml`, written by `benchmarks/fit_gpu.py`; `calibration` names the entry a device uses.
+`calibration.yaml`, written by ``tetrasim calibrate gpu``; `calibration` names the entry a device uses.
 A device that was never measured uses the entry of its architecture and says so (no error range).
 """
 

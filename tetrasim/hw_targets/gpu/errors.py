@@ -1,5 +1,5 @@
 """How wrong the model is known to be, per device, number format and phase: `errors.yaml`, written by
-benchmarks/fit_gpu.py.
+`tetrasim calibrate gpu`.
 
 The range is the 10th to 90th percentile of measured / predicted on rows left out of the fit. A device that
 was never measured has none, nor has one whose numbers differ from the preset that was measured, nor a format
@@ -45,7 +45,7 @@ def error_range(config: GpuConfig, metric: str) -> ErrorRange | None:
     measured = preset_config(config.calibration)
     if any(getattr(config, part) != getattr(measured, part) for part in _DEVICE):
         return None
-    row = _read().get(config.calibration, {}).get(_CLASS[config.precision], {}).get(metric)
+    row = shipped().get(config.calibration, {}).get(_CLASS[config.precision], {}).get(metric)
     if row is None:
         return None
     source = f"{row['source']}, gpu/{config.calibration}"
@@ -53,7 +53,8 @@ def error_range(config: GpuConfig, metric: str) -> ErrorRange | None:
 
 
 @cache
-def _read() -> dict[str, dict[str, dict[str, dict[str, float | str]]]]:
+def shipped() -> dict[str, dict[str, dict[str, dict[str, float | str]]]]:
+    """All ranges: preset -> number format -> metric -> low, high and source."""
     tree: dict[str, dict[str, dict[str, dict[str, float | str]]]]
     tree = yaml.safe_load(FILE.read_text(encoding="utf-8"))
     return tree

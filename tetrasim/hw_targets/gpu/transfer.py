@@ -4,7 +4,7 @@ Times of kernel phases are cycles, and cycles carry over: they scale with the cl
 is more: one set of parameters (`SharedGemm`), fitted jointly to several devices of two architectures, holds
 only dimensionless numbers and cycles. What differs between devices comes from data sheets and published
 microbenchmarks: clock, rates, latencies, L2's reach, and how tiles are copied (architecture.py). How well
-that carries over to devices left out of the fit: benchmarks/gpu_unseen_device.py.
+that carries over to devices left out of the fit: reproductions/gpu_unseen_device.py.
 """
 
 from __future__ import annotations

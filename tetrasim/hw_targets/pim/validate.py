@@ -3,7 +3,7 @@
 Clocks: every case of `measured/cases.json` is replayed on the DRAM engines, and the GEMV cases also run as
 the programs that the system model makes of a matrix product. Published figures (`measured/published.csv`)
 stand beside the presets' own; speed-ups over a GPU and a processor need those targets' simulations, see
-`benchmarks/pim_gpt.py`. Nothing here is silicon measured by us: results of the presets stay unvalidated.
+`reproductions/pim_gpt.py`. Nothing here is silicon measured by us: results of the presets stay unvalidated.
 """
 
 from __future__ import annotations

@@ -1,10 +1,11 @@
 """FasterTransformer's BERT table: its kernels and its host as mapping options, ours beside the guide's times.
 
-    python benchmarks/bert_libraries.py [--table FILE] [--host]
+    python reproductions/bert_libraries.py [--table FILE] [--host] [--ranges]
 
 `--table`: another file of the same columns. `--host`: what the host's part contributes, and how far the
-times are off without it. Nothing here is fitted to these rows (the kernels' fraction of the 16-bit peak on
-T4 and V100 was, to those of batch 8: fit_gpu_start.py):
+times are off without it. `--ranges`: what `errors.yaml` says of float16 on T4 and V100, which have no table
+of kernels. Nothing here is fitted to these rows (the kernels' fraction of the 16-bit peak on
+T4 and V100 was, to those of batch 8: bert_fractions.py):
  - Kernels (Bert.cc, FusedAttentionLayer.cu, UnfusedAttentionLayer.cc, TensorRT's fused attention): biases,
    residuals and norms fused, products not; q, k and v as three products; products tuned for the padded
    size (bert_gemm). Attention is fused in float16 up to 384 tokens on Turing and newer (the guide);
@@ -33,12 +34,14 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+import yaml
 
 sys.path.insert(0, str(Path(__file__).parent))
 from gpu_models import ModelRow, loaded, rows_of, summary
 
 from tetrasim.flow.phases import lowered_phases
 from tetrasim.flow.setup import set_up
+from tetrasim.hw_targets.gpu.fit.ranges import MODEL_PRESETS, Tree, range_of
 from tetrasim.sim.engine.static import run_static
 
 Settings = dict[str, str | float | bool]
@@ -149,6 +152,21 @@ def fastertransformer(file: Path = TABLE, host: bool = True) -> Iterator[ModelRo
         yield ModelRow(source, cell.preset, f"{cell.batch}x{cell.seq}", cell.latency_ms, ours)
 
 
+def ranges(rows: Sequence[ModelRow]) -> Tree:
+    """The ranges of float16 on devices without a table of kernels."""
+    found: Tree = {}
+    for preset in MODEL_PRESETS:
+        ratio = [
+            row.measured_ms / row.predicted_ms
+            for row in rows
+            if row.preset == preset and row.source in ("PyTorch FT float16", "TensorFlow FT float16")
+        ]
+        by = "reproductions/bert_libraries.py"
+        one = range_of(np.array(ratio), "BERT runs of FasterTransformer, float16", by)
+        found[preset] = {"half": {"prefill": one, "forward": one}}
+    return found
+
+
 def by_device(rows: Sequence[ModelRow]) -> str:
     """Mean absolute error and bias per device and number format."""
     groups: dict[tuple[str, str], list[float]] = defaultdict(list)
@@ -169,8 +187,12 @@ def main() -> None:
     )
     parser.add_argument("--table", type=Path, default=TABLE, help="another table of the same columns")
     parser.add_argument("--host", action="store_true", help="compare with a host that costs nothing more")
+    parser.add_argument("--ranges", action="store_true", help="the error ranges of T4 and V100 in float16")
     args = parser.parse_args()
     rows = list(fastertransformer(args.table))
+    if args.ranges:
+        print(yaml.safe_dump(ranges(rows), sort_keys=False))
+        return
     for row in rows:
         times = f"{row.measured_ms:8.2f} ms, ours {row.predicted_ms:8.2f} ms"
         print(f"{row.source:28s} gpu/{row.preset:16s} {row.case:8s} {times} {row.error:+.1%}")

@@ -6,14 +6,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from tetrasim.hw_targets.gpu.calibration import Calibration, moved
+from tetrasim.hw_targets.gpu.fit.search import Bounds
 from tetrasim.hw_targets.gpu.kernels.attention import AttentionFit
 from tetrasim.hw_targets.gpu.kernels.gemm import GemmFit
 from tetrasim.hw_targets.gpu.kernels.vector import VectorFit
 from tetrasim.hw_targets.gpu.measurements import preset_config
 from tetrasim.hw_targets.gpu.power import PowerFit
-from tetrasim.hw_targets.gpu.transfer import gemm_fit, shared_gemm, slower_attention
-
-Bounds = dict[str, tuple[float, float]]
+from tetrasim.hw_targets.gpu.transfer import SharedGemm, gemm_fit, slower_attention
 
 GEMM_BOUNDS: Bounds = {
     "start_us": (0.5, 20), "wave_us": (1e-3, 5), "epilogue_us": (1e-3, 10), "epilogue_exposed": (1e-3, 1),
@@ -64,10 +63,11 @@ _VECTOR = VectorFit(2.3, 1.0, 0.001, 1.3, 0.87, 1.0, 0.5, 6, 3.0)
 # Energies: NNLS fits of the gpu-benches power sweeps (A100, H200, L40) where they exist; tensor-core energy
 # of A100, L4 and T4 from the board limit at the best measured rate (inferred). stretch_exponent 0: the GEMM
 # tables were measured under sustained replay, so the limit is already in the fitted compute efficiency.
+# T4's share of the limiter's stretch in whole models: leaves NeuSight's four models without bias;
+# FasterTransformer's float32 runs, which were not used, fall from 39 to 29 %.
+T4_MODEL_SHARE = 0.75
 _POWER = {
-    # T4: 0.75 leaves NeuSight's four whole models without bias; FasterTransformer's float32 runs, which were
-    # not used, fall from 39 to 29 %.
-    "t4": PowerFit(2, 8, 10, 1.6, 90, 5, 2000, 0.7, model_share=0.75),
+    "t4": PowerFit(2, 8, 10, 1.6, 90, 5, 2000, 0.7, model_share=T4_MODEL_SHARE),
     "v100-pcie-32gb": PowerFit(5, 30, 7, 1.2, 118, 10, 1500, 0.8),
     "a100-pcie-40gb": PowerFit(5, 40, 5.19, 0.8, 118, 10, 3000, 0.7),
     "a100-sxm4-80gb": PowerFit(10, 60, 5.19, 0.8, 118, 10, 3000, 0.0),
@@ -86,10 +86,10 @@ def start_calibration(preset: str) -> Calibration:
     return Calibration(gemm, attention, _VECTOR, _POWER[preset], config.clock_hz, config.sm_count)
 
 
-def _older_half(preset: str, compute_efficiency: float) -> GemmFit:
+def _older_half(preset: str, compute_efficiency: float, shared: SharedGemm) -> GemmFit:
     """Volta and Turing: the shared parameters, with the fraction of the peak that FasterTransformer's BERT
     rows of batch 8 show (batches 1 and 32 were left out)."""
-    return replace(gemm_fit(shared_gemm(), preset_config(preset)), compute_efficiency=compute_efficiency)
+    return replace(gemm_fit(shared, preset_config(preset)), compute_efficiency=compute_efficiency)
 
 
 SHARED = ("tfloat32", "half", "float8", "int8")  # formats that take the shared 16-bit parameters
@@ -103,12 +103,23 @@ def _family(name: str, fit: Calibration, shared: tuple[str, ...], power: PowerFi
     return replace(at, power=power, shared=shared)
 
 
-# Fractions of the 16-bit peak: benchmarks/fit_gpu_fractions.py.
+# Fractions of the 16-bit peak that T4's and V100's products reach: least error on FasterTransformer's BERT
+# runs of batch 8, for want of a table of kernels (`python reproductions/bert_fractions.py`).
 T4_HALF, V100_HALF = 0.5, 0.95
+# Ada: 278 TF/s, the best measured bf16 rate of an L40S, at its limit of 350 W.
+ADA_TENSOR_PJ_PER_FLOP = 0.86
+# Ada's float32 fraction of the peak where power does not limit it: assumed; L4's own is its limit of 72 W.
+ADA_FLOAT32_EFFICIENCY = 0.7
+# Hopper's limiter was never measured: time goes with the square root of the excess (assumed, between the
+# fitted boards).
+HOPPER_STRETCH = 0.5
 
 
 def complete(
-    fits: Mapping[str, Calibration], t4_half: float = T4_HALF, v100_half: float = V100_HALF
+    fits: Mapping[str, Calibration],
+    shared: SharedGemm,
+    t4_half: float = T4_HALF,
+    v100_half: float = V100_HALF,
 ) -> dict[str, Calibration]:
     """Fill what no table measures from the nearest device that has it, and add the families.
 
@@ -117,8 +128,8 @@ def complete(
     """
     a100, h100 = fits["a100-sxm4-80gb"], fits["h100-sxm"]
     half = {
-        "t4": _older_half("t4", t4_half),
-        "v100-pcie-32gb": _older_half("v100-pcie-32gb", v100_half),
+        "t4": _older_half("t4", t4_half, shared),
+        "v100-pcie-32gb": _older_half("v100-pcie-32gb", v100_half, shared),
         "a100-pcie-40gb": a100.gemm[2],
     }
     pcie = fits["a100-pcie-40gb"].power
@@ -138,23 +149,20 @@ def complete(
     ada_power = replace(
         a100.power,
         fp32_pj_per_flop=3.27,
-        tensor_pj_per_flop=0.86,  # 278 TF/s, the best measured bf16 rate of an L40S, at its limit of 350 W
+        tensor_pj_per_flop=ADA_TENSOR_PJ_PER_FLOP,
         dram_pj_per_byte=95,
         stretch_exponent=0.8,
         response_us=50,
     )
-    ada_simt = replace(
-        fits["l4"].gemm[0], compute_efficiency=0.7
-    )  # L4's own fraction is its 72 W limit (assumed)
+    ada_simt = replace(fits["l4"].gemm[0], compute_efficiency=ADA_FLOAT32_EFFICIENCY)
     older = tuple(slower_attention(a, a100.clock_hz / fits["l4"].clock_hz) for a in attention)
     out["l4"] = replace(out["l4"], attention=older, shared=SHARED)
     ada = replace(out["l4"], gemm=(ada_simt, *out["l4"].gemm[1:]))
     ampere, hopper = out["a100-sxm4-80gb"], out["h100-sxm"]
-    # Boards with less power than the measured ones: Ampere as fitted on A100 PCIe's 250 W. Hopper's limiter
-    # was never measured: time goes with the square root of the excess (assumed, between the fitted boards).
+    # Boards with less power than the measured ones: Ampere as fitted on A100 PCIe's 250 W.
     limit = {"stretch_exponent": pcie.stretch_exponent, "response_us": pcie.response_us}
     out["ampere"] = _family("ampere", ampere, SHARED, replace(ampere.power, **limit))
-    limit = {"stretch_exponent": 0.5, "response_us": pcie.response_us}
+    limit = {"stretch_exponent": HOPPER_STRETCH, "response_us": pcie.response_us}
     out["hopper"] = _family("hopper", hopper, ("tfloat32", "half", "int8"), replace(hopper.power, **limit))
     out["ada"] = _family("ada", ada, SHARED, ada_power)
     return out

@@ -1,6 +1,6 @@
 """The overlay beside three published accelerators: DFX, FlightLLM and SSR. Nothing is fitted to them.
 
-    python benchmarks/fpga_overlay.py [dfx] [flightllm] [ssr]
+    python reproductions/fpga_overlay.py [dfx] [flightllm] [ssr]
 
 Only what abstracts and summaries say could be retrieved: ratios against other hardware, no absolute latency,
 no power. The other hardware is simulated too, so every ratio here is model against model.

@@ -1,6 +1,6 @@
 """PIM-GPT (arXiv 2310.09385) reproduced: eight models, 1,024 generated tokens, against a T4 and a Xeon 6154.
 
-    python benchmarks/pim_gpt.py [MODEL …] [--tokens 1024] [--workers 4] [--json FILE]
+    python reproductions/pim_gpt.py [MODEL …] [--tokens 1024] [--workers 4] [--json FILE]
 
 The paper's baselines are framework runs; the T4 and the Xeon are simulated as an eager framework runs them
 (in float32, its default) and in this project's optimised mode (replayed CUDA graph in float16, onnxruntime);

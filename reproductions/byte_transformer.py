@@ -1,6 +1,6 @@
 """ByteTransformer's BERT table: padded and unfused against packed and fused, ours beside the paper's.
 
-    python benchmarks/byte_transformer.py [--clocks]
+    python reproductions/byte_transformer.py [--clocks]
 
 BERT base in float16 on an A100, batch 1 and 16, sequences 64 to 1024 with a mean length of 0.6. The table
 does not say which board and clock. Batch 1 draws far less than any power limit, and still takes longer than

@@ -7,7 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from fit_gpu_start import (
+
+from tetrasim.errors import UserError
+from tetrasim.hw_targets.gpu.config import Launch
+from tetrasim.hw_targets.gpu.fit.search import Bounds
+from tetrasim.hw_targets.gpu.fit.start import (
     ATTENTION_BOUNDS,
     DECODE_BOUNDS,
     EAGER_GEMM_BOUNDS,
@@ -16,10 +20,7 @@ from fit_gpu_start import (
     LIMITED_GEMM_BOUNDS,
     PREFILL_BOUNDS,
     VECTOR_BOUNDS,
-    Bounds,
 )
-
-from tetrasim.hw_targets.gpu.config import Launch
 from tetrasim.hw_targets.gpu.kernels import attention as att
 from tetrasim.hw_targets.gpu.kernels import gemm, vector
 from tetrasim.hw_targets.gpu.measurements import Measured, attentions, gemms, read_columns, vectors
@@ -27,6 +28,8 @@ from tetrasim.hw_targets.gpu.measurements import Measured, attentions, gemms, re
 SHIPPED_ROWS = 260  # per table; the tables with the widest range of shapes ship more
 MORE_ROWS = {"gemm half": 900, "gemm float32": 430, "linear half": 300}
 
+# Tables that no fit uses: they ship as rows to validate with (unfitted.py).
+UNFITTED = ("vidur_llm_linear_fp16.csv", "llmcompass_ops_fp16.csv", "misc_published_points.csv")
 AIC = "ai-dynamo/aiconfigurator @ 095f58a51c4c, Apache-2.0"
 NEUSIGHT = "sitar-lab/NeuSight @ 6945927d9afc, MIT"
 
@@ -96,6 +99,23 @@ TABLES = (
 )
 
 
+def check_tables(folder: Path) -> None:
+    """Whether all tables are there.
+
+    Raises:
+        UserError: no folder, or the first files that it lacks.
+    """
+    wanted = sorted({*(f"{t.file}.csv" for t in TABLES), *UNFITTED})
+    missing = [name for name in wanted if not (folder / name).is_file()]
+    if missing:
+        raise UserError(
+            f"{len(missing)} of {len(wanted)} measured tables are not there: {', '.join(missing[:3])}"
+            + (", …" if len(missing) > 3 else ""),
+            where=str(folder),
+            hint="give the folder of the CSV tables; hw_targets/gpu/fit/tables.py says where each comes from",
+        )
+
+
 def load_table(table: Table, folder: Path) -> Measured:
     """The rows of a table as the model takes them."""
     columns = read_columns(folder / f"{table.file}.csv")
@@ -133,7 +153,8 @@ def _attentions(table: Table, columns: dict[str, list[str]]) -> Measured:
     causal = ["0" if table.part == "encoder" else "1"] * len(columns["batch"])
     measured = attentions(table.preset, table.label, {**columns, "causal": causal})
     keep = np.ones(len(causal), np.bool_)
-    q_len, heads, kv_heads = measured.rows.shape[:, 1:4].T  # type: ignore[union-attr]
+    assert isinstance(measured.rows, att.AttentionRows)
+    q_len, heads, kv_heads = measured.rows.shape[:, 1:4].T
     if table.part == "prefill":
         keep = q_len >= 256  # below, the rows measure the library's bookkeeping
     if table.part == "decode" and table.preset.startswith("a100"):

@@ -1,6 +1,6 @@
 """LeanAttention against FlashAttention-2 and FlashDecoding on long decodes: ours beside the paper's.
 
-    python benchmarks/lean_attention.py [--heads 12,16,…] [--csv FILE]
+    python reproductions/lean_attention.py [--heads 12,16,…] [--csv FILE]
 
 Grid: decode of one token, heads 12 to 128, batch 1 to 8, context 1k to 512k, head dim 64, float16, A100 and
 H100. The paper (arXiv:2405.10480) publishes means and maxima; over which configurations they are taken is

@@ -1,6 +1,6 @@
 """The three models of the published hls4ml transformer firmware on a VU13P at 5 ns, reuse 1, 2 and 4.
 
-    python benchmarks/jet_tagging.py
+    python reproductions/jet_tagging.py
 
 What is published (arXiv 2402.01047, 2409.05207, 2510.24784; abstracts, the tables could not be retrieved):
 latency

@@ -9,7 +9,8 @@ import math
 from collections.abc import Callable, Mapping
 
 import numpy as np
-from fit_gpu_start import Bounds
+
+Bounds = dict[str, tuple[float, float]]  # of each parameter that is searched
 
 
 def optimise(

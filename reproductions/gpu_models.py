@@ -1,6 +1,6 @@
 """Whole models on GPUs against published times: NeuSight's Hugging Face models and FasterTransformer's BERT.
 
-    python benchmarks/gpu_models.py [--only bert_large]
+    python reproductions/gpu_models.py [--only bert_large]
 
 NeuSight: float32, eager PyTorch ("fused": torch.compile, here graph launches). Its decoders compute logits
 for every position, our presets for the last one only: the missing product is added. Its GPT-3 and OPT sizes

@@ -1,12 +1,12 @@
 """A GPU that was never fitted: its data sheet with other devices' calibration, against its measurements.
 
-    python benchmarks/gpu_unseen_device.py
+    python reproductions/gpu_unseen_device.py
 
 Nothing of the target is used but its preset (SMs, clocks, peaks, L2, DRAM) and what is published about its
 architecture. 16-bit products take the parameters that were fitted jointly to the devices named, the target
-not among them (tetrasim/hw_targets/gpu/transfer.py; `fit_gpu_shared.py` fits them). Attention comes from one
-device, its latencies in cycles. The rows are those of `tetrasim validate gpu`; those of A40 are in no fit at
-all.
+not among them (tetrasim/hw_targets/gpu/transfer.py; `tetrasim calibrate gpu` fits them). Attention comes
+from one device, its latencies in cycles. The rows are those of `tetrasim validate gpu`; those of A40 are in
+no fit at all.
 """
 
 from __future__ import annotations

@@ -1,35 +1,32 @@
 """The 16-bit GEMM parameters that several devices share, fitted jointly (hw_targets/gpu/transfer.py).
 
-    python benchmarks/fit_gpu_shared.py --measured DIR [--budget 1500] [--write]
-
 One set is fitted to all devices with a table of 16-bit products; it serves devices that have none. The other
-sets leave devices out: they say how well it will do there (`gpu_unseen_device.py`). Each architecture weighs
-the same. Bounds are physical: no rate above the published one (L2) or the data sheet's, loads of one to six
-latencies, small tiles slowed by latency and not by a fraction of the peak; the pipeline is as deep as that
-of the deepest library kernels.
+sets leave devices out: they say how well it will do there (`python reproductions/gpu_unseen_device.py`).
+Each architecture weighs the same. Bounds are physical: no rate above the published one (L2) or the data
+sheet's, loads of one to six latencies, small tiles slowed by latency and not by a fraction of the peak; the
+pipeline is as deep as that of the deepest library kernels.
 """
 
 from __future__ import annotations
 
-import argparse
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import yaml
 
-sys.path.insert(0, str(Path(__file__).parent))
-from fit_gpu_ranges import left_out
-from fit_gpu_search import optimise
-from fit_gpu_start import Bounds
-from fit_gpu_tables import TABLES, load_table
-
 from tetrasim.hw_targets.gpu.calibration import calibration
 from tetrasim.hw_targets.gpu.device import HALF
+from tetrasim.hw_targets.gpu.fit.ranges import left_out
+from tetrasim.hw_targets.gpu.fit.search import Bounds, optimise
+from tetrasim.hw_targets.gpu.fit.tables import TABLES, load_table
 from tetrasim.hw_targets.gpu.measurements import Measured, predict, preset_config
-from tetrasim.hw_targets.gpu.transfer import ALL, FILE, SharedGemm, gemm_fit
+from tetrasim.hw_targets.gpu.transfer import ALL, SharedGemm, gemm_fit
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 START = SharedGemm(4800, 500, 3500, 0.6, 4500, 2.0, 0.87, 0.03, 4.0, 0.7, 8, 0.95, 0.82, 0.95, 4.5, 0.9, 0.02)
 BOUNDS: Bounds = {
@@ -60,28 +57,29 @@ def fit_shared(tables: Mapping[str, Measured], budget: int, seed: int = 0) -> tu
     return SharedGemm(**best), loss(best)
 
 
-def ratios(shared: SharedGemm, preset: str, measured: Measured) -> np.ndarray:
+def ratios(shared: SharedGemm, preset: str, measured: Measured) -> NDArray[np.float64]:
     """Predicted over measured, with the shared parameters in place of the preset's own."""
     fit = calibration(preset)
     kernels = list(fit.gemm)
     kernels[HALF] = gemm_fit(shared, preset_config(preset))
-    return predict(measured, replace(fit, gemm=tuple(kernels))).latency_us / measured.latency_us
+    found = predict(measured, replace(fit, gemm=tuple(kernels))).latency_us
+    return np.asarray(found / measured.latency_us)
 
 
 def error(shared: SharedGemm, preset: str, measured: Measured) -> float:
     return float(np.abs(ratios(shared, preset, measured) - 1).mean())
 
 
-def fit_sets(folder: Path, budget: int, say: Callable[[str], None] = print) -> dict[str, SharedGemm]:
+def fit_sets(folder: Path, budget: int, say: Callable[[str], None]) -> dict[str, SharedGemm]:
     """Every set of `SETS`, by name; says the error of each on all devices' rows that no fit has seen."""
     tables = {t.preset: load_table(t, folder) for t in TABLES if t.label == "gemm half"}
     parts = {p: (_sample(m, ~left_out(m)), m.take(np.flatnonzero(left_out(m)))) for p, m in tables.items()}
     found: dict[str, SharedGemm] = {}
     for devices in SETS:
         shared, loss = fit_shared({p: parts[p][0] for p in devices}, budget)
-        text = "  ".join(f"{p} {error(shared, p, test):.1%}" for p, (_, test) in parts.items())
+        left = "  ".join(f"{p} {error(shared, p, test):.1%}" for p, (_, test) in parts.items())
         name = set_name(devices)
-        say(f"shared GEMM fitted on {name:30s} train {loss:.1%}  left-out sites: {text}")
+        say(f"shared GEMM fitted on {name:30s} train {loss:.1%}  left-out sites: {left}")
         found[name] = shared
     return found
 
@@ -91,28 +89,12 @@ def set_name(devices: Sequence[str]) -> str:
     return ALL if len(devices) == len(SETS[-1]) else "+".join(devices)
 
 
-def _sample(measured: Measured, keep: np.ndarray) -> Measured:
+def _sample(measured: Measured, keep: NDArray[np.bool_]) -> Measured:
     return measured.take(np.random.default_rng(1).permutation(np.flatnonzero(keep))[:ROWS])
 
 
-def write(found: Mapping[str, SharedGemm], file: Path = FILE) -> None:
-    """Replace the parameters that ship."""
+def text(found: Mapping[str, SharedGemm]) -> str:
+    """The YAML of the sets."""
     tree = {name: {n: float(f"{v:.5g}") for n, v in asdict(s).items()} for name, s in found.items()}
-    head = "# Written by benchmarks/fit_gpu_shared.py: do not edit. Meaning: SharedGemm in transfer.py.\n"
-    file.write_text(head + yaml.safe_dump(tree, sort_keys=False))
-
-
-def main() -> None:
-    raw = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
-    parser.add_argument("--measured", type=Path, required=True, help="folder of the measured tables")
-    parser.add_argument("--budget", type=int, default=1500, help="evaluations per set")
-    parser.add_argument("--write", action="store_true", help="replace the parameters that ship")
-    args = parser.parse_args()
-    found = fit_sets(args.measured, args.budget)
-    if args.write:
-        write(found)
-
-
-if __name__ == "__main__":
-    main()
+    head = "# Written by `tetrasim calibrate gpu`: do not edit. Meaning: SharedGemm in transfer.py.\n"
+    return head + yaml.safe_dump(tree, sort_keys=False)

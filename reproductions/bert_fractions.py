@@ -1,9 +1,9 @@
 """What fraction of the 16-bit peak T4's and V100's products reach: from whole models, for want of kernels.
 
-    python benchmarks/fit_gpu_fractions.py [--fractions 0.6,0.65,0.7]
+    python reproductions/bert_fractions.py [--fractions 0.6,0.65,0.7]
 
 FasterTransformer's padded float16 rows of batch 8 are predicted with each fraction; the one with the least
-mean error is what `fit_gpu_start.py` names. The other batches of the table are not used.
+mean error is what `hw_targets/gpu/fit/start.py` names. The other batches of the table are not used.
 """
 
 from __future__ import annotations
@@ -20,10 +20,11 @@ import yaml
 
 sys.path.insert(0, str(Path(__file__).parent))
 from bert_libraries import TABLE, fastertransformer
-from fit_gpu import to_tree
-from fit_gpu_start import STARTS, complete
 
 from tetrasim.hw_targets.gpu import calibration as calibration_module
+from tetrasim.hw_targets.gpu.fit.files import tree_of
+from tetrasim.hw_targets.gpu.fit.start import STARTS, complete
+from tetrasim.hw_targets.gpu.transfer import shared_gemm
 
 PRESETS = ("t4", "v100-pcie-32gb")
 FRACTIONS = (0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
@@ -32,7 +33,8 @@ FRACTIONS = (0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
 def errors(fraction: float) -> dict[str, tuple[float, float]]:
     """Mean absolute error and bias per preset with `fraction` on both; for a process of its own."""
     fits = {preset: calibration_module.calibration(preset) for preset in STARTS}
-    tree = {name: to_tree(fit) for name, fit in complete(fits, fraction, fraction).items()}
+    done = complete(fits, shared_gemm(), fraction, fraction)
+    tree = {name: tree_of(fit) for name, fit in done.items()}
     with tempfile.TemporaryDirectory() as folder:
         calibration_module.FILE = Path(folder) / "calibration.yaml"
         calibration_module.FILE.write_text(yaml.safe_dump(tree), encoding="utf-8")

@@ -10,7 +10,7 @@ pass, buffers kept), and as an eager framework does (scores, scaled scores, mask
 new tensor of float32, whose pages fault), which is what the paper compares with. With `--measure` the same
 two are timed here with torch on one thread: `scaled_dot_product_attention`, and the four operations.
 
-    python benchmarks/ice_former.py [--on cpu/xeon-8380] [--intrinsic-dim 16] [--measure]
+    python reproductions/ice_former.py [--on cpu/xeon-8380] [--intrinsic-dim 16] [--measure]
 """
 
 from __future__ import annotations

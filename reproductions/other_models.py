@@ -1,6 +1,6 @@
 """More published times of whole models, none of them used in any fit: decoders, serving, another BERT.
 
-    python benchmarks/other_models.py [--rows] [--only gpt|serving|bert]
+    python reproductions/other_models.py [--rows] [--only gpt|serving|bert]
 
  - gpt: FasterTransformer's GPT on one A100 (350M, 1.3B, 6.7B, 20B parameters): a prompt phase and the
    tokens' steps; kernels and host as in bert_libraries.py. Sampling and the host's check for the end of
