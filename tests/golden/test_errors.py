@@ -46,7 +46,7 @@ MISTAKES = {
     "shortcut_nobody_has": "run mlp.onnx --dim rows=4 --on cpu/xeon-6154 --launch eager",
     "dim_unbound": "import mlp.onnx",
     "dim_unknown": "import mlp.onnx --dim rows=4 cols=3",
-    "dim_zero": "import mlp.onnx --dim rows=0",
+    "dim_negative": "import mlp.onnx --dim rows=-1",
     "dim_not_a_pair": "import mlp.onnx --dim rows",
     "prompt_zero": "run gpt2-small --on gpu/t4 --prompt 0",
     "generate_negative": "run gpt2-small --on gpu/t4 --generate -1",

@@ -61,12 +61,12 @@ def pairs(values: Iterable[str], option: str) -> dict[str, str]:
 
 
 def dims(values: Iterable[str]) -> dict[str, int]:
-    """`--dim batch=1` as positive integers."""
+    """`--dim batch=1` as whole numbers, 0 included: a first call has a past of length 0."""
     out: dict[str, int] = {}
     for name, text in pairs(values, "--dim").items():
-        if not text.isdecimal() or int(text) < 1:
+        if not text.isdecimal() or not text.isascii():
             raise UserError(
-                f"dim '{name}' is '{text}', not a positive whole number",
+                f"dim '{name}' is '{text}', not a whole number",
                 where="--dim",
                 hint=f"write --dim {name}=1",
             )

@@ -32,6 +32,9 @@ def import_(
     explain_rewrites: Annotated[
         bool, typer.Option("--explain-rewrites", help="Say what was recovered, and why not.")
     ] = False,
+    list_dims: Annotated[
+        bool, typer.Option("--dims", help="List the open dims, and which of them must be equal.")
+    ] = False,
     graph_text: Annotated[
         bool, typer.Option("--text", help="Print the imported graph, one line per node.")
     ] = False,
@@ -49,6 +52,9 @@ def import_(
         raise UserError(
             f"'{file}' is not an .onnx file", where="import", hint="give the path of an .onnx file"
         )
+    if list_dims:
+        _list_dims(file, allow_unmodelled, json)
+        return
     with progress(quiet) as step:
         step(f"importing {file.name}", 0.0)
         dims = _arguments.dims(dim or ())
@@ -75,6 +81,30 @@ def import_(
         _options.out(
             "\nrewrites:\n" + ("\n".join(f"  {note}" for note in notes) or "  none applied, none missed")
         )
+
+
+def _list_dims(file: Path, allow_unmodelled: bool, json: bool) -> None:
+    from tetrasim.frontend.onnx.dim_groups import open_dims_of
+
+    found = open_dims_of(file, allow_unmodelled=allow_unmodelled)
+    if json:
+        _options.out(json_text.dumps([asdict(dim) for dim in found], indent=1, ensure_ascii=False))
+        return
+    rows: list[_tables.Row] = [
+        {
+            "dim": dim.name,
+            "of inputs": ", ".join(dim.inputs),
+            "must equal": ", ".join(dim.equal_to),
+            "changes outputs": ", ".join(dim.outputs),
+        }
+        for dim in found
+    ]
+    if not found:
+        _options.out("every dim of the inputs is a number")
+        return
+    _options.out(_tables.text(rows))
+    if not all(dim.probed for dim in found):
+        _options.out("no size of all dims at once gave a graph: what must be equal is not known")
 
 
 def _summary(file: Path, graph: Graph, covered: CoverageResult, numerics: NumericsResult) -> str:

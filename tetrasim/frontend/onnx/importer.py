@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from tetrasim.errors import UserError
 from tetrasim.frontend.onnx.builder import Builder
-from tetrasim.frontend.onnx.dims import check_dims, evaluate, symbols_of
+from tetrasim.frontend.onnx.dims import check_dims, evaluate, input_shape, symbols_of
 from tetrasim.frontend.onnx.element_types import onnx_type
 from tetrasim.frontend.onnx.reader import (
     embedded_data,
@@ -125,7 +125,7 @@ def _build(
     allow_unmodelled: bool,
 ) -> Graph:
     graph = model.graph
-    check_dims(symbols_of(graph), dims, str(path))
+    check_dims(graph, dims, str(path))
     opset = next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), 20)
     pairs = state_pairs([v.name for v in graph.input], [v.name for v in graph.output], states, str(path))
     builder, env = Builder(), Env({"": None})
@@ -173,15 +173,9 @@ def _load_inputs(
             raise UserError(
                 f"input '{proto.name}' is no tensor, or has no shape", hint="export it with shapes"
             )
-        tensor = proto.type.tensor_type
-        shape = []
-        for dim in tensor.shape.dim:
-            size = dim.dim_value if dim.HasField("dim_value") else evaluate(dim.dim_param, dims)
-            if size is None or size < 0:
-                raise UserError(f"input '{proto.name}' has a dim '{dim.dim_param}' that is {size}")
-            shape.append(int(size))
+        tensor, shape = proto.type.tensor_type, input_shape(proto, dims)
         role = Role.STATE if proto.name in pairs else Role.INPUT
-        value = Value(builder.fresh(proto.name), onnx_type(tensor.elem_type, tuple(shape)), role)
+        value = Value(builder.fresh(proto.name), onnx_type(tensor.elem_type, shape), role)
         env[proto.name] = value
         values.append(value)
     return values

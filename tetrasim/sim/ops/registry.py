@@ -16,7 +16,7 @@ from tetrasim.sim.ir.graph import Node, TensorType
 from tetrasim.sim.ops.arithmetic import Arithmetic
 from tetrasim.sim.ops.opdef import Arr, Arrays, Attrs, OpDef, Types
 from tetrasim.sim.ops.unmodelled import UNMODELLED
-from tetrasim.sim.ops.work import Work
+from tetrasim.sim.ops.work import Work, WorkKind
 
 
 @cache
@@ -91,6 +91,8 @@ def work_of(node: Node) -> Work:
     work = _WORK.get(key)
     if work is None:
         work = find_op(node.op, node.name).work(node)
+        if not any(v.type.elements for v in node.outputs):  # zero rows: nothing is computed, nothing moves
+            work = Work(node.op, WorkKind.VIEW, (), ())
         if len(_WORK) >= _WORK_LIMIT:
             _WORK.clear()
         _WORK[key] = work
