@@ -59,7 +59,6 @@ MISTAKES = {
     "onnx_op_unsupported": "import unsupported.onnx",
     "onnx_op_unmodelled_without_shape": "import unsupported.onnx --allow-unmodelled",
     "onnx_without_nodes": "import no_nodes.onnx",
-    "external_data_missing": "import external_missing.onnx",
     "external_data_outside": "import external_outside.onnx",
     "import_of_another_kind": "import typo.yaml",
     "output_exists": f"{RUN} -o taken",

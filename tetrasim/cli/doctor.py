@@ -8,6 +8,7 @@ import os
 import platform
 import shutil
 import sys
+import textwrap
 from importlib import metadata
 
 import typer
@@ -35,18 +36,51 @@ _TOOLS = (
 
 @app.command()
 def doctor(json: _options.Json = False) -> None:
-    """Check that everything tetrasim needs is there; exit 2 when something required is missing."""
+    """Check that everything tetrasim needs is there, and list the ONNX operators that it knows; exit 2 when
+    something required is missing."""
     rows = [*_python(), *_packages(), *_cache(), *_tools()]
     missing = [row for row in rows if row["state"] == "MISSING"]
     if json:
-        _options.out(json_text.dumps(rows, indent=1, ensure_ascii=False))
+        _options.out(json_text.dumps([*rows, *_operator_rows()], indent=1, ensure_ascii=False))
     else:
         _options.out(_tables.text(rows))
+        _options.out(_operator_text())
         _options.out(
             f"\n{len(missing)} required parts are missing" if missing else "\neverything required is there"
         )
     if missing:
         raise typer.Exit(2)
+
+
+_STATES = {
+    "priced": "read and priced",
+    "expanded": "replaced by the operators that define them",
+    "unrolled": "unrolled where their course is known",
+    "refused": "refused, with the reason",
+    "unknown": "not known: `--allow-unmodelled` counts them as zero",
+}
+
+
+def _operator_rows() -> list[_tables.Row]:
+    """One row per ONNX operator, for programs."""
+    if importlib.util.find_spec("onnx") is None:
+        return []
+    from tetrasim.frontend.onnx import operators
+
+    return [_row(f"{o.domain}::{o.op}", str(o.support), o.note) for o in operators()]
+
+
+def _operator_text() -> str:
+    """Operators by domain and state, for people."""
+    if importlib.util.find_spec("onnx") is None:
+        return ""
+    from tetrasim.frontend.onnx import by_support, operators
+
+    lines = [f"\noperators of ONNX {metadata.version('onnx')}, and of other domains that have rules here:"]
+    for (domain, state), names in by_support(operators()).items():
+        lines.append(f"  {domain}, {len(names)} {_STATES[state]}")
+        lines.append(textwrap.fill(", ".join(names), 110, initial_indent="    ", subsequent_indent="    "))
+    return "\n".join(lines)
 
 
 def _row(part: str, state: str, detail: str) -> _tables.Row:

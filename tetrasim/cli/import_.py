@@ -70,6 +70,7 @@ def import_(
             "dims": dict(graph.dims),
             "coverage": asdict(covered),
             "numerics": asdict(numerics),
+            "assumptions": list(graph.assumptions),
         }
         _options.out(json_text.dumps({**report, "rewrites": list(notes)}, indent=1, ensure_ascii=False))
         return
@@ -129,6 +130,8 @@ def _summary(file: Path, graph: Graph, covered: CoverageResult, numerics: Numeri
     cover += f", {100 * covered.bytes_fraction:.1f} % of bytes"
     if covered.unmodelled:
         cover += f"\nNOT MODELLED, counted as zero: {', '.join(covered.unmodelled)}"
+    for text in graph.assumptions:
+        cover += f"\nassumed: {text}"
     lines = [
         f"{file.name}: {len(graph.nodes)} nodes, {si(parameters, '', 4).strip()} parameters",
         f"inputs: {inputs}{more}",

@@ -173,15 +173,20 @@ def headline(found: NumericsResult) -> str:
 
 def why_not(graph: Graph) -> str:
     """Why the graph cannot be emulated here; empty when it can."""
-    from tetrasim.sim.ops.registry import work_of
+    from tetrasim.sim.ops.registry import find_op, work_of
     from tetrasim.sim.ops.unmodelled import original_op, unmodelled_nodes
 
     missing = unmodelled_nodes(graph.nodes)
     if missing:
         ops = ", ".join(sorted({original_op(node) for node in missing}))
         return f"the model has ops without semantics here ({ops}): nothing can be computed from them"
+    if graph.assumptions:
+        return f"{graph.assumptions[0]}, so that its results are not the file's"
+    drawn = [node.name for node in graph.nodes if find_op(node.op).random]
+    if drawn:
+        return f"node '{drawn[0]}' draws random numbers, other ones in every runtime"
     if any(v.data is None for v in graph.weights):
-        return "the model was exported without weights"
+        return "the model has no numbers for its weights (exported without them, or their file is not there)"
     elements = sum(v.type.elements for v in graph.weights)
     macs = sum(work_of(node).macs for node in graph.nodes)
     if elements > MAX_WEIGHT_ELEMENTS or macs > MAX_MACS:

@@ -101,10 +101,7 @@ def build_result(
         coverage=covered,
         numerics=checked,
         findings=findings(_evidence(setup, phases, runs, memory)),
-        warnings=(
-            *((said,) if (said := headline(checked)) else ()),
-            *_warnings(setup, latency, memory, covered, uses),
-        ),
+        warnings=_warnings(setup, latency, memory, covered, uses, (headline(checked), *_assumptions(runs))),
         validation=_validation(phases),
         provenance=provenance(model.sha256, setup.config.model_dump_json(), command),
     )
@@ -203,14 +200,21 @@ def _evidence(
     return Evidence(tuple(shown), memory, advice, spenders([(run.family, run.totals) for run in runs]))
 
 
+def _assumptions(runs: Sequence[PhaseRun]) -> tuple[str, ...]:
+    """What the graphs of all phases leave to run-time data, each once."""
+    return tuple(dict.fromkeys(text for run in runs for text in run.family.base.assumptions))
+
+
 def _warnings(
     setup: Setup,
     latency: Metric,
     memory: Sequence[MemoryResult],
     coverage: CoverageResult,
     uses: Sequence[ResourceUse],
+    said: Sequence[str],
 ) -> tuple[str, ...]:
-    out = []
+    """Everything that a headline must say; `said`: what was found elsewhere, empty texts left out."""
+    out = [text for text in said if text]
     missing = coverage.unmodelled
     if missing:
         several = f"{len(missing)} nodes have no cost model and count"

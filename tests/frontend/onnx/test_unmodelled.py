@@ -124,13 +124,23 @@ def test_constants_are_not_folded_through_it(tmp_path: Path) -> None:
     assert [n.op for n in graph.nodes] == ["Unmodelled", "Add"]
 
 
-def test_control_flow_by_data_is_refused_all_the_same(tmp_path: Path) -> None:
+def test_a_loop_by_data_is_refused_all_the_same(tmp_path: Path) -> None:
     body = helper.make_graph(
-        [node("Relu", ["x"], ["r"])], "b", [], [helper.make_tensor_value_info("r", TensorProto.FLOAT, [4])]
+        [node("Identity", ["go"], ["on"]), node("Relu", ["v"], ["w"])],
+        "b",
+        [
+            helper.make_tensor_value_info("i", TensorProto.INT64, []),
+            helper.make_tensor_value_info("go", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("v", TensorProto.FLOAT, [4]),
+        ],
+        [
+            helper.make_tensor_value_info("on", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("w", TensorProto.FLOAT, [4]),
+        ],
     )
-    branch = helper.make_node("If", ["c"], ["y"], name="if", then_branch=body, else_branch=body)
-    proto = model([branch], {"x": [4], "c": []}, ["y"], types={"c": TensorProto.BOOL})
-    with pytest.raises(UnsupportedOpError, match="If depends on run-time data"):
+    loop = helper.make_node("Loop", ["n", "", "x"], ["y"], name="loop", body=body)
+    proto = model([loop], {"x": [4], "n": []}, ["y"], types={"n": TensorProto.INT64})
+    with pytest.raises(UnsupportedOpError, match="Loop runs as often as run-time data say"):
         import_onnx(saved(proto, tmp_path), allow_unmodelled=True)
 
 

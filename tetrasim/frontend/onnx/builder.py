@@ -60,6 +60,7 @@ class Builder:
     names: dict[str, int] = field(default_factory=dict)  # value names in use, with the next suffix to try
     taken: dict[str, int] = field(default_factory=dict)  # the same for node names
     sequences: dict[str, tuple[Value, ...]] = field(default_factory=dict)  # ONNX sequences, unrolled
+    assumptions: list[str] = field(default_factory=list)  # see `Graph.assumptions`
 
     def fresh(self, name: str) -> str:
         """A value name that is not in use, near `name`."""

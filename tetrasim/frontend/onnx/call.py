@@ -66,10 +66,12 @@ class Call:
 Rule = Callable[[Call], tuple[Value | None, ...]]
 
 
-def refusal(why: str, hint: str) -> Rule:
+@dataclass(frozen=True)
+class Refusal:
     """A rule that always refuses."""
 
-    def rule(call: Call) -> tuple[Value, ...]:
-        raise call.refuse(why, hint)
+    why: str
+    hint: str
 
-    return rule
+    def __call__(self, call: Call) -> tuple[Value | None, ...]:
+        raise call.refuse(self.why, self.hint)

@@ -74,6 +74,11 @@ def proto_array(proto: onnx.TensorProto) -> NDArray[Any]:
     """
     from onnx import numpy_helper
 
+    if is_external(proto):
+        raise UserError(
+            f"the numbers of tensor '{proto.name}' lie in a side file: only initializers may",
+            hint="save the model with its constants inside",
+        )
     try:
         return np.asarray(numpy_helper.to_array(proto))
     except (TypeError, ValueError, KeyError) as error:
@@ -81,7 +86,7 @@ def proto_array(proto: onnx.TensorProto) -> NDArray[Any]:
 
 
 def read_model(path: Path) -> onnx.ModelProto:
-    """Parse `path`; local functions are inlined, nodes are brought into topological order.
+    """Parse `path`; local functions are inlined, nodes brought into order.
 
     Raises:
         UserError: no such file, not ONNX, truncated, empty, cyclic, or larger than protobuf allows.
@@ -163,22 +168,20 @@ def is_external(proto: onnx.TensorProto) -> bool:
     return bool(proto.data_location == 1)  # onnx.TensorProto.EXTERNAL
 
 
-def external_data(proto: onnx.TensorProto, folder: Path, type: TensorType) -> ExternalData:
-    """The side file of an initializer, checked.
+def external_data(proto: onnx.TensorProto, folder: Path, type: TensorType) -> ExternalData | None:
+    """The side file of an initializer, checked; None when it is not there: shapes and prices need none.
 
     Raises:
-        UserError: the path leaves the folder, the file is missing or too short, or sizes contradict.
+        UserError: the path leaves the folder, the file is too short, or sizes contradict.
     """
     entries = {e.key: e.value for e in proto.external_data}
     location = entries.get("location", "")
     where = f"initializer '{proto.name}'"
     path = _inside(folder, location, where)
+    if not path.exists():
+        return None
     if not path.is_file():
-        raise UserError(
-            f"external data file '{location}' is missing",
-            where=where,
-            hint=f"put it beside the model in {folder}",
-        )
+        raise UserError(f"external data '{location}' is no file", where=where)
     try:
         offset = int(entries.get("offset", "0"))
         nbytes = int(entries["length"]) if "length" in entries else type.nbytes
@@ -204,6 +207,12 @@ def embedded_data(proto: onnx.TensorProto, type: TensorType) -> EmbeddedData:
     Raises:
         UserError: raw bytes of the wrong length.
     """
+    typed = (proto.float_data, proto.int32_data, proto.int64_data, proto.double_data, proto.uint64_data)
+    if type.elements and not proto.HasField("raw_data") and not any(len(field) for field in typed):
+        raise UserError(
+            f"initializer '{proto.name}' has no numbers, but {type} takes {type.nbytes} bytes",
+            hint="the file is damaged: export it again",
+        )
     if proto.HasField("raw_data") and len(proto.raw_data) != type.nbytes:
         raise UserError(
             f"initializer '{proto.name}' has {len(proto.raw_data)} bytes, but {type} takes {type.nbytes}",

@@ -95,7 +95,9 @@ def finish(
     states = tuple(State(by_name[b], after[a]) for b, a in pairs.items() if b in by_name)
     appended = {s.after: s.before for s in states}
     nodes = [_as_append(n, appended) for n in nodes]
-    graph = Graph(name, live(nodes, final), tuple(inputs), tuple(final), states, dims)
+    graph = Graph(
+        name, live(nodes, final), tuple(inputs), tuple(final), states, dims, tuple(builder.assumptions)
+    )
     graph.verify()
     return graph
 

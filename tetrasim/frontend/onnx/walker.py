@@ -1,6 +1,7 @@
 """Walking the nodes of an ONNX graph and emitting them; control flow whose course is known is unrolled.
 
-An `If` whose condition is a constant becomes its branch, a `Loop` with a constant trip count and a `Scan`
+An `If` whose condition is a constant becomes its branch (else the dearer of both, which the graph notes as an
+assumption), a `Loop` with a constant trip count and a `Scan`
 become their iterations, one after another: a static graph has no control flow. Names inside a body are
 local to it; names around it are visible in it.
 """
@@ -8,6 +9,7 @@ local to it; names around it are visible in it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,8 +24,9 @@ from tetrasim.frontend.onnx.order import sort_nodes
 from tetrasim.frontend.onnx.reader import initializer_type, proto_array
 from tetrasim.frontend.onnx.rules import apply_rule, is_known
 from tetrasim.frontend.onnx.stated import stated_types
-from tetrasim.sim.ir.graph import Attr, Source, Value
+from tetrasim.sim.ir.graph import Attr, Node, Source, Value
 from tetrasim.sim.ops.opdef import ShapeError, axis_of, int_attr, ints_attr
+from tetrasim.sim.ops.registry import work_of
 from tetrasim.sim.ops.unmodelled import UNMODELLED
 
 if TYPE_CHECKING:
@@ -31,8 +34,18 @@ if TYPE_CHECKING:
 
 Env = dict[str, Value | None]
 _STANDARD = ("", "ai.onnx", "com.microsoft")
-_CONTROL = ("If", "Loop", "Scan")
+CONTROL_FLOW = ("If", "Loop", "Scan")
 _TRACE_HINT = "export with control flow traced away, or prefill and step graphs with explicit states"
+
+
+@dataclass(frozen=True)
+class _Branch:
+    """A branch of an `If`: operations and bytes, its nodes, its results, what it takes for granted itself."""
+
+    cost: tuple[int, int]
+    nodes: list[Node]
+    results: list[Value]
+    assumptions: list[str]
 
 
 class Walker:
@@ -79,7 +92,7 @@ class Walker:
             if name not in self.env:
                 raise UserError(f"reads '{name}', which nothing computes", where=where)
         inputs = [self.env[name] for name in proto.input]
-        if proto.domain in _STANDARD and proto.op_type in _CONTROL:
+        if proto.domain in _STANDARD and proto.op_type in CONTROL_FLOW:
             return self._control(proto, inputs, where)
         try:
             return self._op(proto, inputs, where)
@@ -166,11 +179,35 @@ class Walker:
         return [_present(v) for v in results]
 
     def _branch(self, proto: onnx.NodeProto, inputs: Sequence[Value | None], where: str) -> list[Value]:
-        condition = _known(inputs[0])
+        condition, branches = _known(inputs[0]), subgraphs(proto)
         if condition is None:
-            raise UnsupportedOpError("If depends on run-time data", where=where, hint=_TRACE_HINT)
+            return self._dearer(branches, where)
         taken = "then_branch" if bool(condition.reshape(-1)[0]) else "else_branch"
-        return self._inline(subgraphs(proto)[taken], ())
+        return self._inline(branches[taken], ())
+
+    def _dearer(self, branches: Mapping[str, onnx.GraphProto], where: str) -> list[Value]:
+        """A branch that run-time data choose: the dearer one is taken, by operations, then by bytes."""
+        tried = {name: self._try(branches[f"{name}_branch"]) for name in ("then", "else")}
+        taken = max(tried, key=lambda name: tried[name].cost)
+        chosen, other = tried[taken], tried["else" if taken == "then" else "then"]
+        self.builder.nodes.extend(chosen.nodes)
+        text = (
+            f"{where} chooses its branch by run-time data: the dearer one ({taken}, {chosen.cost[0]} "
+            f"operations and {chosen.cost[1]} bytes, not {other.cost[0]} and {other.cost[1]}) is priced"
+        )
+        self.builder.assumptions += [text, *chosen.assumptions]
+        return chosen.results
+
+    def _try(self, body: onnx.GraphProto) -> _Branch:
+        """A branch as it would be emitted; the builder is left without it."""
+        nodes, assumptions = self.builder.nodes, self.builder.assumptions
+        first, before = len(nodes), len(assumptions)
+        results = self._inline(body, ())
+        works = [work_of(node) for node in nodes[first:] if node.op != UNMODELLED]
+        cost = (sum(2 * w.macs + w.vector_ops for w in works), sum(w.nbytes for w in works))
+        branch = _Branch(cost, nodes[first:], results, assumptions[before:])
+        del nodes[first:], assumptions[before:]
+        return branch
 
     def _scan(
         self, proto: onnx.NodeProto, inputs: Sequence[Value | None], attrs: dict[str, Attr]

@@ -157,6 +157,7 @@ class Graph:
     outputs: tuple[Value, ...]
     states: tuple[State, ...] = ()
     dims: tuple[tuple[str, int], ...] = ()  # the symbolic dims that were bound, e.g. (("batch", 1),)
+    assumptions: tuple[str, ...] = ()  # what the file leaves to run-time data, and what was taken instead
 
     @cached_property
     def producer(self) -> dict[Value, int]:

@@ -5,7 +5,7 @@ Source of the semantics: onnxruntime's ContribOperators.md.
 
 from __future__ import annotations
 
-from tetrasim.frontend.onnx.call import Call, Rule
+from tetrasim.frontend.onnx.call import Call, Refusal, Rule
 from tetrasim.sim.ir.graph import Attr, Value
 from tetrasim.sim.ops.opdef import float_attr, int_attr
 
@@ -75,13 +75,9 @@ def _bias_add(call: Call) -> tuple[Value, ...]:
 
 
 def _channels_last(call: Call) -> tuple[Value, ...]:
-    """NhwcConv, NhwcFusedConv, NhwcMaxPool: the op between two transposes."""
+    """NhwcConv and NhwcMaxPool: the op between two transposes."""
     name, op = call.out(0), call.proto.op_type.removeprefix("Nhwc")
     x = _moved(call, call.need(0), True, f"{name}/channels_first")
-    if op == "FusedConv":
-        raise call.refuse(
-            "the fused form is not supported", "use an unfused file, or optimisation level 'basic'"
-        )
     (y,) = call.emit(op, [x, *call.inputs[1:]], call.attrs, [f"{name}/first"])
     return (_moved(call, y, False, name),)
 
@@ -91,5 +87,6 @@ RULES: dict[str, Rule] = {
     "SkipGroupNorm": _skip_group_norm,
     "BiasSplitGelu": _bias_split_gelu,
     "BiasAdd": _bias_add,
-    **dict.fromkeys(("NhwcConv", "NhwcFusedConv", "NhwcMaxPool"), _channels_last),
+    **dict.fromkeys(("NhwcConv", "NhwcMaxPool"), _channels_last),
+    "NhwcFusedConv": Refusal("the fused form is not supported", "use optimisation level 'basic'"),
 }

@@ -12,7 +12,7 @@ import numpy as np
 
 from tetrasim.frontend.onnx.attributes import constant_array, tensor_attr, tensor_type_code
 from tetrasim.frontend.onnx.builder import data_of, scalar_of, split_params
-from tetrasim.frontend.onnx.call import Call, Rule, refusal
+from tetrasim.frontend.onnx.call import Call, Refusal, Rule
 from tetrasim.frontend.onnx.element_types import onnx_type
 from tetrasim.frontend.onnx.reader import carried
 from tetrasim.sim.ir.graph import Attr, Value
@@ -206,5 +206,5 @@ RULES: dict[str, Rule] = {
     "SimplifiedLayerNormalization": _rms,
     "GlobalAveragePool": _global_pool,
     "GlobalMaxPool": _global_pool,
-    **{op: refusal(_DATA, _DATA_HINT) for op in ("NonZero", "Unique", "Compress", "NonMaxSuppression")},
+    **{op: Refusal(_DATA, _DATA_HINT) for op in ("NonZero", "Unique", "Compress", "NonMaxSuppression")},
 }
