@@ -68,6 +68,23 @@ def repeated_index() -> onnx.ModelProto:
     return model(nodes, inputs, ["y"], constants, types={"i": INT})
 
 
+def selective_scan(steps: int = 64) -> onnx.ModelProto:
+    """h = h a_t + u_t, y_t = h c_t on a state of 2,048 x 16, written out step by step."""
+    nodes, constants = [], {"h0": np.zeros((2048, 16), np.float32), "zero": ints(0)}
+    for t in range(steps):
+        constants[f"t{t}"] = np.array(t)
+        nodes += [node("Gather", [name, f"t{t}"], [f"{name}{t}"], axis=0) for name in "auc"]
+        nodes += [
+            node("Mul", [f"h{t}", f"a{t}"], [f"m{t}"]),
+            node("Add", [f"m{t}", f"u{t}"], [f"h{t + 1}"]),
+            node("MatMul", [f"h{t + 1}", f"c{t}"], [f"r{t}"]),
+            node("Unsqueeze", [f"r{t}", "zero"], [f"y{t}"]),
+        ]
+    nodes.append(node("Concat", [f"y{t}" for t in range(steps)], ["y"], axis=0))
+    inputs = {"a": [steps, 2048, 16], "u": [steps, 2048, 16], "c": [steps, 16, 1]}
+    return model(nodes, inputs, ["y"], constants)
+
+
 def rows() -> onnx.ModelProto:
     picked = node("Gather", ["x", "i"], ["y"], axis=0)
     return model([picked], {"x": [49152, 64], "i": [49152]}, ["y"], types={"i": INT})
@@ -101,6 +118,10 @@ BOUNDS = {
     # 6.3 MB in and out / 2.04 TB/s = 6.2 us and a start; 25 MB / 128 GB/s = 197 us, half when warm
     ("repeated index", GPU): (6, 20),
     ("repeated index", CPU): (60, 300),
+    # 2.1 M multiply-adds x 2 / 128 multipliers at 1 GHz = 33 us + 8.4 MB / 257 GB/s = 33 us
+    ("selective scan", PIM): (33, 130),
+    ("selective scan", GPU): (4, 30),  # one kernel: 8.4 MB / 2.04 TB/s = 4.1 us; unrolled it is 250 kernels
+    ("selective scan", CPU): (17, 750),  # 16.8 MB / 1 TB/s from the last cache; 131 us from DRAM
     ("rows", PIM): (24, 120),  # 6.3 MB to the ASIC and back / 257 GB/s = 49 us
 }
 BUILDERS = {
@@ -111,6 +132,7 @@ BUILDERS = {
     "scatter": scatter_row,
     "repeated index": repeated_index,
     "rows": rows,
+    "selective scan": selective_scan,
 }
 
 

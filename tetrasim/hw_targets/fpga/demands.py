@@ -20,6 +20,7 @@ from tetrasim.sim.ops.work import AttentionShape, Gemm, Vector, Work, WorkKind
 
 ENGINE, VECTOR_UNIT, PORT = "matrix engine", "vector unit", "memory port"
 FUNCTIONS = frozenset({"exp", "erf", "tanh", "sqrt", "log", "pow", "trig", "div"})
+_STEP_CYCLES = 8  # from one step of a recurrence to the next: the latency of a multiplier and an adder
 HEAD_GROUPS = 8  # heads are software-pipelined in at most this many groups
 OFF_CHIP_ROLES = frozenset({Role.WEIGHT, Role.STATE, Role.CONSTANT})
 _OWN_PART = {ENGINE: "MAC padding", VECTOR_UNIT: "vector arithmetic", PORT: "on-chip movement"}
@@ -191,6 +192,10 @@ def _vector(vector: Vector, ops: int, traffic: Traffic, unit: Overlay) -> Demand
     if vector.kept:
         return Demand("vector", VECTOR_UNIT, _sort_cycles(vector, unit), traffic, ops=ops)
     functions = sum(n for kind, n in vector.ops if kind in FUNCTIONS)
+    if vector.steps > 1:  # the lanes go through the chain of operations of a step, one after the other
+        lanes = min(unit.vector_lanes, vector.rows * vector.cols // vector.steps)
+        cycles = max(_cycles(ops, max(lanes, 1)), _cycles(functions, unit.function_lanes))
+        return Demand("vector", VECTOR_UNIT, cycles + vector.steps * _STEP_CYCLES, traffic, ops=ops)
     passes = 3 if vector.reduces else 1
     elements = passes * vector.rows * vector.cols
     cycles = max(_cycles(elements, unit.vector_lanes), _cycles(functions, unit.function_lanes))

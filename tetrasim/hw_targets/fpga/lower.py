@@ -76,6 +76,8 @@ def decide(graph: Graph, config: FpgaConfig) -> Decision:
         why = "the model keeps state between runs (KV cache)"
     elif any(node.attrs.get("in_place", 0) for node in graph.nodes):
         why = "the model writes rows into a tensor in place"
+    elif any("body" in node.attrs for node in graph.nodes):
+        why = "the model steps through a recurrence, which a pipeline of layers does not"
     elif graph.weight_bytes * 8 > config.fabric.memory_bits + config.fabric.ff:
         why = (
             f"{graph.weight_bytes:,} bytes of weights exceed {config.fabric.memory_bits // 8:,} bytes on chip"

@@ -308,6 +308,7 @@ def _stream_rows(works: Sequence[Work], operands: Operands) -> vector.VectorRows
         operands.total,
         np.array([0.0 if v is None else sum(vector.SLOTS[kind] * n for kind, n in v.ops) for v in vectors]),
         np.array([float(v.rows) if v is not None and v.reduces else 0.0 for v in vectors]),
+        np.array([float(v.steps) if v is not None and v.steps > 1 else 0.0 for v in vectors]),
     )
 
 

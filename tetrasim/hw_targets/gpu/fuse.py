@@ -145,6 +145,8 @@ def _fused(first: Work | None, second: Work, keep: bool) -> Work | None:
     """One kernel that does both; None when no library does. The intermediate stays in registers."""
     if first is None or second.vector is None or first.kind not in (WorkKind.GEMM, WorkKind.VECTOR):
         return None
+    if any(v is not None and (v.kept or v.steps > 1) for v in (first.vector, second.vector)):
+        return None  # a sort and a scan are kernels of their own
     if second.vector.reduces and (first.kind is WorkKind.GEMM or _reduces(first)):
         return None
     between = _between(first, second)

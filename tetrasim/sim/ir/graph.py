@@ -24,7 +24,18 @@ if TYPE_CHECKING:
     import networkx as nx
     from numpy.typing import NDArray
 
-Attr = int | float | str | bool | tuple[int, ...] | tuple[float, ...] | tuple[str, ...]
+
+class Step(Protocol):
+    """The body of a recurrence (`sim/ops/recurrence.py`), the one attribute that is a graph."""
+
+    @property
+    def graph(self) -> Graph: ...
+
+    @property
+    def steps(self) -> int: ...
+
+
+Attr = int | float | str | bool | tuple[int, ...] | tuple[float, ...] | tuple[str, ...] | Step
 
 
 class Kind(StrEnum):

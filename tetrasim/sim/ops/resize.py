@@ -40,7 +40,7 @@ Numbers = tuple[float, ...]
 
 def _floats(attrs: Attrs, name: str) -> Numbers:
     value = attrs.get(name, ())
-    return tuple(float(v) for v in value) if isinstance(value, tuple) else (float(value),)
+    return tuple(float(v) for v in value) if isinstance(value, tuple) else (float_attr(attrs, name, 0.0),)
 
 
 def _type(types: Types, attrs: Attrs) -> tuple[TensorType, ...]:

@@ -14,6 +14,7 @@ from tetrasim.sim.passes import (
     linear,
     norms,
     quantised,
+    recurrence,
     rotary,
     views,
 )
@@ -21,6 +22,7 @@ from tetrasim.sim.passes.contract import Note, Outcome, Pass
 
 STANDARD: tuple[Pass, ...] = (
     views.PASS,
+    recurrence.PASS,
     quantised.PASS,
     norms.PASS,
     activations.PASS,

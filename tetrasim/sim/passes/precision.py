@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tetrasim.sim.ir.graph import Graph, Kind, Quant, Role, TensorType, Value
+from tetrasim.sim.ops.recurrence import Body
 from tetrasim.sim.passes.rebuild import substitute
 from tetrasim.sim.precision import Format, Precision
 
@@ -28,7 +29,20 @@ def with_precision(graph: Graph, precision: Precision) -> Graph:
         type = formatted(value.type, formats[value.role])
         if type != value.type:
             changed[value] = replace(value, type=type)
-    return substitute(graph, changed)
+    return substitute(_with_bodies(graph, precision), changed)
+
+
+def _with_bodies(graph: Graph, precision: Precision) -> Graph:
+    """`graph` with the formats in the bodies of its recurrences."""
+    if not any("body" in node.attrs for node in graph.nodes):
+        return graph
+    nodes = list(graph.nodes)
+    for i, node in enumerate(nodes):
+        body = node.attrs.get("body")
+        if isinstance(body, Body):
+            narrow = replace(body, graph=with_precision(body.graph, precision))
+            nodes[i] = replace(node, attrs={**node.attrs, "body": narrow})
+    return replace(graph, nodes=tuple(nodes))
 
 
 def formatted(type: TensorType, format: Format) -> TensorType:

@@ -39,6 +39,11 @@ SLOTS = {
 }
 
 
+# One step of a recurrence: a multiply-add, an addition and a read of local memory that wait for each other
+# (4 cycles each of the first two, about 20 of the last on Volta: Jia et al., arXiv 1804.06826), at 1.4 GHz.
+STEP_US = 0.02
+
+
 @dataclass(frozen=True, slots=True)
 class VectorFit:
     """Fitted per device, times in us.
@@ -78,6 +83,7 @@ class VectorRows:
     bytes: NDArray[np.float64]  # [R] read and written
     slots: NDArray[np.float64]  # [R] fp32 pipe slots
     reduced_rows: NDArray[np.float64]  # [R] rows that are reduced, 0 for other kernels
+    steps: NDArray[np.float64] | float = 0.0  # [R] that wait for each other, 0 where none does
 
 
 def time_vectors(
@@ -90,6 +96,7 @@ def time_vectors(
         rows.bytes - dram_bytes,
         rows.slots,
         rows.reduced_rows,
+        np.broadcast_to(np.asarray(rows.steps * STEP_US), rows.bytes.shape).copy(),
         fit,
         device.sm_count,
         float(device.peaks[FLOAT32]) / 2,
@@ -106,6 +113,7 @@ def price_vectors(
     l2_bytes: NDArray[np.float64],
     slots: NDArray[np.float64],  # fp32 pipe slots
     rows: NDArray[np.float64],  # rows that are reduced, 0 for other kernels
+    chain_us: NDArray[np.float64],  # of the steps that wait for each other
     fits: Records[VectorFit],
     sm_count: int,
     fp32_rate: float,  # instructions per us (half the flops)
@@ -119,7 +127,7 @@ def price_vectors(
         here, p = out[i], fit.overlap
         mem = dram_bytes[i] / (dram_rate * fit.memory_efficiency)
         mem += l2_bytes[i] / (l2_rate * fit.l2_efficiency)
-        comp = slots[i] / (fp32_rate * fit.compute_efficiency)
+        comp = max(slots[i] / (fp32_rate * fit.compute_efficiency), chain_us[i])
         fixed = fit.start_us
         if rows[i] > 0:
             fixed += fit.reduce_us + fit.row_us * rows[i] / sm_count

@@ -61,7 +61,7 @@ def _activate(call: Call, x: Value, kind: str) -> tuple[Value, ...]:
     names = _FUSED_PARAMETERS.get(kind, ())
     given = call.attrs.get("activation_params", ())
     values = given if isinstance(given, tuple) else (given,)
-    attrs: dict[str, Attr] = {n: float(v) for n, v in zip(names, values, strict=False)}
+    attrs: dict[str, Attr] = {n: float(str(v)) for n, v in zip(names, values, strict=False)}
     for name in names:
         if f"activation_{name}" in call.attrs:
             attrs[name] = float_attr(call.attrs, f"activation_{name}", 0.0)

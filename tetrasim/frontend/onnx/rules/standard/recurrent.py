@@ -241,7 +241,7 @@ def _activations(call: Call, d: int, dirs: int) -> tuple[_Activation, ...]:
 
 
 def _numbers(attr: Attr) -> tuple[float, ...]:
-    return tuple(float(v) for v in attr) if isinstance(attr, tuple) else (float(attr),)
+    return tuple(float(v) for v in attr) if isinstance(attr, tuple) else (float(str(attr)),)
 
 
 def _direction(call: Call, d: int, dirs: int, x: Value, name: str) -> tuple[_Cell, Value]:
