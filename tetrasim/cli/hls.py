@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from tetrasim.hw_targets.fpga.hls.options import HlsOptions
-    from tetrasim.sim.ir.graph import Graph
 
 app = _options.new_app()
 
@@ -91,8 +89,11 @@ def hls(
         step(f"writing {model}", 0.0)
         dims = _arguments.dims(dim or ())
         if flow != "hls4ml":
+            from tetrasim.hw_targets.fpga.rtl.flow import write_rtl
+
             graph, _ = facade.load_forward(model, dims=dims)
-            _rtl(graph, output, flow, options, json, force)
+            made = write_rtl(graph, output, flow, options, force=force, progress=step)
+            _options.out(json_text.dumps(asdict(made), indent=1) if json else made.text())
             return
         feeds = None if inputs is None else _read_inputs(inputs)
         report = facade.generate_hls(
@@ -107,13 +108,6 @@ def _read_inputs(path: Path) -> dict[str, NDArray[np.float64]]:
     from tetrasim.files.npz import read_npz
 
     return {name: np.asarray(array, np.float64) for name, array in read_npz(path).items()}
-
-
-def _rtl(graph: Graph, output: Path, flow: str, options: HlsOptions, json: bool, force: bool) -> None:
-    from tetrasim.hw_targets.fpga.rtl.flow import write_rtl
-
-    made = write_rtl(graph, output, flow, options, force=force)
-    _options.out(json_text.dumps(asdict(made), indent=1) if json else made.text())
 
 
 def _report(folder: Path | None, json: bool) -> None:

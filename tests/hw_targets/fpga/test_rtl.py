@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,10 +20,11 @@ from small_graphs import Maker
 from tetrasim.errors import UserError
 from tetrasim.hw_targets.fpga.dataflow.kernel import simulate
 from tetrasim.hw_targets.fpga.hls.options import HlsOptions
+from tetrasim.processes import OutOfTimeError, run_limited
 from tetrasim.hw_targets.fpga.rtl.dataflow import RtlRun, simulate_rtl
 from tetrasim.hw_targets.fpga.rtl.dense import DenseDesign, dense_verilog, estimate_fabric, simulate_dense
 from tetrasim.hw_targets.fpga.rtl.fabric import estimate
-from tetrasim.hw_targets.fpga.rtl.flow import write_rtl
+from tetrasim.hw_targets.fpga.rtl.flow import Watch, write_rtl
 from tetrasim.hw_targets.fpga.rtl.synth import count, synthesise
 from tetrasim.hw_targets.fpga.rtl.tools import verilator, yosys
 from tetrasim.sim.ir.graph import Graph, Role, TensorType, Value
@@ -83,6 +85,40 @@ def test_yosys_tables_are_counted() -> None:
     assert (made.lut, made.ff, made.carry, made.bram, made.dsp) == (7, 10, 4, 2, 0)
 
 
+def test_the_tables_of_present_yosys_are_counted() -> None:
+    """Yosys 0.4x and later write the number first, with or without a column of areas."""
+    cells = ((51, "$scopeinfo"), (1, "BUFG"), (45, "CARRY4"), (50, "FDRE"), (123, "LUT2"), (22, "LUT6"))
+    for area in ("", "      -"):
+        rows = "".join(f"     {n:>4}{area}   {name}\n" for n, name in cells)
+        text = f"=== top ===\n      455{area} cells\n     999{area}   LUT4\n      292{area} cells\n{rows}"
+        made = count(text)
+        assert (made.lut, made.ff, made.carry, made.dsp) == (145, 50, 45, 0)
+
+
+def test_a_log_without_counts_is_not_an_empty_design() -> None:
+    with pytest.raises(UserError, match="no table of cells"):
+        count("Yosys 9.9\nEnd of script.\n")
+
+
+def test_the_flow_says_what_it_does_and_ends_in_time(tmp_path: Path) -> None:
+    pytest.importorskip("da4ml")
+    steps: list[tuple[str, float]] = []
+    options = HlsOptions(bits=6, samples=8, timeout_s=0)
+    with pytest.raises(UserError, match=r"took more than 0 s"):
+        write_rtl(mlp(4, 4), tmp_path / "x", "da4ml", options, progress=lambda *at: steps.append(at))
+    assert not list(tmp_path.iterdir())
+    watch = Watch(60, lambda *at: steps.append(at))
+    assert 0 < watch.step("one", 0.1) <= 60
+    assert steps == [("one", 0.1)]
+
+
+def test_a_program_that_takes_too_long_ends_with_its_children(tmp_path: Path) -> None:
+    with pytest.raises(OutOfTimeError):
+        run_limited(["bash", "-c", "(sleep 1.5; touch late) & wait"], tmp_path, 1)
+    time.sleep(1)
+    assert not list(tmp_path.iterdir())
+
+
 def mlp(*sizes: int) -> Graph:
     m = Maker()
     given = x = Value("x", TensorType((1, sizes[0])), Role.INPUT)
@@ -101,6 +137,7 @@ def test_distributed_arithmetic_is_bit_exact_in_verilator(tmp_path: Path) -> Non
     assert made.latency_cycles > 0
     if made.counts is not None:
         assert made.counts.dsp == 0
+        assert made.counts.lut > 0
         assert made.estimated_lut == pytest.approx(made.counts.lut, rel=0.12)
         assert made.estimated_ff == pytest.approx(made.counts.ff, rel=0.03)
     assert (tmp_path / "da" / "estimate.json").is_file()

