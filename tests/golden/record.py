@@ -31,7 +31,7 @@ from tetrasim.sim.passes.precision import with_precision
 
 RUNS = Path(__file__).parent / "runs"
 LEFT_OUT = ("provenance", "command", "schema_version", "export_checks")
-_STAMP = re.compile(r"((?:LIB_STAMP=|Stamp: ))[0-9a-f]{8}")
+_STAMP = re.compile(r"((?:LIB_STAMP=|Stamp: ))[0-9a-f]{8}|(?<=OutputDir: )[^\n]+")  # a path of this machine
 _NUMBER = re.compile(r"-?\d+\.\d+(?:e[+-]?\d+)?|-?\d+e[+-]?\d+")
 
 

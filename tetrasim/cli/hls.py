@@ -30,7 +30,9 @@ def hls(
     folder: Annotated[
         Path | None, typer.Argument(help="With `report`: the project folder.", show_default=False)
     ] = None,
-    part: Annotated[str, typer.Option(help="Part number.")] = "xcvu13p-flga2577-2-e",
+    part: Annotated[
+        str, typer.Option(help="Part number, or an FPGA preset of your own.")
+    ] = "xcvu13p-flga2577-2-e",
     clock_ns: Annotated[float, typer.Option(help="Clock period.")] = 5.0,
     reuse: Annotated[
         int,
@@ -50,6 +52,9 @@ def hls(
     ] = None,
     timeout: Annotated[int, typer.Option(help="Seconds for each of compiling and predicting.")] = 600,
     check: Annotated[bool, typer.Option(help="Compile and compare with the emulation bit for bit.")] = True,
+    oversize: Annotated[
+        bool, typer.Option("--oversize", help="Write a design that does not fit the part.")
+    ] = False,
     flow: Annotated[
         str, typer.Option(help="hls4ml, or da4ml: Verilog of a dense chain, no vendor tools.")
     ] = "hls4ml",
@@ -83,6 +88,7 @@ def hls(
         samples=samples,
         calibration=samples,
         timeout_s=timeout,
+        oversize=oversize,
     )
     options.check()
     with progress(quiet) as step:

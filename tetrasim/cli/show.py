@@ -103,7 +103,7 @@ def _with_mapping() -> list[str]:
 
 def _mapping(model: str | None, on: list[str], prompt: int | None, generate: int, batch: int) -> str:
     from tetrasim import facade
-    from tetrasim.flow.phases import lowered_phases
+    from tetrasim.flow.phases import lowered_phases, settled
     from tetrasim.flow.setup import set_up
 
     if model is None or len(on) != 1:
@@ -112,12 +112,14 @@ def _mapping(model: str | None, on: list[str], prompt: int | None, generate: int
             hint="for example: tetrasim show mapping gpt2-small --on pim/pim-gpt",
         )
     setup = set_up(on[0])
-    if setup.target.mapping_text is None:
+    mapping_text = setup.target.mapping_text
+    if mapping_text is None:
         raise UserError(
             f"target '{setup.target.name}' has no mapping to show",
             where="--on",
             hint=f"those that have one: {', '.join(_with_mapping()) or 'none'}",
         )
     loaded, workload = facade.load_for(model, prompt=prompt, generate=generate, batch=batch)
+    setup = settled(loaded, setup, workload)
     _, family, contexts = lowered_phases(loaded, setup, workload)[-1]
-    return setup.target.mapping_text(family.at(contexts[-1]), setup.config, workload)
+    return mapping_text(family.at(contexts[-1]), setup.config, workload)

@@ -19,7 +19,7 @@ from tetrasim.dse.graphs import load
 from tetrasim.dse.metrics import METRICS
 from tetrasim.dse.prices import cost_metrics
 from tetrasim.dse.space import StudySpec
-from tetrasim.flow.phases import capacity_of, lowered_phases
+from tetrasim.flow.phases import capacity_of, lowered_phases, settled
 from tetrasim.sim.ir.graph import Graph
 from tetrasim.sim.ops.registry import work_of
 
@@ -38,9 +38,9 @@ def optimistic(candidate: Candidate, spec: StudySpec, target: str) -> tuple[floa
     known |= cost_metrics(spec, target, candidate.workload, known)
     sources = {METRICS[m].source for m in spec.objectives}
     if "resource" in sources:
-        phases = lowered_phases(load(candidate), candidate.setup, candidate.workload)
+        setup = settled(load(candidate), candidate.setup, candidate.workload)
+        phases = lowered_phases(load(candidate), setup, candidate.workload)
         last = phases[-1][1].at(phases[-1][2][-1])
-        setup = candidate.setup
         uses = setup.target.resources(last, setup.config)
         known |= resource_metrics(capacity_of(phases, setup), uses)
     known["parameters"] = float(load(candidate).parameters)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from tetrasim.dse.candidate import Candidate
 from tetrasim.dse.graphs import load
 from tetrasim.errors import CapacityError, UserError
-from tetrasim.flow.phases import PhaseRun, capacity_of, lowered_phases, run_phases
+from tetrasim.flow.phases import PhaseRun, capacity_of, lowered_phases, run_phases, settled
 from tetrasim.sim.workload import Workload
 
 if TYPE_CHECKING:
@@ -43,7 +43,8 @@ def evaluate(candidate: Candidate) -> Outcome:
 
 
 def _metrics(candidate: Candidate) -> dict[str, float]:
-    model, setup, workload = load(candidate), candidate.setup, candidate.workload
+    model, workload = load(candidate), candidate.workload
+    setup = settled(model, candidate.setup, workload)
     phases = lowered_phases(model, setup, workload)
     capacity = capacity_of(phases, setup)
     runs = run_phases(model, setup, workload)

@@ -7,7 +7,7 @@ and the engine for each phase.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -33,6 +33,18 @@ class PhaseRun:
     family: GraphFamily
     contexts: tuple[int, ...]
     totals: RunTotals
+
+
+def settled(model: LoadedModel, setup: Setup, workload: Workload) -> Setup:
+    """The setup with every choice that the target makes once for all graphs of the run."""
+    if setup.target.settle is None:
+        return setup
+    graphs = [
+        (phase.name, family.at(context))
+        for phase, family, contexts in lowered_phases(model, setup, workload)
+        for context in dict.fromkeys((contexts[0], contexts[-1]))
+    ]
+    return replace(setup, config=setup.target.settle(graphs, setup.config))
 
 
 def run_phases(model: LoadedModel, setup: Setup, workload: Workload) -> tuple[PhaseRun, ...]:

@@ -37,9 +37,10 @@ def simulate(
         CapacityError: the model does not fit and the target has no other mapping.
         UnsupportedOpError: an op without a cost model.
     """
-    from tetrasim.flow.phases import capacity_of, lowered_phases, run_phases
+    from tetrasim.flow.phases import capacity_of, lowered_phases, run_phases, settled
     from tetrasim.flow.result_tables import build_result
 
+    setup = settled(model, setup, workload)
     capacity = capacity_of(lowered_phases(model, setup, workload), setup)
     runs = run_phases(model, setup, workload)
     return build_result(model, setup, workload, capacity, runs, numerics=numerics, command=command)
@@ -106,11 +107,12 @@ class Session:
         """Why the target cannot run the model (an op, or what does not fit), before anything is simulated."""
         if self._cached(setup) is not None:
             return None
-        from tetrasim.flow.phases import capacity_of, lowered_phases
+        from tetrasim.flow.phases import capacity_of, lowered_phases, settled
 
         graphs = self._model_graphs()  # a model that cannot be read is no target's refusal
         try:
             with self._named(setup):
+                setup = settled(graphs, setup, self._workload)
                 capacity_of(lowered_phases(graphs, setup, self._workload), setup)
         except UserError as refusal:
             return refusal
@@ -138,6 +140,7 @@ class Session:
         return cache.key_of(self._files.sha256, "\0".join(described), config, self._workload, code_sha256())
 
     def _simulate(self, setup: Setup) -> cache.Entry:
+        from tetrasim.flow.phases import settled
         from tetrasim.flow.traces import trace_of
 
         model = self._model_graphs()
@@ -146,6 +149,7 @@ class Session:
         note = beyond_context(self._files, self._workload)
         if note:
             result = replace(result, warnings=(*result.warnings, note))
+        setup = settled(model, setup, self._workload)
         trace, omitted = trace_of(result, model, setup, self._workload)
         if omitted:
             result = replace(result, warnings=(*result.warnings, omitted))

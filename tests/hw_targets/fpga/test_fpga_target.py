@@ -19,14 +19,15 @@ from tetrasim.hw_targets.common.presets import with_overrides
 from tetrasim.hw_targets.fpga.compression import stored_share, stored_weight_bytes
 from tetrasim.hw_targets.fpga.config import FpgaConfig
 from tetrasim.hw_targets.fpga.demands import unpriced
-from tetrasim.hw_targets.fpga.lower import decide, simulate_design, simulate_spatial, what_fits
+from tetrasim.hw_targets.fpga.lower import decide, settle, simulate_design, simulate_spatial, what_fits
 from tetrasim.hw_targets.fpga.numerics import quantise_fixed
 from tetrasim.hw_targets.fpga.overlay import lower_overlay, priced, tasks_of
 from tetrasim.hw_targets.fpga.parts import OVERLAY_NAMES
 from tetrasim.hw_targets.fpga.target import TARGET
 from tetrasim.hw_targets.registry import find_preset, preset_names
 from tetrasim.sim.engine.static import run_static
-from tetrasim.sim.ir.graph import Graph, Kind, Role
+from tetrasim.sim.ir.graph import Graph, Kind, Quant, Role, TensorType
+from tetrasim.sim.ops.arithmetic import Saturating
 from tetrasim.sim.ops.registry import work_of
 from tetrasim.sim.ops.work import AttentionShape, Gemm, Operand, Work, WorkKind
 from tetrasim.sim.workload import Workload
@@ -177,6 +178,51 @@ def test_fixed_point_rounds_half_up_saturates_or_wraps() -> None:
     assert quantise_fixed(x, 5, 3).tolist() == [0.25, 0.0, 0.25, 3.75, -4.0]
     assert quantise_fixed(x, 5, 3, rounding=False).tolist() == [0.0, -0.25, 0.25, 3.75, -4.0]
     assert quantise_fixed(np.array([4.0, -4.25]), 5, 3, saturate=False).tolist() == [-4.0, 3.75]
+
+
+def test_what_saturates_is_counted_by_format() -> None:
+    arithmetic = TARGET.arithmetic(config(numbers__bits=8, numbers__integer_bits=3))
+    assert isinstance(arithmetic, Saturating)
+    fixed = TensorType((4,), Kind.FIXED, 8, Quant(integer_bits=3))
+    arithmetic.store(np.array([1.0, -2.0, 3.9, -4.0]), fixed)
+    assert arithmetic.saturations() == ()
+    arithmetic.store(np.array([1.0, 5.0, -100.0, -1e9]), fixed)  # the last one is a mask
+    (found,) = arithmetic.saturations()
+    assert (found.place, found.format, found.clipped, found.values) == ("results", "fixed8_3", 2, 8)
+    assert (found.largest, found.limit) == (100.0, 4.0 - 2.0**-5)
+    assert "25.00% of the values in fixed8_3 (results) saturate: up to 100" in found.text
+
+
+def test_auto_takes_the_faster_mapping() -> None:
+    c = config(spatial__reuse=4096)
+    graph = graph_for(c)
+    slow = decide(graph, c)
+    assert slow.mapping == "overlay"
+    assert "overlay because it takes" in slow.note
+    pipeline = decide(graph, config(spatial__reuse=4096, mapping="spatial"))
+    assert pipeline.mapping == "spatial"
+    for reuse in (1, 64, 512, 4096):
+        free = config(spatial__reuse=reuse)
+        times = {
+            mapping: run_static(TARGET.lower(graph, with_overrides(free, {"mapping": mapping}))).total_ps
+            for mapping in ("auto", "overlay", "spatial")
+            if mapping != "spatial" or decide(graph, free).note.find("spatial pipeline needs") < 0
+        }
+        assert times["auto"] == min(times.values())
+
+
+def test_a_run_has_one_mapping() -> None:
+    c = config()
+    one, other = graph_for(c), graph_for(c, tokens=7)
+    settled = settle([("forward", one)], c)
+    assert settled.mapping == "spatial"
+    assert decide(one, settled).note == decide(one, c).note
+    several = settle([("prefill", one), ("decode", other)], c)
+    assert several.mapping == "overlay"
+    assert "prefill and decode" in decide(one, several).note
+    assert hash(several) != hash(c)
+    configured = config(mapping="spatial")
+    assert settle([("a", one), ("b", other)], configured) is configured
 
 
 def test_mapping_text_lists_layers_and_fifos() -> None:

@@ -154,7 +154,7 @@ def test_names_are_unique_plain_identifiers(names: list[str]) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (HlsOptions(part="xc; rm -rf /"), "is not a part number"),
+        (HlsOptions(part="xc; rm -rf /"), "is not a known part"),
         (HlsOptions(strategy="fast"), "unknown --strategy 'fast'"),
         (HlsOptions(reuse=-1), "--reuse -1 is out of range"),
         (HlsOptions(bits=40), "--bits 40 is out of range"),

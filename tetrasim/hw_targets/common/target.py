@@ -170,3 +170,5 @@ class Target(Generic[ConfigT]):
     mapping_text: Callable[[Graph, ConfigT, Workload], str] | None = None  # `tetrasim show mapping`
     # quantities over time that the trace shows beside the tasks of a run
     counters: Callable[[Graph, ConfigT, Timeline], tuple[Counter, ...]] | None = None
+    # choices that hold for all graphs of a run, each with the name of its phase; None: there is none to make
+    settle: Callable[[Sequence[tuple[str, Graph]], ConfigT], ConfigT] | None = None

@@ -130,6 +130,8 @@ class FpgaConfig(Config):
     off_chip: OffChip | None = None
     numbers: Numbers
     mapping: Literal["auto", "spatial", "overlay"] = "auto"
+    # why `auto` became this mapping for all graphs of a run; written by `settle`, never by a user
+    chosen: str = Field(default="", exclude=True)
     spatial: Spatial
     overlay: Overlay
     power: Power

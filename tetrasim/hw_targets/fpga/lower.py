@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from tetrasim.errors import CapacityError
 from tetrasim.hw_targets.common.presets import with_overrides
-from tetrasim.hw_targets.fpga.compression import compressed
+from tetrasim.hw_targets.fpga.compression import compressed, stored_weight_bytes
 from tetrasim.hw_targets.fpga.config import FpgaConfig
 from tetrasim.hw_targets.fpga.dataflow.explain import explain
 from tetrasim.hw_targets.fpga.dataflow.kernel import Run, simulate
@@ -17,6 +18,7 @@ from tetrasim.hw_targets.fpga.pipeline import lower_pipeline
 from tetrasim.hw_targets.fpga.resources import limiting
 from tetrasim.hw_targets.fpga.spatial import Design, build, total_cost
 from tetrasim.sim.engine.program import Program
+from tetrasim.sim.engine.runs import simulate_one
 from tetrasim.sim.ir.graph import Graph
 from tetrasim.sim.passes.precision import with_precision
 
@@ -63,13 +65,13 @@ class Spatial:
 
 @lru_cache(maxsize=64)
 def decide(graph: Graph, config: FpgaConfig) -> Decision:
-    """Spatial if the config says so or the model fits; the overlay otherwise.
+    """The mapping of one graph: as the config says; else the faster of those that hold the model.
 
     Raises:
         CapacityError: `mapping: spatial` is asked for and nothing fits.
     """
     if config.mapping == "overlay":
-        return Decision("overlay", 0, "overlay, as configured")
+        return Decision("overlay", 0, config.chosen or "overlay, as configured")
     if compressed(config.numbers):
         why = "a pipeline of layers has no compressed weights"
     elif graph.states:
@@ -85,7 +87,8 @@ def decide(graph: Graph, config: FpgaConfig) -> Decision:
     else:
         reuse, name, share = find_reuse(graph, config)
         if share <= 1:
-            return Decision("spatial", reuse, f"reuse {reuse}: {share:.0%} of the usable {name}")
+            pipeline = Decision("spatial", reuse, f"reuse {reuse}: {share:.0%} of the usable {name}")
+            return _faster(graph, config, pipeline)
         even = "" if config.spatial.reuse else "even "
         much = f"{share:.0%} of" if share < 10 else f"{share:.0f} times"
         why = f"{even}at reuse {reuse} a spatial pipeline needs {much} the usable {name}"
@@ -102,6 +105,66 @@ def decide(graph: Graph, config: FpgaConfig) -> Decision:
             hint="use mapping: overlay (or auto)",
         )
     return Decision("overlay", 0, f"overlay because {why}")
+
+
+def _faster(graph: Graph, config: FpgaConfig, spatial: Decision) -> Decision:
+    """`spatial`, or the overlay where `auto` may choose and the overlay ends sooner."""
+    if config.mapping != "auto" or not overlay_holds(graph, config):
+        return spatial
+    pipeline = simulate_design(graph, spatial.reuse, config)
+    spatial_us = pipeline.latency_cycles / config.clock_hz * 1e6
+    overlay_us = simulate_one(lambda g: lower_overlay(g, config), graph)[1].total_ps / 1e6
+    if spatial_us <= overlay_us:
+        return spatial
+    why = f"it takes {overlay_us:.4g} us, a spatial pipeline at {spatial.note} {spatial_us:.4g} us"
+    return Decision("overlay", 0, f"overlay because {why}")
+
+
+def overlay_holds(graph: Graph, config: FpgaConfig) -> bool:
+    """Whether the overlay has room for weights and state: off chip, or without such memory on chip."""
+    needed = graph.state_bytes + stored_weight_bytes(graph, config.numbers)
+    if config.off_chip is not None:
+        return needed <= config.off_chip.capacity_bytes
+    return needed + live_bytes(graph) <= config.fabric.memory_bits // 8
+
+
+def live_bytes(graph: Graph) -> int:
+    """Largest sum of activations alive between two nodes of the topological order."""
+    last = {v: i for i, node in enumerate(graph.nodes) for v in node.inputs if v is not None}
+    alive = peak = sum(v.type.nbytes for v in graph.inputs if v in last)
+    ends: dict[int, int] = {}
+    for value, i in last.items():
+        if value in graph.producer or value in graph.inputs:
+            ends[i] = ends.get(i, 0) + value.type.nbytes
+    for i, node in enumerate(graph.nodes):
+        alive += sum(v.type.nbytes for v in node.outputs)
+        peak = max(peak, alive)
+        alive -= ends.get(i, 0) + sum(v.type.nbytes for v in node.outputs if v not in last)
+    return peak
+
+
+def settle(graphs: Sequence[tuple[str, Graph]], config: FpgaConfig) -> FpgaConfig:
+    """One mapping for all `graphs` of a run, by phase: a device holds one design.
+
+    A pipeline is the design of one graph. A run of several graphs (prefill and decode, the steps of a growing
+    cache) goes to the overlay, which runs them all; a configured mapping stays.
+    """
+    if config.mapping != "auto":
+        return config
+    different = dict.fromkeys(graph for _, graph in graphs)
+    if len(different) > 1:
+        phases = " and ".join(dict.fromkeys(name for name, _ in graphs))
+        why = f"overlay because one design runs all of {phases}: a spatial pipeline holds one graph"
+    else:
+        chosen = decide(graphs[0][1], config)
+        if chosen.mapping == "spatial":
+            return _settled(config, "spatial", "")
+        why = chosen.note
+    return _settled(config, "overlay", why)
+
+
+def _settled(config: FpgaConfig, mapping: str, why: str) -> FpgaConfig:
+    return FpgaConfig.model_validate({**config.model_dump(), "mapping": mapping, "chosen": why})
 
 
 def find_reuse(graph: Graph, config: FpgaConfig) -> tuple[int, str, float]:

@@ -9,13 +9,14 @@ accumulator does.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tetrasim.hw_targets.fpga.config import FpgaConfig
 from tetrasim.sim.ir.graph import Kind
+from tetrasim.sim.ops.arithmetic import Saturation
 from tetrasim.sim.ops.rounding import stored
 from tetrasim.sim.precision import Format
 
@@ -38,17 +39,62 @@ def quantise_fixed(
     return q / scale
 
 
+MASKED = -1e4  # a mask's minus infinity at or below this wants to be clipped: it still hides its key
+
+
+class _Clipped:
+    """Counts of what one arithmetic clipped, by place and format."""
+
+    def __init__(self) -> None:
+        self.values: dict[tuple[str, Format], int] = {}
+        self.clipped: dict[tuple[str, Format], int] = {}
+        self.largest: dict[tuple[str, Format], float] = {}
+
+    def note(self, place: str, x: NDArray[np.generic], to: Format) -> None:
+        """Count the numbers of `x` that `to` cannot hold."""
+        key = (place, to)
+        wide = np.asarray(x, np.float64)
+        low, high = _ends(to)
+        step = (high - low) / (2.0**to.bits - 1)
+        beyond = (wide > high + step / 2) | ((wide < low - step / 2) & (wide > MASKED))
+        count = int(np.count_nonzero(beyond))
+        self.values[key] = self.values.get(key, 0) + wide.size
+        if count:
+            self.clipped[key] = self.clipped.get(key, 0) + count
+            self.largest[key] = max(self.largest.get(key, 0.0), float(np.abs(wide[beyond]).max()))
+
+    def found(self) -> tuple[Saturation, ...]:
+        rows = [
+            Saturation(place, to.name, self.values[place, to], n, self.largest[place, to], _ends(to)[1])
+            for (place, to), n in self.clipped.items()
+        ]
+        return tuple(sorted(rows, key=lambda s: (-s.clipped / s.values, s.place, s.format)))
+
+
+def _ends(of: Format) -> tuple[float, float]:
+    """Smallest and largest number of a signed fixed-point format."""
+    whole = of.bits if of.integer_bits is None else of.integer_bits
+    step = 2.0 ** (whole - of.bits)
+    return -(2.0 ** (of.bits - 1)) * step, (2.0 ** (of.bits - 1) - 1) * step
+
+
 @dataclass(frozen=True)
 class FpgaArithmetic:
-    """`Arithmetic` of one card: storage by tensor type, matmul into `accumulate`."""
+    """`Arithmetic` of one card: storage by tensor type, matmul into `accumulate`. It notes what saturates."""
 
     accumulate: Format
+    _noted: _Clipped = field(default_factory=_Clipped, compare=False, repr=False)
+
+    def saturations(self) -> tuple[Saturation, ...]:
+        """What was clipped so far, the largest share first."""
+        return self._noted.found()
 
     def store(self, x: NDArray[np.generic], type: TensorType) -> NDArray[np.generic]:
         """Round to the tensor's memory format; integers and booleans pass."""
         if type.kind is Kind.FIXED:
             integer_bits = type.quant.integer_bits if type.quant is not None else None
             whole = type.bits if integer_bits is None else integer_bits
+            self._noted.note("results", x, Format(Kind.FIXED, type.bits, whole))
             return quantise_fixed(x, type.bits, whole).astype(np.float32)
         return stored(x, type)
 
@@ -58,6 +104,7 @@ class FpgaArithmetic:
             return np.asarray(np.matmul(np.asarray(a, np.float32), np.asarray(b, np.float32)))
         exact = np.matmul(np.asarray(a, np.float64), np.asarray(b, np.float64))
         whole = self.accumulate.bits if self.accumulate.integer_bits is None else self.accumulate.integer_bits
+        self._noted.note("accumulator", exact, self.accumulate)
         return quantise_fixed(exact, self.accumulate.bits, whole).astype(np.float32)
 
     def function(self, name: str, x: NDArray[np.generic]) -> NDArray[np.generic]:

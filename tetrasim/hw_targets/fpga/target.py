@@ -14,7 +14,7 @@ from tetrasim.hw_targets.fpga.compression import compressed, stored_weight_bytes
 from tetrasim.hw_targets.fpga.config import FpgaConfig
 from tetrasim.hw_targets.fpga.demands import unpriced
 from tetrasim.hw_targets.fpga.floor import least_energy
-from tetrasim.hw_targets.fpga.lower import decide, lower, simulate_spatial
+from tetrasim.hw_targets.fpga.lower import decide, live_bytes, lower, settle, simulate_spatial
 from tetrasim.hw_targets.fpga.numerics import FpgaArithmetic, arithmetic
 from tetrasim.hw_targets.fpga.overlay import OFF_CHIP, ON_CHIP, priced, tasks_of
 from tetrasim.hw_targets.fpga.parts import OVERLAY_NAMES, PARTS
@@ -33,21 +33,6 @@ if TYPE_CHECKING:
 def precision(config: FpgaConfig) -> Precision:
     """The formats that the card stores and multiplies."""
     return config.numbers.precision
-
-
-def live_bytes(graph: Graph) -> int:
-    """Largest sum of activations alive between two nodes of the topological order."""
-    last = {v: i for i, node in enumerate(graph.nodes) for v in node.inputs if v is not None}
-    alive = peak = sum(v.type.nbytes for v in graph.inputs if v in last)
-    ends: dict[int, int] = {}
-    for value, i in last.items():
-        if value in graph.producer or value in graph.inputs:
-            ends[i] = ends.get(i, 0) + value.type.nbytes
-    for i, node in enumerate(graph.nodes):
-        alive += sum(v.type.nbytes for v in node.outputs)
-        peak = max(peak, alive)
-        alive -= ends.get(i, 0) + sum(v.type.nbytes for v in node.outputs if v not in last)
-    return peak
 
 
 def capacity(graph: Graph, config: FpgaConfig) -> Capacity:
@@ -204,4 +189,5 @@ TARGET: Target[FpgaConfig] = Target(
     least_energy=least_energy,
     mapping_text=mapping_text,
     counters=counters,
+    settle=settle,
 )

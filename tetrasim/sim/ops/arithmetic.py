@@ -7,6 +7,7 @@ Reference semantics in `sim/ops/` call `arith.matmul`, `arith.function` and the 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
@@ -41,4 +42,38 @@ class ActivationUnit(Protocol):
         self, op: str, exact: Callable[[NDArray[np.generic]], NDArray[np.generic]], x: NDArray[np.generic]
     ) -> NDArray[np.generic] | None:
         """The activation of IR op `op` (whose exact function fills tables); None: by its formula."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Saturation:
+    """Values that a fixed-point format could not hold and that became its largest or smallest number.
+
+    `clipped` of `values` numbers lay beyond the format's range; the largest of them had magnitude `largest`,
+    the format ends at `limit`. `place` is "results" or "accumulator".
+    """
+
+    place: str
+    format: str
+    values: int
+    clipped: int
+    largest: float
+    limit: float
+
+    @property
+    def text(self) -> str:
+        """One clause for a headline."""
+        share = self.clipped / self.values if self.values else 0.0
+        return (
+            f"{share:.2%} of the values in {self.format} ({self.place}) saturate: up to {self.largest:.4g}, "
+            f"the format ends at {self.limit:.4g}"
+        )
+
+
+@runtime_checkable
+class Saturating(Protocol):
+    """An arithmetic that notes what it clips while it computes."""
+
+    def saturations(self) -> tuple[Saturation, ...]:
+        """What was clipped so far, the largest share first; empty when nothing was."""
         ...

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from tetrasim.errors import UserError
 from tetrasim.hw_targets.fpga.hls import plan as p
+from tetrasim.hw_targets.fpga.hls.batchnorm import fold_batch_norms
 from tetrasim.hw_targets.fpga.hls.names import Namer
 from tetrasim.hw_targets.fpga.hls.plan import Fixed, Floats, Ints, Layer, Plan, Shape
 from tetrasim.hw_targets.fpga.hls.quantised import fold, has_general_scales, is_whole
@@ -63,7 +64,8 @@ def convert(graph: Graph, entries: int = TABLE_ENTRIES) -> Plan:
     layers = _used(maker.layers, outputs)
     given = {x.name: maker.given[x.name] for x in layers if x.name in maker.given}
     stored = frozenset(x.name for x in layers if x.head.node in maker.stored)
-    return with_units(fold(Plan(graph.name, layers, outputs, {}, given, stored)))
+    plan = fold_batch_norms(Plan(graph.name, layers, outputs, {}, given, stored))
+    return with_units(fold(plan))
 
 
 def _used(layers: list[Layer], outputs: tuple[str, ...]) -> tuple[Layer, ...]:

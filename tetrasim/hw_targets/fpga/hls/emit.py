@@ -19,6 +19,7 @@ from tetrasim.hw_targets.fpga.hls import plan as p
 from tetrasim.hw_targets.fpga.hls.cpp import extension
 from tetrasim.hw_targets.fpga.hls.emulate import stored_numbers
 from tetrasim.hw_targets.fpga.hls.options import HlsOptions
+from tetrasim.hw_targets.fpga.hls.parts import part_number
 from tetrasim.hw_targets.fpga.hls.pipeline import Pipeline, forks, reuse_of
 from tetrasim.hw_targets.fpga.hls.plan import Plan
 
@@ -172,7 +173,7 @@ def model_graph(plan: Plan, options: HlsOptions, folder: Path, pipeline: Pipelin
     _register(options.backend)
     backend = get_backend(options.backend)
     config = backend.create_initial_config(
-        part=options.part,
+        part=part_number(options.part),
         clock_period=options.clock_ns,
         io_type="io_stream" if plan.streamed else "io_parallel",
     )

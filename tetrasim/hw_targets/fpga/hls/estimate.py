@@ -13,9 +13,9 @@ from math import ceil
 from tetrasim.hw_targets.common.presets import with_overrides
 from tetrasim.hw_targets.fpga.config import FpgaConfig
 from tetrasim.hw_targets.fpga.hls.options import HlsOptions
+from tetrasim.hw_targets.fpga.hls.parts import fabric_of, preset_of
 from tetrasim.hw_targets.fpga.lower import MAX_REUSE, Spatial, find_reuse, simulate_design
 from tetrasim.hw_targets.fpga.resources import limiting
-from tetrasim.hw_targets.registry import find_preset, preset_names
 from tetrasim.sim.ir.graph import Graph
 from tetrasim.sim.passes.precision import with_precision
 
@@ -47,17 +47,6 @@ class Estimate:
     def latency_us(self) -> float:
         """Latency of the emitted project."""
         return self.latency_cycles * self.clock_ns / 1000
-
-
-def preset_of(part: str) -> str:
-    """The preset of the same device, empty when there is none."""
-    device = part.split("-", maxsplit=1)[0].lower()
-    for name in preset_names():
-        if name.startswith("fpga/"):
-            config = find_preset(name)[1].config
-            if isinstance(config, FpgaConfig) and config.part.split("-")[0].lower() == device:
-                return name
-    return ""
 
 
 def with_fitting_reuse(graph: Graph, options: HlsOptions, bits: int) -> HlsOptions:
@@ -95,8 +84,7 @@ def _configured(options: HlsOptions, bits: int) -> tuple[str, FpgaConfig] | None
     name = preset_of(options.part)
     if not name:
         return None
-    base = find_preset(name)[1].config
-    assert isinstance(base, FpgaConfig)
+    base = fabric_of(name)
     settings: dict[str, str | int | float] = {
         "numbers.format": "fixed",
         "numbers.bits": bits,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
 from tetrasim.errors import UserError, nearest
@@ -10,13 +9,14 @@ from tetrasim.errors import UserError, nearest
 STRATEGIES = ("latency", "resource", "distributed_arithmetic")
 BACKENDS = ("Vitis", "Vivado")
 IO = ("stream", "parallel")
-_PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{3,60}")
 
 
 @dataclass(frozen=True, slots=True)
 class HlsOptions:
     """`bits` 0: the smallest width that meets the error budget; `reuse` 0: the smallest power of two with
-    which the design fits the part; `samples` inputs check the numerics.
+    which the design fits the part; `samples` inputs check the numerics. `part` is a part number, or an FPGA
+    preset (`fpga/zcu102`, `fpga/path/to/mine.yaml`) whose part it is. A design that the part cannot hold is
+    refused unless `oversize` allows it.
 
     `io` stream hands rows from layer to layer through FIFOs (hls4ml's io_stream), parallel whole arrays
     (io_parallel). Stream is the default: a transformer's layers then overlap, which more than halves its
@@ -31,6 +31,7 @@ class HlsOptions:
     io: str = "stream"
     bits: int = 16
     guard_bits: int = 1
+    oversize: bool = False
     budget: float = 0.02  # largest error over the output range
     samples: int = 200
     calibration: int = 200
@@ -47,8 +48,9 @@ class HlsOptions:
         ):
             if value not in known:
                 raise UserError(f"unknown {name} '{value}'", hint=nearest(value, known))
-        if not _PART.fullmatch(self.part):
-            raise UserError(f"'{self.part}' is not a part number", hint="for example xcvu13p-flga2577-2-e")
+        from tetrasim.hw_targets.fpga.hls.parts import check_part
+
+        check_part(self.part)
         if not 0.5 <= self.clock_ns <= 1000:
             raise UserError(f"--clock-ns {self.clock_ns} is out of range", hint="between 0.5 and 1000")
         if not 0 <= self.reuse <= 1 << 16:

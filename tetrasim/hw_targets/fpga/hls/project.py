@@ -19,15 +19,16 @@ from pathlib import Path
 
 import numpy as np
 
-from tetrasim.errors import UserError
+from tetrasim.errors import CapacityError, UserError
 from tetrasim.files.write import check_free, new_folder
 from tetrasim.hw_targets.fpga.hls import plan as p
 from tetrasim.hw_targets.fpga.hls.build import compile_project, predict
 from tetrasim.hw_targets.fpga.hls.calibrate import Widths, calibrate
-from tetrasim.hw_targets.fpga.hls.check import compare
+from tetrasim.hw_targets.fpga.hls.check import compare, outputs_of
 from tetrasim.hw_targets.fpga.hls.convert import convert
-from tetrasim.hw_targets.fpga.hls.emit import model_graph
-from tetrasim.hw_targets.fpga.hls.estimate import estimate, with_fitting_reuse
+from tetrasim.hw_targets.fpga.hls.emit import PROJECT, model_graph
+from tetrasim.hw_targets.fpga.hls.emulate import run_fixed
+from tetrasim.hw_targets.fpga.hls.estimate import Estimate, estimate, with_fitting_reuse
 from tetrasim.hw_targets.fpga.hls.options import HlsOptions
 from tetrasim.hw_targets.fpga.hls.pipeline import Pipeline, reuse_of, simulate_pipeline
 from tetrasim.hw_targets.fpga.hls.plan import Floats, Ints, Plan, Shape
@@ -35,6 +36,7 @@ from tetrasim.hw_targets.fpga.hls.relu import clip_relus
 from tetrasim.hw_targets.fpga.hls.report import HlsReport, text
 from tetrasim.hw_targets.fpga.hls.search import find_widths
 from tetrasim.hw_targets.fpga.hls.stream import streamed
+from tetrasim.hw_targets.fpga.hls.testbench import write_testbench
 from tetrasim.hw_targets.fpga.hls.vendor import ESTIMATE
 from tetrasim.onnx_runtime import open_session
 from tetrasim.sim.ir.graph import Graph
@@ -78,6 +80,9 @@ def generate(
     bits = max(t.result.bits for t in plan.types.values())
     options = with_fitting_reuse(graph, options, bits)
     pipeline = simulate_pipeline(plan, options) if plan.streamed else None
+    found = estimate(graph, options, bits)
+    if found is not None and not (found.fits or options.oversize):
+        raise _too_large(found, options, graph.name)
     with new_folder(folder, replace=True) as scratch:
         quiet_write(plan, options, scratch, pipeline)
         simulated = None
@@ -92,7 +97,6 @@ def generate(
                 where=graph.name,
                 hint="this is a defect of tetrasim: please report it with the model",
             )
-        found = estimate(graph, options, bits)
         if found is not None and pipeline is not None:
             cycles = (pipeline.latency_cycles, pipeline.interval_cycles)
             found = replace(found, latency_cycles=cycles[0], interval_cycles=cycles[1])
@@ -102,6 +106,18 @@ def generate(
         for made in (scratch / "firmware").glob("*.so"):
             made.unlink()  # it holds the path it was built in
     return report
+
+
+def _too_large(found: Estimate, options: HlsOptions, model: str) -> CapacityError:
+    """What does not fit, and what to try next."""
+    share = f"{found.share:.0%} of" if found.share < 10 else f"{found.share:,.0f} times"
+    needs = f"at reuse {options.reuse} it needs {share} the usable {found.limiting}"
+    if found.reuse_that_fits:
+        hint = f"--reuse {found.reuse_that_fits} fits (0 finds it)"
+    else:
+        hint = "no reuse factor fits: fewer --bits, a larger --part, or a smaller model"
+    what = f"the design does not fit {options.part}: {needs}"
+    return CapacityError(what, where=model, hint=f"{hint}; --oversize writes it all the same")
 
 
 def sample_inputs(graph: Graph, plan: Plan, options: HlsOptions) -> dict[str, Floats]:
@@ -176,21 +192,23 @@ def quiet_write(plan: Plan, options: HlsOptions, folder: Path, pipeline: Pipelin
     """hls4ml writes its project; what it prints is dropped."""
     with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
-        model_graph(plan, options, folder, pipeline).write()
+        model_graph(plan, options, folder.resolve(), pipeline).write()
 
 
 def _write_extras(
     scratch: Path, folder: Path, plan: Plan, feeds: Mapping[str, Floats], reference: Floats, report: HlsReport
 ) -> None:
-    """Testbench data, configuration with the final path, estimate and numerics."""
+    """Testbench with its data, configuration with the final path, estimate and numerics.
+
+    hls4ml's `link_existing_project` compiles in the folder that the configuration names: an absolute path, so
+    that it may be called from anywhere.
+    """
     config = scratch / "hls4ml_config.yml"
     if config.exists():
-        config.write_text(config.read_text().replace(str(scratch), folder.name))
-    data = scratch / "tb_data"
-    data.mkdir(exist_ok=True)
-    rows = np.concatenate([feeds[x.name].reshape(len(reference), -1) for x in plan.inputs], axis=1)
-    np.savetxt(data / "tb_input_features.dat", rows, fmt="%.9g")
-    np.savetxt(data / "tb_output_predictions.dat", reference, fmt="%.9g")
+        config.write_text(config.read_text().replace(str(scratch.resolve()), str(folder.resolve())))
+    fixed = run_fixed(plan, feeds)
+    rows = np.concatenate([fixed[x.name].reshape(len(reference), -1) for x in plan.inputs], axis=1)
+    write_testbench(scratch, PROJECT, rows, outputs_of(fixed, plan))
     (scratch / ESTIMATE).write_text(json.dumps(_plain(report), indent=1, sort_keys=True) + "\n")
     (scratch / "report.txt").write_text(text(report) + "\n", encoding="utf-8")
     with (scratch / "numerics.csv").open("w", newline="") as file:

@@ -30,6 +30,7 @@ from tetrasim.hw_targets.fpga.hls.calibrate import Widths, calibrate
 from tetrasim.hw_targets.fpga.hls.convert import convert
 from tetrasim.hw_targets.fpga.hls.emulate import run_raw
 from tetrasim.hw_targets.fpga.hls.options import HlsOptions
+from tetrasim.hw_targets.fpga.hls.parts import check_part, part_number
 from tetrasim.hw_targets.fpga.hls.plan import Plan
 from tetrasim.hw_targets.fpga.hls.project import sample_inputs
 from tetrasim.hw_targets.fpga.hls.vendor import ESTIMATE
@@ -115,6 +116,7 @@ def write_rtl(
         UserError: unknown flow, layers that distributed arithmetic does not cover, an existing folder, no
             da4ml, or the time is up.
     """
+    check_part(options.part)
     watch = Watch(options.timeout_s, progress or _silent)
     if flow != "da4ml":
         raise UserError(f"unknown --flow '{flow}'", hint=nearest(flow, ["da4ml", "hls4ml"]))
@@ -173,7 +175,7 @@ def build(
         folder,
         latency_cutoff=ADDERS_PER_STAGE,
         print_latency=False,
-        part_name=options.part,
+        part_name=part_number(options.part),
         clock_period=options.clock_ns,
     )
     model.write()

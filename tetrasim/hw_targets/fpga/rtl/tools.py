@@ -94,7 +94,8 @@ def run(tool: Tool, arguments: Sequence[str], folder: Path, timeout_s: int = 900
     name = tool.name or Path(tool.command[0]).name
     command = [*tool.command, *arguments, *tool.flags]
     try:
-        code, said = run_limited(command, folder, timeout_s, environment={**os.environ, **dict(tool.environment)})
+        environment = {**os.environ, **dict(tool.environment)}
+        code, said = run_limited(command, folder, timeout_s, environment=environment)
     except OutOfTimeError:
         raise UserError(
             f"{name} took more than {timeout_s} s", hint="raise --timeout, or use a smaller model"
