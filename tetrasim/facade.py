@@ -23,10 +23,13 @@ from tetrasim.reports.lock import Lock, LockedTarget
 
 if TYPE_CHECKING:
     import numpy as np
+    from _typeshed import DataclassInstance
     from numpy.typing import NDArray
 
     from tetrasim.export.manifest import ExportedModel
-    from tetrasim.flow.model import LoadedModel
+    from tetrasim.flow.model import LoadedModel, ModelFiles
+    from tetrasim.flow.setup import Setup
+    from tetrasim.hw_targets.common.abilities import Calibrated, Measured
     from tetrasim.hw_targets.fpga.hls.options import HlsOptions
     from tetrasim.hw_targets.fpga.hls.project import HlsReport
     from tetrasim.sim.ir.graph import Graph
@@ -71,6 +74,7 @@ class Run(Comparison):
 
     traces: tuple[bytes, ...]
     lock: Lock
+    setups: tuple[Setup, ...] = ()  # the targets of the results, in their order
 
     def save(self, folder: str | Path, *, force: bool = False) -> Path:
         """Write the run folder, complete or not at all.
@@ -153,6 +157,7 @@ def simulate(
     numerics: bool = True,
     use_cache: bool = True,
     allow_unmodelled: bool = False,
+    measurable: bool = False,
     progress: Progress | None = None,
 ) -> Run:
     """Simulate a model on one or several targets.
@@ -168,6 +173,7 @@ def simulate(
         numerics: emulate each target's arithmetic and compare with onnxruntime.
         use_cache: reuse exports and results of the same content.
         allow_unmodelled: count ops without a cost model as zero, and say so, instead of refusing the model.
+        measurable: refuse, before any work, when none of the targets can be measured on this machine.
         progress: called before each step.
 
     A target that cannot run the model is listed in `document.refusals`; the others are simulated.
@@ -175,12 +181,15 @@ def simulate(
     Raises:
         UserError: anything wrong with the input, with the next step; every target refuses the model.
     """
+    from tetrasim.flow.evidence import check_measurable
     from tetrasim.flow.setup import set_up_all
 
     names = [on] if isinstance(on, str) else list(on)
     report = progress or (lambda _text, _fraction: None)
     check_targets(names)
     setups = set_up_all(names, settings or {})
+    if measurable:
+        check_measurable(setups)
     report(f"exporting {model}", 0.0)
     files = find_model(
         model,
@@ -194,26 +203,25 @@ def simulate(
     if not entries:
         raise all_refused(str(model), refused)
     results = tuple(entry.result for entry in entries.values())
-    lock = Lock(
-        model=str(model),
-        model_sha256=files.sha256,
-        workload=workload,
-        targets=tuple(
-            LockedTarget(
-                setups[i].named,
-                tuple(sorted(setups[i].overrides)),
-                entry.result.provenance.config_sha256,
-            )
-            for i, entry in entries.items()
-        ),
-        version=__version__,
-        allow_unmodelled=allow_unmodelled,
-    )
     command = command_line(str(model), names, workload, settings or {}, files)
     refusals = tuple(
         Refusal(setups[i].preset, error.what, error.where, error.hint) for i, error in refused.items()
     )
-    return Run(document(results, command, refusals), tuple(e.trace for e in entries.values()), lock)
+    ran = tuple(setups[i] for i in entries)
+    lock = _lock(files, str(model), workload, ran, results)
+    traces = tuple(entry.trace for entry in entries.values())
+    return Run(document(results, command, refusals), traces, lock, ran)
+
+
+def _lock(
+    files: ModelFiles, model: str, workload: Workload, setups: Sequence[Setup], results: Sequence[Result]
+) -> Lock:
+    """What repeats the run."""
+    targets = tuple(
+        LockedTarget(s.named, tuple(sorted(s.overrides)), result.provenance.config_sha256)
+        for s, result in zip(setups, results, strict=True)
+    )
+    return Lock(model, files.sha256, workload, targets, __version__, allow_unmodelled=files.allow_unmodelled)
 
 
 def compare(*runs: Comparison | Result | Sequence[Result]) -> Comparison:
@@ -279,3 +287,83 @@ def load_forward(model: str | Path, *, dims: Mapping[str, int] | None = None) ->
     prompt = open_dims.pop("seq", None) if files.kind == "encoder" else None
     phase = load_model(files, workload_for(files, prompt, 0, 1, open_dims)).phases[0]
     return replace(phase.family.base, name=files.name), phase.onnx
+
+
+def measure(run: Run) -> list[tuple[str, Measured]]:
+    """Run the model's files on this machine, for each target of `run` that can be measured.
+
+    Returns: (preset and phase, predicted against measured) of each phase.
+
+    Raises:
+        UserError: a format or a number of threads that this machine is not measured in.
+    """
+    from tetrasim.flow import evidence
+
+    work = run.lock.workload
+    loaded = load(
+        run.lock.model,
+        prompt=work.prompt,
+        generate=work.generate,
+        batch=work.batch,
+        dims=dict(work.dims),
+        allow_unmodelled=run.lock.allow_unmodelled,
+    )
+    return evidence.measure(loaded, run.setups, work)
+
+
+def validate(
+    target: str | None = None, progress: Progress | None = None
+) -> dict[str, tuple[DataclassInstance, ...]]:
+    """The error of a target, or of all, on the committed measurements: rows by target.
+
+    Raises:
+        UserError: a target that has nothing to compare with.
+    """
+    from tetrasim.flow import evidence
+
+    return evidence.validate(target, progress)
+
+
+def calibrate(
+    target: str = "cpu",
+    *,
+    tables: Path | None = None,
+    out: Path | None = None,
+    budget: int | None = None,
+    jobs: int = 2,
+    progress: Progress | None = None,
+) -> Calibrated:
+    """Measure this machine and write the preset of it (`cpu/host`) to the user's own folder; or fit the model
+    of a target ("gpu") to tables of measured kernels.
+
+    Args:
+        tables: the folder of the measured tables.
+        out: a folder for the files of the fit; None: nothing is written.
+        budget: evaluations per table; None: as many as are usual.
+        jobs: processes; the result does not depend on it.
+
+    Raises:
+        UserError: a target that cannot be calibrated, or does not take one of the options.
+    """
+    from tetrasim.flow import evidence
+    from tetrasim.hw_targets.common.abilities import Calibration
+
+    wanted = Calibration(tables, out, budget, jobs)
+    return evidence.calibrate(target, wanted, progress or (lambda _text, _fraction: None))
+
+
+def mapping_text(
+    model: str | Path, on: str, *, prompt: int | None = None, generate: int = 0, batch: int = 1
+) -> str:
+    """Where a target puts a model: banks and channels, pipeline stages, kernels.
+
+    Raises:
+        UserError: as `simulate`; a target without a mapping to show.
+    """
+    from tetrasim.flow import evidence
+    from tetrasim.flow.setup import set_up
+
+    setup = set_up(on)
+    evidence.check_mapping(setup)
+    loaded, workload = load_for(model, prompt=prompt, generate=generate, batch=batch)
+    return evidence.mapping_text(loaded, setup, workload)

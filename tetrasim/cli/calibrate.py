@@ -6,22 +6,15 @@ progress goes to stderr.
 
 from __future__ import annotations
 
+import json as json_text
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from tetrasim.cli import _options
 from tetrasim.cli._progress import progress
-from tetrasim.errors import UserError, nearest
 
-if TYPE_CHECKING:
-    from tetrasim.hw_targets.cpu.calibration.calibrate import Calibration
-
-UNSURE = (
-    "the times of several threads were disturbed by other programs, or do not fit one model (see the error on"
-    " all threads): their results carry no error range; calibrate again when the machine is idle"
-)
 app = _options.new_app()
 
 
@@ -48,97 +41,8 @@ def calibrate(
     `calibrate gpu --from TABLES` prints the error on kernels left out of the fit; with --out it writes the
     calibration, its error ranges and the rows that were left out.
     """
-    if target not in ("cpu", "cpu/host", "gpu"):
-        raise UserError(f"'{target}' cannot be calibrated", hint=nearest(target, ("cpu", "gpu")))
-    if target == "gpu":
-        _gpu(tables, out, budget, jobs, json=json, quiet=quiet)
-        return
-    for option, value in (("--from", tables), ("--out", out), ("--budget", budget)):
-        if value is not None:
-            raise UserError(f"{option} is for `calibrate gpu`", where=option, hint="leave it out")
-    from tetrasim.hw_targets.cpu.calibration.calibrate import calibrate as run
-    from tetrasim.hw_targets.cpu.calibration.preset_file import write_host_preset
+    from tetrasim import facade
 
     with progress(quiet) as step:
-        done = run(step)
-    file = write_host_preset(done)
-    _options.out(_as_json(done, file) if json else _as_text(done, file))
-
-
-def _gpu(
-    tables: Path | None, out: Path | None, budget: int | None, jobs: int, *, json: bool, quiet: bool
-) -> None:
-    import json as json_text
-
-    from tetrasim.hw_targets.gpu.fit.calibrate import BUDGET, fit
-    from tetrasim.hw_targets.gpu.fit.files import write
-    from tetrasim.hw_targets.gpu.fit.tables import check_tables
-
-    if tables is None:
-        raise UserError(
-            "a GPU is calibrated from measured tables", where="--from", hint="give the folder of the tables"
-        )
-    check_tables(tables)
-    if out is not None and not out.is_dir():
-        raise UserError(f"there is no folder '{out}'", where="--out", hint="make it first")
-    if budget is not None and budget < 1:
-        raise UserError("the budget is less than one evaluation", where="--budget", hint=f"{BUDGET} is usual")
-    with progress(quiet) as step:
-        found = fit(tables, budget or BUDGET, jobs=jobs, progress=step)
-    files = [] if out is None else [str(file) for file in write(found, tables, out)]
-    if json:
-        _options.out(json_text.dumps({"left_out": found.lines, "files": files}, indent=2))
-        return
-    _options.out("\n".join([*found.lines, *(f"wrote {file}" for file in files)]))
-
-
-def _as_text(done: Calibration, file: Path) -> str:
-    from tetrasim.units import si
-
-    m, o, t = done.measured, done.measured.overheads, done.measured.timings
-    rows = [
-        ("machine", f"{m.host.name}, {m.host.cores} cores"),
-        ("multiply-add peak", f"{si(2 * m.peak_one, 'flop/s')} one core, {si(2 * m.peak_all, 'flop/s')} all"),
-    ]
-    for name, level in zip(("L1", "L2", "L3", "DRAM"), m.levels.levels, strict=True):
-        rows.append((f"{name} read", f"{si(level.read_one, 'B/s')} one, {si(level.read_all, 'B/s')} all"))
-    d = done.config.dram
-    weights = f"{si(d.core_bandwidth_bytes_per_s, 'B/s')} one, {si(d.bandwidth_bytes_per_s, 'B/s')} all"
-    rows += [
-        ("DRAM, weights", weights),
-        ("per run, value, node", f"{o.run * 1e6:.2f}, {o.value * 1e6:.2f}, {o.node * 1e6:.2f} us"),
-        ("fork and join", f"{done.config.overhead.fork_join_ns * 1e-3:.1f} us"),
-        ("model error on products", f"{done.gemm_error:.1%} one thread, {done.shared_error:.1%} all threads"),
-        ("rounds", f"{t.rounds} in {m.seconds:.0f} s; {len(t.unsettled)} of {len(t.best_s)} times unsettled"),
-        ("other programs", f"used {t.other_cores:.1f} of {m.host.cores} cores"),
-        ("one kernel again and again", f"median {t.drift.median_slowdown:.2f} times its best"),
-        ("preset", f"{file}  (used by --on cpu/host)"),
-    ]
-    if done.config.measured_threads < m.host.cores:
-        rows.append(("note", UNSURE))
-    width = max(len(name) for name, _ in rows)
-    return "\n".join(f"{name.ljust(width)}  {text}" for name, text in rows)
-
-
-def _as_json(done: Calibration, file: Path) -> str:
-    import json
-
-    m = done.measured
-    values = {
-        "machine": m.host.name,
-        "cores": m.host.cores,
-        "peak_one_flop_per_s": 2 * m.peak_one,
-        "peak_all_flop_per_s": 2 * m.peak_all,
-        "gemm_error": done.gemm_error,
-        "gemm_error_all": done.shared_error,
-        "rounds": m.timings.rounds,
-        "unsettled": len(m.timings.unsettled),
-        "other_cores": round(m.timings.other_cores, 2),
-        "reference_median_slowdown": round(m.timings.drift.median_slowdown, 3),
-        "measured_threads": done.config.measured_threads,
-        "load_before": m.load_before,
-        "load_after": m.load_after,
-        "seconds": m.seconds,
-        "preset": str(file),
-    }
-    return json.dumps(values, indent=2)
+        done = facade.calibrate(target, tables=tables, out=out, budget=budget, jobs=jobs, progress=step)
+    _options.out(json_text.dumps(dict(done.values), indent=2) if json else done.text)

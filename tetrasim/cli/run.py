@@ -69,8 +69,6 @@ def run(
         _refuse_beside_lock(model, on, dim, setting, precision, launch, attention, fusion, allow_unmodelled)
     elif model is None:
         raise UserError("no model is named", hint="for example: tetrasim run gpt2-small --on gpu/t4")
-    if measure:
-        _measure.check(on or [])
     if precision is not None:
         precision = precision_name(precision)
     shortcuts = {"precision": precision, "launch": launch, "attention": attention, "fusion": fusion}
@@ -79,7 +77,7 @@ def run(
         chosen["exact_slow"] = True
     with progress(quiet) as step:
         if lock is not None:
-            done = _repeat(lock, numerics, not no_cache, step)
+            done = _repeat(lock, numerics, not no_cache, measure, step)
         else:
             done = facade.simulate(
                 model or "",
@@ -92,6 +90,7 @@ def run(
                 numerics=numerics,
                 use_cache=not no_cache,
                 allow_unmodelled=allow_unmodelled,
+                measurable=measure,
                 progress=step,
             )
     # A folder that tetrasim named itself holds the same run: replacing it loses nothing.
@@ -132,7 +131,7 @@ def _refuse_beside_lock(*given: object) -> None:
         )
 
 
-def _repeat(file: Path, numerics: bool, use_cache: bool, step: _Step) -> Run:
+def _repeat(file: Path, numerics: bool, use_cache: bool, measure: bool, step: _Step) -> Run:
     """Run a lock again, and say when the preset has changed since."""
     from tetrasim import facade
     from tetrasim.reports.lock import read
@@ -151,6 +150,7 @@ def _repeat(file: Path, numerics: bool, use_cache: bool, step: _Step) -> Run:
         numerics=numerics,
         use_cache=use_cache,
         allow_unmodelled=wanted.allow_unmodelled,
+        measurable=measure,
         progress=step,
     )
     _warn_of_changes(wanted, done.lock)

@@ -95,31 +95,12 @@ def _model(name: str, json: bool) -> str:
     return "\n".join(f"{path}: {value}" for path, value in _leaves(fields) if value is not None)
 
 
-def _with_mapping() -> list[str]:
-    from tetrasim.hw_targets.registry import load_target, target_names
-
-    return [name for name in target_names() if load_target(name).mapping_text is not None]
-
-
 def _mapping(model: str | None, on: list[str], prompt: int | None, generate: int, batch: int) -> str:
     from tetrasim import facade
-    from tetrasim.flow.phases import lowered_phases, settled
-    from tetrasim.flow.setup import set_up
 
     if model is None or len(on) != 1:
         raise UserError(
             "`show mapping` needs a model and one target",
             hint="for example: tetrasim show mapping gpt2-small --on pim/pim-gpt",
         )
-    setup = set_up(on[0])
-    mapping_text = setup.target.mapping_text
-    if mapping_text is None:
-        raise UserError(
-            f"target '{setup.target.name}' has no mapping to show",
-            where="--on",
-            hint=f"those that have one: {', '.join(_with_mapping()) or 'none'}",
-        )
-    loaded, workload = facade.load_for(model, prompt=prompt, generate=generate, batch=batch)
-    setup = settled(loaded, setup, workload)
-    _, family, contexts = lowered_phases(loaded, setup, workload)[-1]
-    return mapping_text(family.at(contexts[-1]), setup.config, workload)
+    return facade.mapping_text(model, on[0], prompt=prompt, generate=generate, batch=batch)

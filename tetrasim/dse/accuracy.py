@@ -35,7 +35,7 @@ def accuracy_metrics(candidate: Candidate) -> dict[str, float]:
     setup = candidate.setup
     family = precise_family(load(all_at_once).phases[0].family, setup.target.precision(setup.config))
     graph = family.base
-    outputs = interpret(graph, {graph.inputs[0].name: data.test}, setup.target.arithmetic(setup.config))
+    outputs = interpret(graph, {graph.inputs[0].name: data.test}, setup.target.emulated(setup.config))
     return {"accuracy": accuracy(np.asarray(outputs[graph.outputs[0].name]), data.test_labels)}
 
 
@@ -56,7 +56,7 @@ def proxy_metrics(model: LoadedModel, dense: LoadedModel, setup: Setup) -> dict[
         raise UserError(f"no proxy for '{model.name}': {reason}", hint="drop the proxy objective")
     lowered = precise_family(phase.family, setup.target.precision(setup.config)).base
     name = lowered.outputs[0].name
-    got = interpret(lowered, seeded_feeds(phase.family.base), setup.target.arithmetic(setup.config))
+    got = interpret(lowered, seeded_feeds(phase.family.base), setup.target.emulated(setup.config))
     return agreement(_exact_output(dense), np.asarray(got[name], dtype=np.float64))
 
 

@@ -93,7 +93,7 @@ class Terminal(io.TextIOBase):
                 raise mistake_of(failure, "cannot write the output", "stdout") from None
 
     def isatty(self) -> bool:
-        return self._behind.isatty()
+        return not self._behind.closed and self._behind.isatty()
 
     def fileno(self) -> int:
         return self._behind.fileno()

@@ -65,15 +65,7 @@ def build_result(
     ops: tuple[OpResult, ...] = sum(
         (op_results(run.name, run.family, run.contexts, run.totals) for run in runs), ()
     )
-    first = setup.target.capacity(runs[-1].family.at(runs[-1].contexts[0]), setup.config)
-    began = {m.name: m.state_bytes for m in first.memories}
-    memory = tuple(
-        MemoryResult(
-            m.name, m.capacity_bytes, m.weights_bytes, m.state_bytes, m.activation_bytes, m.fits,
-            began.get(m.name, m.state_bytes),
-        )
-        for m in capacity.memories
-    )  # fmt: skip
+    memory = _memory(setup, capacity, runs[-1])
     uses = setup.target.resources(runs[-1].family.at(runs[-1].contexts[-1]), setup.config)
     latency, energy = summed([p.latency for p in phases]), summed([p.energy for p in phases])
     checked = _numerics(setup, runs, enabled=numerics)
@@ -104,6 +96,24 @@ def build_result(
         warnings=_warnings(setup, latency, memory, covered, uses, (headline(checked), *_assumptions(runs))),
         validation=_validation(phases),
         provenance=provenance(model.sha256, setup.config.model_dump_json(), command),
+    )
+
+
+def _memory(setup: Setup, capacity: Capacity, last: PhaseRun) -> tuple[MemoryResult, ...]:
+    """What lies in each memory at the end of the run, and the state that lay there at its beginning."""
+    first = setup.target.capacity(last.family.at(last.contexts[0]), setup.config)
+    began = {m.name: m.state_bytes for m in first.memories}
+    return tuple(
+        MemoryResult(
+            m.name,
+            m.capacity_bytes,
+            m.weights_bytes,
+            m.state_bytes,
+            m.activation_bytes,
+            m.fits,
+            began.get(m.name, m.state_bytes),
+        )
+        for m in capacity.memories
     )
 
 
@@ -183,7 +193,7 @@ def _numerics(setup: Setup, runs: Sequence[PhaseRun], *, enabled: bool) -> Numer
         return NumericsResult(False, "not asked for")
     run = runs[0]
     context = run.contexts[0]
-    arithmetic = setup.target.arithmetic(setup.config)
+    arithmetic = setup.target.emulated(setup.config)
     return check_numerics(
         run.original.family.at(context), run.family.at(context), run.original.onnx, arithmetic
     )

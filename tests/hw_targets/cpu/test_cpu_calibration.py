@@ -245,10 +245,12 @@ def test_a_machine_name_cannot_break_the_file() -> None:
 
 
 def test_only_processors_are_calibrated() -> None:
-    from tetrasim.cli.calibrate import calibrate
+    from tetrasim.facade import calibrate
 
-    with pytest.raises(UserError, match="'gpu' cannot be calibrated"):
-        calibrate("gpu")
+    for name in ("pim", "gpu/t4", "cpu/xeon-6154", "cpus"):
+        with pytest.raises(UserError, match=f"'{name}' cannot be calibrated") as refusal:
+            calibrate(name)
+        assert refusal.value.hint
 
 
 def test_a_stale_preset_of_the_user_is_refused_with_the_way_out() -> None:

@@ -15,18 +15,25 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
+from tetrasim.errors import UserError
 from tetrasim.sim.engine.program import Program
 from tetrasim.sim.engine.timeline import Counter, RunTotals, Timeline
 from tetrasim.sim.ir.family import GraphFamily
 from tetrasim.sim.ir.graph import Graph
 from tetrasim.sim.metric import Basis, ErrorRange
 from tetrasim.sim.ops.arithmetic import Arithmetic
+from tetrasim.sim.ops.rounding import EXACT
 from tetrasim.sim.ops.work import Work
-from tetrasim.sim.precision import Precision
+from tetrasim.sim.precision import FLOAT32, Precision
 from tetrasim.sim.workload import Workload
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from _typeshed import DataclassInstance
     from numpy.typing import NDArray
+
+    from tetrasim.hw_targets.common.abilities import Calibrated, Calibration, Measured, Progress
 
 
 class Config(BaseModel):
@@ -172,3 +179,26 @@ class Target(Generic[ConfigT]):
     counters: Callable[[Graph, ConfigT, Timeline], tuple[Counter, ...]] | None = None
     # choices that hold for all graphs of a run, each with the name of its phase; None: there is none to make
     settle: Callable[[Sequence[tuple[str, Graph]], ConfigT], ConfigT] | None = None
+    # the error on the committed measurements, one dataclass per row (`tetrasim validate`)
+    validate: Callable[[], Sequence[DataclassInstance]] | None = None
+    # an ONNX file run on this machine, with the shapes of the graph that was imported from it
+    measure: Callable[[Path, Graph, ConfigT], Measured] | None = None
+    # from this machine into a preset of the user's, or from tables of measured kernels
+    calibrate: Callable[[Calibration, Progress], Calibrated] | None = None
+
+    def emulated(self, config: ConfigT) -> Arithmetic:
+        """The arithmetic of the precision in use.
+
+        Raises:
+            UserError: the target names a format narrower than float32 and rounds nothing: its numbers would
+                be reported as checked though nothing was emulated.
+        """
+        arithmetic, formats = self.arithmetic(config), self.precision(config)
+        narrow = [f.name for f in (formats.weights, formats.activations, formats.state) if f != FLOAT32]
+        if arithmetic is EXACT and narrow:
+            raise UserError(
+                f"target '{self.name}' computes in {narrow[0]} and emulates no rounding",
+                where=f"{self.name}/target.py",
+                hint="give it an arithmetic of that format (`RoundedArithmetic`), or report float32",
+            )
+        return arithmetic

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 from tetrasim.errors import CapacityError
 from tetrasim.hw_targets.common.target import Capacity, MemoryUse, Peaks, ResourceUse, Target
 from tetrasim.hw_targets.cpu.config import CpuConfig
@@ -15,6 +18,13 @@ from tetrasim.hw_targets.cpu.placement import live_bytes, resident_level
 from tetrasim.hw_targets.cpu.price import price
 from tetrasim.sim.ir.graph import Graph
 from tetrasim.units import si_bytes
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from _typeshed import DataclassInstance
+
+    from tetrasim.hw_targets.common.abilities import Calibrated, Calibration, Measured, Progress
 
 
 def capacity(graph: Graph, config: CpuConfig) -> Capacity:
@@ -58,6 +68,24 @@ def peaks(config: CpuConfig) -> Peaks:
     )
 
 
+def _validate() -> Sequence[DataclassInstance]:
+    from tetrasim.hw_targets.cpu.validate import validate  # reads the measurements
+
+    return validate()
+
+
+def _measure(onnx_path: Path, graph: Graph, config: CpuConfig) -> Measured:
+    from tetrasim.hw_targets.cpu.measure import measure  # needs onnxruntime
+
+    return measure(onnx_path, graph, config)
+
+
+def _calibrate(wanted: Calibration, progress: Progress) -> Calibrated:
+    from tetrasim.hw_targets.cpu.calibration.report import calibrated  # needs onnxruntime and a compiler
+
+    return calibrated(wanted, progress)
+
+
 TARGET = Target(
     name="cpu",
     title="CPU: blocked products and vector loops on cores, caches and DRAM",
@@ -72,4 +100,7 @@ TARGET = Target(
     error_range=error_range,
     parts=PARTS,
     least_energy=least_energy,
+    validate=_validate,
+    measure=_measure,
+    calibrate=_calibrate,
 )

@@ -27,6 +27,7 @@ from tetrasim.sim.ops.work import Work
 from tetrasim.sim.precision import Precision
 
 if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
     from numpy.typing import NDArray
 
 
@@ -173,6 +174,12 @@ def _arithmetic(config: FpgaConfig) -> FpgaArithmetic:
     return arithmetic(config)
 
 
+def _validate() -> Sequence[DataclassInstance]:
+    from tetrasim.hw_targets.fpga.validate import validate  # reads the measurements
+
+    return validate()
+
+
 TARGET: Target[FpgaConfig] = Target(
     name="fpga",
     title="FPGA",
@@ -190,4 +197,5 @@ TARGET: Target[FpgaConfig] = Target(
     mapping_text=mapping_text,
     counters=counters,
     settle=settle,
+    validate=_validate,
 )

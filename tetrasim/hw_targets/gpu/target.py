@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 from tetrasim.hw_targets.common.target import Peaks, ResourceUse, Target
 from tetrasim.hw_targets.gpu.capacity import capacity
 from tetrasim.hw_targets.gpu.config import GpuConfig, Number, precision_of
@@ -25,6 +28,11 @@ _FORMAT_OF = {
     Number.INT4: "half",
 }
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+    from tetrasim.hw_targets.common.abilities import Calibrated, Calibration, Progress
+
 
 def peaks(config: GpuConfig) -> Peaks:
     """Data-sheet ceilings at the precision and clock in use."""
@@ -44,6 +52,18 @@ def resources(_graph: Graph, config: GpuConfig) -> tuple[ResourceUse, ...]:
     return (ResourceUse("SMs", config.sm_count, config.sm_count),)
 
 
+def _validate() -> Sequence[DataclassInstance]:
+    from tetrasim.hw_targets.gpu.validate import validate  # reads the measurements
+
+    return validate()
+
+
+def _calibrate(wanted: Calibration, progress: Progress) -> Calibrated:
+    from tetrasim.hw_targets.gpu.fit.report import calibrated  # needs the fit's search
+
+    return calibrated(wanted, progress)
+
+
 TARGET = Target(
     name="gpu",
     title="GPU",
@@ -60,4 +80,6 @@ TARGET = Target(
     least_energy=least_energy,
     mapping_text=mapping_text,
     counters=counters,
+    validate=_validate,
+    calibrate=_calibrate,
 )

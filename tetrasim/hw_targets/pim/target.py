@@ -6,6 +6,7 @@ Theory: docs/pim.md. Time is exact through the DRAM engine (`hw_targets/common/d
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -26,6 +27,9 @@ from tetrasim.sim.ir.graph import Graph
 from tetrasim.sim.metric import Basis, ErrorRange
 from tetrasim.sim.ops.work import Work
 from tetrasim.units import si_bytes
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 
 def capacity(graph: Graph, config: PimConfig) -> Capacity:
@@ -99,6 +103,12 @@ def error_range(_config: PimConfig, _metric: str) -> ErrorRange | None:
     return None
 
 
+def _validate() -> Sequence[DataclassInstance]:
+    from tetrasim.hw_targets.pim.validate import validate  # reads the measurements
+
+    return validate()
+
+
 TARGET = Target(
     name="pim",
     title="PIM-DRAM",
@@ -117,4 +127,5 @@ TARGET = Target(
     time_basis=Basis.SIMULATED,
     simulate_runs=simulate_runs,
     mapping_text=mapping_text,
+    validate=_validate,
 )
