@@ -117,8 +117,8 @@ def _firing_rows(design: Design, run: Run) -> list[_Row]:
                     inputs[k].append(source)
         ready = _ready(inputs, run, design)
         for k in range(actor.firings):
-            if not actor.reads and k >= max(p.last for p in actor.writes):
-                continue  # a source waiting for the next input
+            if not actor.reads and k >= max((p.last for p in actor.writes), default=0):
+                continue  # a source waiting for the next input, or one that nothing reads
             frozen = 0
             if k + 1 < actor.firings and start[k + 1] > max(int(start[k]) + actor.ii, ready[k + 1]):
                 frozen = int(start[k + 1]) - int(start[k]) - actor.ii  # held by its own pipeline

@@ -200,7 +200,7 @@ class _Maker:
             v for v in node.inputs if v is not None and v.role not in STATIC and self.root(v) in self.sources
         ]
         if work.kind is WorkKind.VIEW and len(streams) == 1:
-            self.aliases[node.outputs[0]] = streams[0]
+            self.aliases.update(dict.fromkeys(node.outputs, streams[0]))
             return None
         made = natural_rows(node, work)
         if work.kind is WorkKind.VECTOR and work.vector is not None and not work.vector.reduces and streams:

@@ -83,12 +83,32 @@ def _einsum(call: Call) -> tuple[Value, ...]:
         needed = set(result).union(*terms)
         letters = dict.fromkeys("".join(t for _, t in chosen))
         out = result if not terms else "".join(c for c in letters if c in needed)
-        outputs = [name] if not terms else [f"{name}/step{step}"]
-        attrs = {"equation": f"{','.join(t for _, t in chosen)}->{out}"}
-        (made,) = call.emit("Einsum", [v for v, _ in chosen], attrs, outputs)
-        values.append(made)
+        label = name if not terms else f"{name}/step{step}"
+        values.append(_contracted(call, chosen, out, label))
         terms.append(out)
     return (values[0],)
+
+
+def _contracted(call: Call, chosen: Sequence[tuple[Value, str]], out: str, name: str) -> Value:
+    """One step: a product of two operands, each of which first sums what only it has. One operand alone is a
+    sum and a transpose."""
+    summed = []
+    for i, (value, term) in enumerate(chosen):
+        others = set(out).union(*(t for j, (_, t) in enumerate(chosen) if j != i))
+        kept = "".join(c for c in term if c in others)
+        x = value
+        if kept != term:
+            gone = tuple(j for j, c in enumerate(term) if c not in others)
+            label = name if len(chosen) == 1 and kept == out else f"{name}/sum{i}"
+            (x,) = call.emit("ReduceSum", [value], {"axes": gone, "keepdims": 0}, [label])
+        summed.append((x, kept))
+    if len(summed) == 2:
+        equation = f"{summed[0][1]},{summed[1][1]}->{out}"
+        return call.emit("Einsum", [x for x, _ in summed], {"equation": equation}, [name])[0]
+    ((x, kept),) = summed
+    if kept == out:
+        return x if x is not chosen[0][0] else call.emit("Identity", [x], {}, [name])[0]
+    return call.emit("Transpose", [x], {"perm": tuple(kept.index(c) for c in out)}, [name])[0]
 
 
 def _broadcast(call: Call, x: Value, term: str, terms: Sequence[str], values: Sequence[Value]) -> Value:
