@@ -117,15 +117,24 @@ def load(
     generate: int = 0,
     batch: int = 1,
     dims: Mapping[str, int] | None = None,
+    values: Mapping[str, str] | None = None,
+    rows: Mapping[str, int] | None = None,
     allow_unmodelled: bool = False,
 ) -> LoadedModel:
-    """Import the graphs of a model for one workload; `model` as in `simulate`.
+    """Import the graphs of a model for one workload; the arguments are those of `simulate`.
 
     Raises:
         UserError: as `simulate`.
     """
     found, _ = load_for(
-        model, prompt=prompt, generate=generate, batch=batch, dims=dims, allow_unmodelled=allow_unmodelled
+        model,
+        prompt=prompt,
+        generate=generate,
+        batch=batch,
+        dims=dims,
+        values=values,
+        rows=rows,
+        allow_unmodelled=allow_unmodelled,
     )
     return found
 
@@ -137,11 +146,13 @@ def load_for(
     generate: int = 0,
     batch: int = 1,
     dims: Mapping[str, int] | None = None,
+    values: Mapping[str, str] | None = None,
+    rows: Mapping[str, int] | None = None,
     allow_unmodelled: bool = False,
 ) -> tuple[LoadedModel, Workload]:
     """`load`, with the workload that the arguments mean for this model."""
     files = find_model(model, allow_unmodelled=allow_unmodelled)
-    workload = workload_for(files, prompt, generate, batch, dims)
+    workload = workload_for(files, prompt, generate, batch, dims, values, rows)
     return load_model(files, workload), workload
 
 
@@ -153,6 +164,8 @@ def simulate(
     generate: int = 0,
     batch: int = 1,
     dims: Mapping[str, int] | None = None,
+    values: Mapping[str, str] | None = None,
+    rows: Mapping[str, int] | None = None,
     settings: Overrides | None = None,
     numerics: bool = True,
     use_cache: bool = True,
@@ -168,6 +181,8 @@ def simulate(
         prompt: tokens of the prompt (decoders) or of the sequence (encoders); None: 32, or up to 128.
         generate: tokens to generate; 0: the prompt only.
         dims: symbolic dims of an .onnx file.
+        values: of its inputs that decide the graph: {"sr": "16000"}, numbers separated by commas.
+        rows: how many entries to expect where its data decide a shape, by output name (`allow_unmodelled`).
         settings: dotted configuration path -> value, for every target that is named; prefix a path with
             "gpu/t4:" to set it there only.
         numerics: emulate each target's arithmetic and compare with onnxruntime.
@@ -197,7 +212,7 @@ def simulate(
         allow_unmodelled=allow_unmodelled,
         meanwhile=load_what_simulating_needs,
     )
-    workload = workload_for(files, prompt, generate, batch, dims)
+    workload = workload_for(files, prompt, generate, batch, dims, values, rows)
     session = Session(files, workload, str(model), numerics=numerics, use_cache=use_cache)
     entries, refused = session.entries(setups, report)
     if not entries:
@@ -306,6 +321,8 @@ def measure(run: Run) -> list[tuple[str, Measured]]:
         generate=work.generate,
         batch=work.batch,
         dims=dict(work.dims),
+        values=dict(work.values),
+        rows=dict(work.rows),
         allow_unmodelled=run.lock.allow_unmodelled,
     )
     return evidence.measure(loaded, run.setups, work)

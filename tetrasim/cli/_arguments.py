@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 
 from tetrasim.errors import UserError, nearest
 
-_LISTS = ("--on", "--dim", "--set")
+_LISTS = ("--on", "--dim", "--set", "--input", "--expect")
 
 
 def expand_lists(arguments: Sequence[str]) -> list[str]:
@@ -38,7 +38,7 @@ def expand_lists(arguments: Sequence[str]) -> list[str]:
 
 def _belongs(option: str, argument: str, positional: bool) -> bool:
     """Is a further bare word a value of the list option? With the model already given, every word is."""
-    if option in ("--dim", "--set"):
+    if option in ("--dim", "--set", "--input", "--expect"):
         return "=" in argument
     return positional or ("/" in argument and not argument.endswith(".onnx"))
 
@@ -60,15 +60,15 @@ def pairs(values: Iterable[str], option: str) -> dict[str, str]:
     return out
 
 
-def dims(values: Iterable[str]) -> dict[str, int]:
+def dims(values: Iterable[str], option: str = "--dim") -> dict[str, int]:
     """`--dim batch=1` as whole numbers, 0 included: a first call has a past of length 0."""
     out: dict[str, int] = {}
-    for name, text in pairs(values, "--dim").items():
+    for name, text in pairs(values, option).items():
         if not text.isdecimal() or not text.isascii():
             raise UserError(
-                f"dim '{name}' is '{text}', not a whole number",
-                where="--dim",
-                hint=f"write --dim {name}=1",
+                f"{option} '{name}' is '{text}', not a whole number",
+                where=option,
+                hint=f"write {option} {name}=1",
             )
         out[name] = int(text)
     return out

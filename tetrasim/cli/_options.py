@@ -33,6 +33,24 @@ Dims = Annotated[
         metavar="NAME=N…",
     ),
 ]
+Values = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--input",
+        help="Values of an ONNX file's inputs that decide its graph: sr=16000 use_cache=true …",
+        show_default=False,
+        metavar="NAME=VALUE…",
+    ),
+]
+Rows = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--expect",
+        help="How many rows to expect where data decide a shape, with --allow-unmodelled.",
+        show_default=False,
+        metavar="NAME=ROWS…",
+    ),
+]
 Settings = Annotated[
     list[str] | None,
     typer.Option(

@@ -27,6 +27,8 @@ app = _options.new_app()
 def import_(
     file: Annotated[Path, typer.Argument(help="An .onnx file.")],
     dim: _options.Dims = None,
+    value: _options.Values = None,
+    expect: _options.Rows = None,
     check: Annotated[bool, typer.Option(help="Compare the interpreter with onnxruntime.")] = True,
     allow_unmodelled: _options.AllowUnmodelled = False,
     explain_rewrites: Annotated[
@@ -58,10 +60,19 @@ def import_(
     with progress(quiet) as step:
         step(f"importing {file.name}", 0.0)
         dims = _arguments.dims(dim or ())
-        raw, graph, notes = import_file(file, dims, allow_unmodelled=allow_unmodelled)
+        values = _arguments.pairs(value or (), "--input")
+        raw, graph, notes = import_file(
+            file,
+            dims,
+            allow_unmodelled=allow_unmodelled,
+            values=values,
+            rows=_arguments.dims(expect or (), "--expect"),
+        )
         step("comparing with onnxruntime", 0.5)
         numerics = (
-            check_numerics(raw, graph, file, EXACT) if check else NumericsResult(False, "not asked for")
+            check_numerics(raw, graph, file, EXACT, tuple(values.items()))
+            if check
+            else NumericsResult(False, "not asked for")
         )
     covered = coverage((graph,))
     if json:

@@ -51,6 +51,8 @@ def whatif(
                 generate=work.generate,
                 batch=work.batch,
                 dims=dict(work.dims),
+                values=dict(work.values),
+                rows=dict(work.rows),
                 settings={k: v for k, v in settings.items() if k.rpartition(":")[0] in names},
                 numerics=False,
                 allow_unmodelled=lock.allow_unmodelled,

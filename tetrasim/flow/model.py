@@ -119,6 +119,12 @@ def check_workload(files: ModelFiles, workload: Workload) -> Workload:
             where="--prompt",
             hint="drop it",
         )
+    for name, _ in (*workload.values, *workload.rows):
+        raise UserError(
+            f"'{name}' is given for '{files.name}', which is no ONNX file of yours",
+            where="--input" if workload.values else "--expect",
+            hint="drop it: this model has no input that decides its graph",
+        )
     known = {"batch", "seq", "past"}
     for name, _ in workload.dims:
         raise UserError(
@@ -184,7 +190,14 @@ def _phase(files: ModelFiles, name: str, path: Path, workload: Workload) -> Mode
         )
         return ModelPhase("decode", family, path)
     dims = _dims(files, path, workload)
-    graph = import_onnx(path, dims, name=name, allow_unmodelled=files.allow_unmodelled)
+    graph = import_onnx(
+        path,
+        dims,
+        name=name,
+        allow_unmodelled=files.allow_unmodelled,
+        values=dict(workload.values),
+        rows=dict(workload.rows),
+    )
     return ModelPhase(name, constant_family(graph), path)
 
 
@@ -197,7 +210,12 @@ def _dims(files: ModelFiles, path: Path, workload: Workload) -> dict[str, int]:
 
 
 def import_file(
-    path: Path, dims: Mapping[str, int], *, allow_unmodelled: bool = False
+    path: Path,
+    dims: Mapping[str, int],
+    *,
+    allow_unmodelled: bool = False,
+    values: Mapping[str, str] | None = None,
+    rows: Mapping[str, int] | None = None,
 ) -> tuple[Graph, Graph, tuple[str, ...]]:
     """A user's file as imported, after the standard passes, and what the passes have to say.
 
@@ -209,7 +227,7 @@ def import_file(
 
     if not path.is_file():
         raise UserError(f"there is no file '{path}'", hint=_neighbour(path))
-    raw = import_onnx(path, dims, rewrites=False, allow_unmodelled=allow_unmodelled)
+    raw = import_onnx(path, dims, rewrites=False, allow_unmodelled=allow_unmodelled, values=values, rows=rows)
     graph, notes = standard(raw)
     return raw, graph, tuple(str(note) for note in notes)
 
@@ -268,6 +286,16 @@ def _described(manifest: Manifest) -> str:
     return json.dumps(tree, sort_keys=True)
 
 
-def bind(workload: Workload, dims: Mapping[str, int]) -> Workload:
-    """The workload with further dims."""
-    return replace(workload, dims=tuple(sorted(dims.items())))
+def bind(
+    workload: Workload,
+    dims: Mapping[str, int],
+    values: Mapping[str, str] | None = None,
+    rows: Mapping[str, int] | None = None,
+) -> Workload:
+    """The workload with further dims, values of inputs and expected rows."""
+    return replace(
+        workload,
+        dims=tuple(sorted(dims.items())),
+        values=tuple(sorted((values or {}).items())),
+        rows=tuple(sorted((rows or {}).items())),
+    )

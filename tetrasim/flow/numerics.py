@@ -51,7 +51,11 @@ class OutputError:
 
 
 def check_numerics(
-    reference: Graph, lowered: Graph, onnx_path: Path | None, arithmetic: Arithmetic
+    reference: Graph,
+    lowered: Graph,
+    onnx_path: Path | None,
+    arithmetic: Arithmetic,
+    values: tuple[tuple[str, str], ...] = (),
 ) -> NumericsResult:
     """Compare every output of `lowered` under `arithmetic` with the file that `reference` was imported from.
 
@@ -59,6 +63,7 @@ def check_numerics(
         reference: the graph as imported, full precision: says what the file's inputs look like.
         lowered: the same graph with the target's formats.
         onnx_path: the file; None when the graph has none.
+        values: of inputs that the import made constants of, as the user wrote them.
     """
     if onnx_path is None:
         return NumericsResult(False, "there is no ONNX file to compare with")
@@ -68,7 +73,7 @@ def check_numerics(
     from tetrasim.sim.ir.interpreter import interpret
 
     feeds = seeded_feeds(reference)
-    expected = reference_outputs(reference, onnx_path)
+    expected = reference_outputs(reference, onnx_path, values)
     if expected.outputs is None:
         return NumericsResult(False, expected.reason)
     with one_thread(), np.errstate(all="ignore"):  # the order of additions must not depend on the host

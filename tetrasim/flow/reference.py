@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tetrasim.flow.feeds import Feeds, seeded_feeds
+from tetrasim.frontend.onnx import given_value
 from tetrasim.onnx_runtime import library, open_session
-from tetrasim.sim.ir.graph import Graph, Kind, Value
-from tetrasim.sim.ops.dtypes import stored_dtype
+from tetrasim.sim.ir.graph import Graph, Kind, TensorType, Value
+from tetrasim.sim.ops.dtypes import parse_dtype, stored_dtype
 from tetrasim.sim.ops.registry import work_of
 
 if TYPE_CHECKING:
@@ -38,11 +39,12 @@ class Reference:
 
 
 @lru_cache(maxsize=4)
-def reference_outputs(graph: Graph, onnx_path: Path) -> Reference:
-    """What the file gives on the seeded inputs of `graph`, computed once for all targets."""
+def reference_outputs(graph: Graph, onnx_path: Path, values: tuple[tuple[str, str], ...] = ()) -> Reference:
+    """What the file gives on the seeded inputs of `graph`, computed once for all targets; `values` are those
+    of inputs that the import made constants of."""
     feeds = seeded_feeds(graph)
     try:
-        return Reference("onnxruntime", _by_onnxruntime(graph, onnx_path, feeds))
+        return Reference("onnxruntime", _by_onnxruntime(graph, onnx_path, feeds, dict(values)))
     except Exception as refusal:  # of any of onnxruntime's own types, whose common base is Exception
         reason = f"onnxruntime does not run it: {_first_line(refusal)}"
     if sum(work_of(node).macs for node in graph.nodes) > MAX_REFERENCE_MACS:
@@ -58,14 +60,27 @@ def _first_line(failure: BaseException) -> str:
     return text if len(text) <= _REASON_LETTERS else f"{text[:_REASON_LETTERS]} …"
 
 
-def _by_onnxruntime(graph: Graph, onnx_path: Path, feeds: Feeds) -> dict[str, NDArray[Any]]:
+def _by_onnxruntime(
+    graph: Graph, onnx_path: Path, feeds: Feeds, values: Mapping[str, str]
+) -> dict[str, NDArray[Any]]:
     session = open_session(onnx_path)
     wanted = {i.name for i in session.get_inputs()}
     names = [o.name for o in session.get_outputs()]
-    values = {v.name: v for v in graph.inputs if v.name in wanted}
-    given = {name: _ort_value(value, feeds[name]) for name, value in values.items()}
+    given = {v.name: _ort_value(v, feeds[v.name]) for v in graph.inputs if v.name in wanted}
+    for one in session.get_inputs():
+        if one.name in values:
+            type = TensorType(tuple(d for d in one.shape if isinstance(d, int)), *_format(one.type))
+            value = Value(one.name, type)
+            given[one.name] = _ort_value(value, given_value(one.name, values, type))
     found = session.run_with_ort_values(names, given)
     return {name: _as_numbers(one.numpy()) for name, one in zip(names, found, strict=True)}
+
+
+def _format(text: str) -> tuple[Kind, int]:
+    """`tensor(int64)` -> its format."""
+    word = text.removeprefix("tensor(").removesuffix(")")
+    found = parse_dtype({"float": "float32", "double": "float64"}.get(word, word))
+    return found.kind, found.bits
 
 
 def _ort_value(value: Value, feed: NDArray[Any]) -> Any:

@@ -23,7 +23,13 @@ def check_targets(names: Sequence[str]) -> None:
 
 
 def workload_for(
-    files: ModelFiles, prompt: int | None, generate: int, batch: int, dims: Mapping[str, int] | None
+    files: ModelFiles,
+    prompt: int | None,
+    generate: int,
+    batch: int,
+    dims: Mapping[str, int] | None,
+    values: Mapping[str, str] | None = None,
+    rows: Mapping[str, int] | None = None,
 ) -> Workload:
     for name, value, least in (("prompt", prompt, 1), ("generate", generate, 0), ("batch", batch, 1)):
         if value is not None and value < least:
@@ -31,7 +37,7 @@ def workload_for(
                 f"--{name} {value} is below {least}", where=f"--{name}", hint=f"give at least {least}"
             )
     tokens = default_prompt(files) if prompt is None else prompt
-    return check_workload(files, bind(Workload(batch, tokens, generate), dims or {}))
+    return check_workload(files, bind(Workload(batch, tokens, generate), dims or {}, values, rows))
 
 
 def command_line(
@@ -45,6 +51,10 @@ def command_line(
     words += ["--batch", str(workload.batch)] if workload.batch != 1 else []
     for name, size in workload.dims:
         words += ["--dim", f"{name}={size}"]
+    for name, text in workload.values:
+        words += ["--input", f"{name}={text}"]
+    for name, count in workload.rows:
+        words += ["--expect", f"{name}={count}"]
     for path, value in sorted(settings.items()):
         words += ["--set", f"{path}={value}"]
     words += ["--allow-unmodelled"] if files.allow_unmodelled else []

@@ -68,7 +68,7 @@ def build_result(
     memory = _memory(setup, capacity, runs[-1])
     uses = setup.target.resources(runs[-1].family.at(runs[-1].contexts[-1]), setup.config)
     latency, energy = summed([p.latency for p in phases]), summed([p.energy for p in phases])
-    checked = _numerics(setup, runs, enabled=numerics)
+    checked = _numerics(setup, runs, workload, enabled=numerics)
     return Result(
         schema_version=SCHEMA_VERSION,
         model=model.name,
@@ -188,15 +188,14 @@ def _area(uses: Sequence[ResourceUse]) -> Metric | None:
     return None
 
 
-def _numerics(setup: Setup, runs: Sequence[PhaseRun], *, enabled: bool) -> NumericsResult:
+def _numerics(setup: Setup, runs: Sequence[PhaseRun], workload: Workload, *, enabled: bool) -> NumericsResult:
     if not enabled:
         return NumericsResult(False, "not asked for")
     run = runs[0]
     context = run.contexts[0]
     arithmetic = setup.target.emulated(setup.config)
-    return check_numerics(
-        run.original.family.at(context), run.family.at(context), run.original.onnx, arithmetic
-    )
+    graphs = run.original.family.at(context), run.family.at(context)
+    return check_numerics(*graphs, run.original.onnx, arithmetic, workload.values)
 
 
 def _evidence(

@@ -59,6 +59,8 @@ def to_yaml(lock: Lock, folder: Path, name: str = "config.lock.yaml") -> str:
             "prompt": work.prompt,
             "generate": work.generate,
             "dims": dict(work.dims),
+            **({"values": dict(work.values)} if work.values else {}),
+            **({"rows": dict(work.rows)} if work.rows else {}),
         },
         **({"allow_unmodelled": True} if lock.allow_unmodelled else {}),
         "targets": [
@@ -96,8 +98,10 @@ def read(file: Path) -> Lock:
     tree = _mapping(read_yaml(file).tree, "the file", file)
     _known(tree, _KEYS, file)
     work = _mapping(tree.get("workload", {}), "workload", file)
-    _known(work, ("batch", "prompt", "generate", "dims"), file)
+    _known(work, ("batch", "prompt", "generate", "dims", "values", "rows"), file)
     dims = _mapping(work.get("dims", {}), "workload.dims", file)
+    values = _mapping(work.get("values", {}), "workload.values", file)
+    rows = _mapping(work.get("rows", {}), "workload.rows", file)
     targets = tree.get("targets")
     if not isinstance(targets, list) or not targets:
         raise UserError("'targets' must list at least one target", where=str(file), hint="- preset: gpu/t4")
@@ -111,7 +115,9 @@ def read(file: Path) -> Lock:
             batch=_count(work.get("batch", 1), "workload.batch", 1, file),
             prompt=_count(work.get("prompt", 32), "workload.prompt", 1, file),
             generate=_count(work.get("generate", 0), "workload.generate", 0, file),
-            dims=tuple((str(k), _count(v, f"workload.dims.{k}", 1, file)) for k, v in dims.items()),
+            dims=tuple((str(k), _count(v, f"workload.dims.{k}", 0, file)) for k, v in dims.items()),
+            values=tuple((str(k), str(v)) for k, v in values.items()),
+            rows=tuple((str(k), _count(v, f"workload.rows.{k}", 0, file)) for k, v in rows.items()),
         ),
         targets=tuple(_target(item, file) for item in targets),
         version=str(tree.get("tetrasim", "")),

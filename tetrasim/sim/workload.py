@@ -13,12 +13,16 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """All counts are per run; `dims` binds further symbolic dims of a user's ONNX file."""
+    """All counts are per run. Of a user's ONNX file, `dims` binds further symbolic dims, `values` are those
+    of inputs that decide the graph (a sampling rate, a flag), and `rows` is how many are expected where the
+    data decide a shape."""
 
     batch: int = 1
     prompt: int = 32
     generate: int = 0
     dims: tuple[tuple[str, int], ...] = ()
+    values: tuple[tuple[str, str], ...] = ()
+    rows: tuple[tuple[str, int], ...] = ()
 
     def contexts(self) -> range:
         """Cached keys before each step: one entry per step graph run."""

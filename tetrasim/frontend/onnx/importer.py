@@ -9,11 +9,13 @@ to be folded, so both the dynamo and the TorchScript exporter's files, and ORT-o
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from tetrasim.errors import UserError
+import numpy as np
+
+from tetrasim.errors import UserError, nearest
 from tetrasim.frontend.onnx.builder import Builder
 from tetrasim.frontend.onnx.dims import check_dims, evaluate, input_shape, symbols_of
 from tetrasim.frontend.onnx.element_types import onnx_type
@@ -29,10 +31,14 @@ from tetrasim.frontend.onnx.states import finish, state_pairs
 from tetrasim.frontend.onnx.walker import Env, Walker
 from tetrasim.sim.ir.family import GraphFamily, constant_family, family_from
 from tetrasim.sim.ir.graph import Data, Graph, Kind, Role, Value
+from tetrasim.sim.ops.dtypes import numpy_dtype
 from tetrasim.sim.passes.pipeline import standard
 
 if TYPE_CHECKING:
     import onnx
+    from numpy.typing import NDArray
+
+    from tetrasim.sim.ir.graph import TensorType
 
 _SMALL_INITIALIZER = 1 << 20
 
@@ -54,8 +60,14 @@ def import_onnx(
     states: Mapping[str, str] | None = None,
     rewrites: bool = True,
     allow_unmodelled: bool = False,
+    values: Mapping[str, str] | None = None,
+    rows: Mapping[str, int] | None = None,
 ) -> Graph:
     """The graph of `path` with its symbolic dims bound to `dims`.
+
+    `values` makes constants of inputs that decide the graph: `{"sr": "16000"}`, numbers separated by commas,
+    true or false. `rows` says how many entries to expect where data decide a shape, by the name of the
+    output, the node or the dim (with `allow_unmodelled`).
 
     `states` maps state inputs to the outputs that replace them; None: found by name (`past…`/`present…`).
     `rewrites`: run the standard passes (`passes/pipeline.py`, which also says why a pattern did not match);
@@ -66,7 +78,8 @@ def import_onnx(
         UserError: unreadable or hostile file, unbound dim, unsupported op, shapes that do not fit.
     """
     path = Path(path)
-    graph = _build(read_model(path), path, dict(dims or {}), name or path.stem, states, allow_unmodelled)
+    told = Told(dict(dims or {}), dict(values or {}), dict(rows or {}), allow_unmodelled)
+    graph = _build(read_model(path), path, told, name or path.stem, states)
     return standard(graph)[0] if rewrites else graph
 
 
@@ -95,7 +108,7 @@ def import_family(
     def at(context: int | None) -> Graph:
         known = {symbol: context} if context is not None else {}
         known = {name: _bound(name, size, known) for name, size in bound.items()} | known
-        graph = _build(model, path, known, name or path.stem, states, allow_unmodelled)
+        graph = _build(model, path, Told(known, {}, {}, allow_unmodelled), name or path.stem, states)
         # a dim derived from the symbol is no dim of the family
         own = tuple((name, size) for name, size in graph.dims if not isinstance(bound.get(name), str))
         graph = replace(graph, dims=own)
@@ -116,22 +129,28 @@ def _bound(name: str, size: int | str, symbols: Mapping[str, int]) -> int:
     return found
 
 
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What the user says of a file: dims, values of inputs, expected rows; whether ops may be free."""
+
+    dims: dict[str, int]
+    values: dict[str, str]
+    rows: dict[str, int]
+    allow_unmodelled: bool
+
+
 def _build(
-    model: onnx.ModelProto,
-    path: Path,
-    dims: dict[str, int],
-    name: str,
-    states: Mapping[str, str] | None,
-    allow_unmodelled: bool,
+    model: onnx.ModelProto, path: Path, told: Told, name: str, states: Mapping[str, str] | None
 ) -> Graph:
-    graph = model.graph
+    graph, dims = model.graph, told.dims
     check_dims(graph, dims, str(path))
+    _check_values(graph, told.values, path)
     opset = next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), 20)
     pairs = state_pairs([v.name for v in graph.input], [v.name for v in graph.output], states, str(path))
     builder, env = Builder(), Env({"": None})
     _load_initializers(model, path, builder, env)
-    inputs = _load_inputs(graph, dims, pairs, builder, env)
-    Walker(builder, env, opset, dims, allow_unmodelled).run(graph)
+    inputs = _load_inputs(graph, told, pairs, builder, env)
+    Walker(builder, env, opset, dims, told.allow_unmodelled, told.rows).run(graph)
     outputs = []
     for wanted in graph.output:
         value = env.get(wanted.name)
@@ -162,9 +181,10 @@ def _load_initializers(model: onnx.ModelProto, path: Path, builder: Builder, env
 
 
 def _load_inputs(
-    graph: onnx.GraphProto, dims: Mapping[str, int], pairs: Mapping[str, str], builder: Builder, env: Env
+    graph: onnx.GraphProto, told: Told, pairs: Mapping[str, str], builder: Builder, env: Env
 ) -> list[Value]:
-    """Run-time inputs. One that is also an initializer has a default: the constant is used."""
+    """Run-time inputs. One that is also an initializer has a default: the constant is used. One whose value
+    the user gives is a constant too."""
     values = []
     for proto in graph.input:
         if proto.name in env:
@@ -173,9 +193,36 @@ def _load_inputs(
             raise UserError(
                 f"input '{proto.name}' is no tensor, or has no shape", hint="export it with shapes"
             )
-        tensor, shape = proto.type.tensor_type, input_shape(proto, dims)
+        tensor, shape = proto.type.tensor_type, input_shape(proto, told.dims)
+        if proto.name in told.values:
+            type = onnx_type(tensor.elem_type, shape)
+            env[proto.name] = builder.constant(proto.name, given_value(proto.name, told.values, type), type)
+            continue
         role = Role.STATE if proto.name in pairs else Role.INPUT
         value = Value(builder.fresh(proto.name), onnx_type(tensor.elem_type, shape), role)
         env[proto.name] = value
         values.append(value)
     return values
+
+
+def _check_values(graph: onnx.GraphProto, values: Mapping[str, str], path: Path) -> None:
+    names = [proto.name for proto in graph.input]
+    for name in values:
+        if name not in names:
+            raise UserError(f"the model has no input '{name}'", where=str(path), hint=nearest(name, names))
+
+
+def given_value(name: str, values: Mapping[str, str], type: TensorType) -> NDArray[Any]:
+    """The value of an input as the user writes it, one number for all of its elements or one for each."""
+    words = [word.strip().lower() for word in values[name].split(",")]
+    try:
+        numbers = [float({"true": "1", "false": "0"}.get(word, word)) for word in words]
+        whole = np.array(numbers)
+        array = np.broadcast_to(whole if len(words) > 1 else whole[0], type.shape)
+    except ValueError:
+        raise UserError(
+            f"'{values[name]}' is no value of input '{name}', which is {type}",
+            where="--input",
+            hint=f"write --input {name}=NUMBER, or as many numbers as it has elements, separated by commas",
+        ) from None
+    return np.ascontiguousarray(array).astype(numpy_dtype(type))

@@ -9,7 +9,7 @@ local to it; names around it are visible in it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,7 +24,7 @@ from tetrasim.frontend.onnx.order import sort_nodes
 from tetrasim.frontend.onnx.reader import initializer_type, proto_array
 from tetrasim.frontend.onnx.rules import apply_rule, is_known
 from tetrasim.frontend.onnx.stated import stated_types
-from tetrasim.sim.ir.graph import Attr, Node, Source, Value
+from tetrasim.sim.ir.graph import Attr, Kind, Node, Source, TensorType, Value
 from tetrasim.sim.ops.opdef import ShapeError, axis_of, int_attr, ints_attr
 from tetrasim.sim.ops.registry import work_of
 from tetrasim.sim.ops.unmodelled import UNMODELLED
@@ -36,6 +36,9 @@ Env = dict[str, Value | None]
 _STANDARD = ("", "ai.onnx", "com.microsoft")
 CONTROL_FLOW = ("If", "Loop", "Scan")
 _TRACE_HINT = "export with control flow traced away, or prefill and step graphs with explicit states"
+
+# Ops whose result has as many entries as the data say.
+_BY_DATA = ("NonZero", "Unique", "Compress", "NonMaxSuppression")
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,8 @@ class Walker:
     """Emits the nodes of a graph into a builder; `env` maps ONNX names to values.
 
     `allow_unmodelled`: an op without semantics here becomes `Unmodelled`, with the output types that the file
-    states (their symbolic dims bound by `dims`), instead of an error."""
+    states (their symbolic dims bound by `dims`), instead of an error. `rows`: how many entries to expect
+    where data decide a shape, by the name of the output, the node or the dim."""
 
     def __init__(
         self,
@@ -61,12 +65,14 @@ class Walker:
         opset: int,
         dims: Mapping[str, int] | None = None,
         allow_unmodelled: bool = False,
+        rows: Mapping[str, int] | None = None,
     ) -> None:
         self.builder = builder
         self.env = env
         self.opset = opset
         self.dims = dims or {}
         self.allow_unmodelled = allow_unmodelled
+        self.rows = rows or {}
         self.budget = TurnBudget()
 
     def run(self, graph: onnx.GraphProto | onnx.FunctionProto) -> None:
@@ -136,12 +142,15 @@ class Walker:
     ) -> Sequence[Value | None]:
         """Refuse, or stand in for the op with what the file says about its outputs."""
         names = [name for name in proto.output if name]
+        by_data = proto.op_type in _BY_DATA and bool(names)
         option = "`--allow-unmodelled` of `tetrasim run` and `tetrasim import` counts it as zero"
         try:
-            types = stated_types(graph, names, self.dims)
+            expected = self._expected(proto, inputs)
+            types = expected or stated_types(graph, names, {**self.dims, **self.rows})
         except UserError as missing:
             if not self.allow_unmodelled:
-                hint = f"{refusal.hint}; {option} if the file states its output types".removeprefix("; ")
+                known = f"with --expect {names[0]}=ROWS" if by_data else "if the file states its output types"
+                hint = f"{refusal.hint}; {option} {known}".removeprefix("; ")
                 raise UnsupportedOpError(refusal.what, where=refusal.where, hint=hint) from None
             what = f"{refusal.what}, and {missing.what}"
             raise UnsupportedOpError(what, where=refusal.where, hint=missing.hint) from None
@@ -153,6 +162,27 @@ class Walker:
         made = self.builder.append(UNMODELLED, inputs, names, types, attrs, _source(proto), label)
         by_name: dict[str, Value | None] = dict(zip(names, made, strict=True))
         return [by_name.get(name) for name in proto.output]
+
+    def _expected(
+        self, proto: onnx.NodeProto, inputs: Sequence[Value | None]
+    ) -> tuple[TensorType, ...] | None:
+        """The types of what a node gives whose first output has as many entries as the user expects."""
+        found = next((self.rows[name] for name in (*proto.output, proto.name) if name in self.rows), None)
+        given = inputs[0] if inputs else None
+        if found is None or given is None or proto.op_type not in _BY_DATA:
+            return None
+        index = TensorType((found,), Kind.INT, 64)
+        if proto.op_type == "NonZero":
+            return (replace(index, shape=(max(len(given.type.shape), 1), found)),)
+        if proto.op_type == "NonMaxSuppression":
+            return (replace(index, shape=(found, 3)),)
+        axis = parse_attrs(proto).get("axis")
+        shape = (found,) if not isinstance(axis, int) else _with_rows(given.type.shape, axis, found)
+        kept = replace(given.type, shape=shape)
+        taken = given.type.elements if not isinstance(axis, int) else given.type.shape[axis]
+        inverse = TensorType((taken,), Kind.INT, 64)
+        several = (kept, index, inverse, index)
+        return tuple(several[i] for i, name in enumerate(proto.output) if name)
 
     def _control(
         self, proto: onnx.NodeProto, inputs: Sequence[Value | None], where: str
@@ -315,3 +345,8 @@ def module_path(proto: onnx.NodeProto) -> str:
     if proto.name.startswith("/"):
         return proto.name.strip("/").rpartition("/")[0].replace("/", ".")
     return ""
+
+
+def _with_rows(shape: tuple[int, ...], axis: int, rows: int) -> tuple[int, ...]:
+    at = axis % max(len(shape), 1)
+    return (*shape[:at], rows, *shape[at + 1 :])
