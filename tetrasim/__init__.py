@@ -17,8 +17,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from tetrasim.onnx_runtime import forbid_reports
+from tetrasim.version import VERSION
 
-__version__ = "0.1.0"
+__version__ = VERSION
 
 forbid_reports()
 

@@ -13,13 +13,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from tetrasim import __version__
 from tetrasim.errors import UserError
 from tetrasim.flow.model import find_model, load_model
 from tetrasim.flow.request import Overrides, check_targets, command_line, workload_for
 from tetrasim.flow.session import Session, all_refused, load_what_simulating_needs
 from tetrasim.reports.document import Document, Refusal, document
 from tetrasim.reports.lock import Lock, LockedTarget
+from tetrasim.version import VERSION
 
 if TYPE_CHECKING:
     import numpy as np
@@ -236,7 +236,7 @@ def _lock(
         LockedTarget(s.named, tuple(sorted(s.overrides)), result.provenance.config_sha256)
         for s, result in zip(setups, results, strict=True)
     )
-    return Lock(model, files.sha256, workload, targets, __version__, allow_unmodelled=files.allow_unmodelled)
+    return Lock(model, files.sha256, workload, targets, VERSION, allow_unmodelled=files.allow_unmodelled)
 
 
 def compare(*runs: Comparison | Result | Sequence[Result]) -> Comparison:

@@ -131,9 +131,9 @@ def _dispatch(argv: list[str]) -> int:
         sys.stdout.write(_discover.help_text())
         return 0
     if argv[0] in ("--version", "-V"):
-        from tetrasim import __version__
+        from tetrasim.version import VERSION
 
-        sys.stdout.write(f"tetrasim {__version__}\n")
+        sys.stdout.write(f"tetrasim {VERSION}\n")
         return 0
     name, rest = argv[0], argv[1:]
     app = _discover.load(name)

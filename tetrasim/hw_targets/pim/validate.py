@@ -20,7 +20,7 @@ from tetrasim.hw_targets.pim import hbm, mapping
 from tetrasim.hw_targets.pim.config import PimConfig
 from tetrasim.hw_targets.pim.gpt_step import PAPER_MODELS, one_token
 from tetrasim.hw_targets.pim.machine import layout, machine
-from tetrasim.hw_targets.pim.target import TARGET
+from tetrasim.hw_targets.pim.price import peaks, price
 from tetrasim.sim.ops.single import matmul_work
 from tetrasim.sim.precision import BFLOAT16
 
@@ -125,7 +125,7 @@ def _ours(quantity: str, name: str) -> list[tuple[str, float]]:
     one = preset(name, channels=_PER_UNIT.get(name, config.channels))
     if quantity.startswith("multiply-accumulate"):
         operations = 1 if name == "pim-gpt" else 2
-        return [("", operations * TARGET.peaks(one).macs_per_s * 1e-12)]
+        return [("", operations * peaks(one).macs_per_s * 1e-12)]
     if quantity.startswith("GEMV"):
         return [("", _gain(one))]
     if quantity.startswith("time outside"):
@@ -148,8 +148,8 @@ def _ours(quantity: str, name: str) -> list[tuple[str, float]]:
 def _gain(config: PimConfig) -> float:
     """A product with a 4096 x 4096 matrix against reading that matrix at the pins' peak rate."""
     work = matmul_work(1, 4096, 4096, BFLOAT16)
-    rate = dict(TARGET.peaks(config).bytes_per_s)["channel I/O"]
-    seconds = float(TARGET.price([work], config).latency_us[0]) * 1e-6
+    rate = dict(peaks(config).bytes_per_s)["channel I/O"]
+    seconds = float(price([work], config).latency_us[0]) * 1e-6
     return 2 * 4096 * 4096 / rate / seconds
 
 
