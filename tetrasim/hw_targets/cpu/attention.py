@@ -60,7 +60,7 @@ def attention_works(work: Work, config: CpuConfig) -> tuple[Work, ...]:
 
 
 def _full(work: Work, s: AttentionShape, *, eager: bool) -> tuple[Work, ...]:
-    q, k, v = work.reads[:3]
+    q, k, v = (work.operand(role) for role in "qkv")
     groups = s.batch * s.heads
     bits, kind = q.bits, q.kind
     scores = Operand(groups * s.q_len * s.kv_len, bits, kind)
@@ -128,7 +128,7 @@ def visited_keys(kv_len: int, top_k: int, intrinsic_dim: int) -> int:
 
 
 def _iceformer(work: Work, s: AttentionShape, config: CpuConfig) -> tuple[Work, ...]:
-    q, k, v = work.reads[:3]
+    q, k, v = (work.operand(role) for role in "qkv")
     top_k = config.iceformer_top_k
     groups, visited = s.batch * s.heads, visited_keys(s.kv_len, top_k, config.iceformer_intrinsic_dim)
     queries, keys, d = groups * s.q_len, groups * s.kv_len, s.head_dim

@@ -97,12 +97,16 @@ def _gemm(work: Work, machine: Machine, placement: Placement) -> Cost:
     g, clock = machine.config.gemm, machine.clock_hz
     cycles = gemm_cycles(gemm, g, machine.config.mac_rate(bits, bfloat), bits, machine.threads)
     arithmetic = (("multiply-add", cycles.ideal / clock), ("GEMM tiles", cycles.tiles / clock))
-    far = placement.read(1) == DRAM
+    far = placement.read(work.position("b")) == DRAM
     # The more rows use what was loaded, the fewer loads are in flight: far memory answers more slowly.
     full = (min(gemm.m, g.tile_rows) - 1) / max(g.tile_rows - 1, 1) if far else 0.0
     slow, slow_shared = 1.0 + g.stream_slowdown * full, 1.0 + g.shared_stream_slowdown * full
-    others = Streams(streams_of((work.reads[0],), work.writes, placement).amounts)
-    weight = Streams(((placement.read(1), _what(work.reads[1].role), work.reads[1].nbytes),))
+    at_a, at_b = work.position("a"), work.position("b")
+    b, biased = work.reads[at_b], work.position("bias") >= 0
+    a = work.reads[at_a]
+    first = ((placement.read(at_a), _what(a.role), a.nbytes),) if at_a != at_b and a.nbytes else ()
+    others = Streams((*first, *streams_of((), work.writes, placement).amounts))
+    weight = Streams(((placement.read(at_b), _what(b.role), b.nbytes),))
     traffic = (
         *weight.seconds(machine, cycles.threads, slow, slow_shared),
         *others.seconds(machine, cycles.threads),
@@ -118,10 +122,10 @@ def _gemm(work: Work, machine: Machine, placement: Placement) -> Cost:
         body = (*body, (part_of(level, "activations"), again * far_share / rate))
     if cycles.packing:
         body = (*body, ("packing", cycles.packing / clock))
-    if len(work.reads) > 2:
+    if biased:
         body = (*body, ("vector arithmetic", _bias_s(work, machine, cycles.threads)))
     streams = Streams((*weight.amounts, *others.amounts))
-    return _finish(work, machine, body, streams, cycles.threads, 1 + (len(work.reads) > 2))
+    return _finish(work, machine, body, streams, cycles.threads, 1 + biased)
 
 
 def _bias_s(work: Work, machine: Machine, threads: int) -> float:
@@ -150,7 +154,7 @@ def _overlapped(arithmetic: Seconds, traffic: Seconds, overlap: float) -> Second
 def mac_format(work: Work) -> tuple[int, bool]:
     """Bits of the multiplier and whether it is bfloat: the wider of the two operands, or int8 weights alone
     (activations are quantised on the way in)."""
-    first = work.reads[:2]
+    first = work.factors
     if any(o.kind is Kind.INT and o.bits <= 8 for o in first):
         return 8, False
     return max((o.bits for o in first), default=32), any(o.kind is Kind.BFLOAT for o in first)

@@ -37,5 +37,5 @@ def _products(graph: Graph) -> tuple[tuple[int, bool, int, int], ...]:
     for work in map(work_of, graph.nodes):
         if work.kind is WorkKind.GEMM and work.gemm is not None and work.gemm.weight_is_b:
             macs, nbytes = found.get(mac_format(work), (0, 0))
-            found[mac_format(work)] = macs + work.macs, nbytes + work.reads[1].nbytes
+            found[mac_format(work)] = macs + work.macs, nbytes + work.operand("b").nbytes
     return tuple((*form, *amounts) for form, amounts in found.items())

@@ -112,11 +112,13 @@ def _piece(
         return
     bits, bfloat = mac_format(work)
     packs = not gemm.weight_is_b and gemm.m > 1
-    bias = work.writes[0].elements if len(work.reads) > 2 else 0
-    columns.gemms.append((at, gemm.batch, gemm.m, gemm.n, gemm.k, packs, bits, bfloat, bias, levels[1]))
-    a, b = work.reads[:2]
-    columns.streams.append((at, levels[0], _ROLE_OF.get(a.role, 0), a.nbytes, False))
-    columns.streams.append((at, levels[1], _ROLE_OF.get(b.role, 0), b.nbytes, True))
+    bias = work.writes[0].elements if work.position("bias") >= 0 else 0
+    at_a, at_b = work.position("a"), work.position("b")
+    a, b = work.reads[at_a], work.reads[at_b]
+    columns.gemms.append((at, gemm.batch, gemm.m, gemm.n, gemm.k, packs, bits, bfloat, bias, levels[at_b]))
+    if at_a != at_b:
+        columns.streams.append((at, levels[at_a], _ROLE_OF.get(a.role, 0), a.nbytes, False))
+    columns.streams.append((at, levels[at_b], _ROLE_OF.get(b.role, 0), b.nbytes, True))
     columns.streams += [(at, written, _ROLE_OF.get(o.role, 0), o.nbytes, False) for o in work.writes]
 
 

@@ -53,10 +53,9 @@ def stage_of(work: Work, tokens: int, reuse: int, config: FpgaConfig) -> Stage:
 
 def _bits(work: Work) -> tuple[int, int, int]:
     """Widths of the streamed input, of the weights (or second operand) and of the output."""
-    data = [o.bits for o in work.reads]
-    weights = [o.bits for o in work.reads if o.role.value in ("weight", "constant")]
+    data = [o.bits for o in work.factors]
     first = data[0] if data else 16
-    return first, (weights[0] if weights else (data[1] if len(data) > 1 else first)), work.writes[0].bits
+    return first, (data[-1] if data else first), work.writes[0].bits
 
 
 def _gemm_stage(work: Work, gemm: Gemm, tokens: int, reuse: int, config: FpgaConfig) -> Stage:

@@ -231,8 +231,8 @@ def _gemm_rows(works: Sequence[Work], config: GpuConfig) -> gemm.GemmRows:
     gemms = [w.gemm for w in works if w.gemm is not None]
     return gemm.GemmRows(
         np.array([(g.batch, g.m, g.n, g.k) for g in gemms], dtype=np.int64).reshape(-1, 4),
-        np.array([_operand_bits(w.reads) for w in works], dtype=np.int64).reshape(-1, 2),
-        np.array([gemm_format(w.reads, config) for w in works], dtype=np.int64),
+        np.array([_operand_bits(w) for w in works], dtype=np.int64).reshape(-1, 2),
+        np.array([gemm_format(w, config) for w in works], dtype=np.int64),
         np.array([g.weight_is_b and g.batch == 1 for g in gemms], dtype=np.bool_),
     )
 
@@ -278,8 +278,8 @@ def _attention_rows(works: Sequence[Work], config: GpuConfig) -> _Attentions:
     ]
     rows = att.AttentionRows(
         np.array(columns, dtype=np.int64).reshape(-1, len(att.SHAPE)),
-        np.array([w.reads[1].bits for w in works], dtype=np.int64),
-        np.array([gemm_format(w.reads, config) for w in works], dtype=np.int64),
+        np.array([w.operand("k").bits for w in works], dtype=np.int64),
+        np.array([gemm_format(w, config) for w in works], dtype=np.int64),
     )
     return _Attentions(rows, np.array([2.0 * w.macs for w in works]))
 
@@ -327,19 +327,19 @@ def _streams(
     return out, traffic, 0.0, rows.slots * fit.power.fp32_pj_per_flop
 
 
-def _operand_bits(reads: Sequence[Operand]) -> tuple[int, int]:
+def _operand_bits(work: Work) -> tuple[int, int]:
     """Bits of an element of A and of B as they are loaded."""
-    pair = [o.bits for o in reads if o.kind in (Kind.FLOAT, Kind.BFLOAT, Kind.INT, Kind.UINT)][:2]
+    pair = [o.bits for o in work.factors if o.kind in (Kind.FLOAT, Kind.BFLOAT, Kind.INT, Kind.UINT)]
     return pair[0], pair[-1]
 
 
-def gemm_format(reads: Sequence[Operand], config: GpuConfig) -> int:
+def gemm_format(work: Work, config: GpuConfig) -> int:
     """Index into `FORMATS` of the unit that multiplies these operands.
 
     An 8-bit weight against a 16-bit activation runs on the 8-bit unit (the activation is quantised on the
     way); a 4-bit weight is widened in registers and runs on the 16-bit unit.
     """
-    pair = [o for o in reads if o.kind in (Kind.FLOAT, Kind.BFLOAT, Kind.INT, Kind.UINT)][:2]
+    pair = [o for o in work.factors if o.kind in (Kind.FLOAT, Kind.BFLOAT, Kind.INT, Kind.UINT)]
     if any(o.bits == 8 and o.kind is Kind.FLOAT for o in pair) and config.compute.fp8_flops_per_s:
         return FLOAT8
     if any(o.bits == 8 and o.kind in (Kind.INT, Kind.UINT) for o in pair) and config.compute.int8_ops_per_s:

@@ -56,14 +56,15 @@ def kernels_of_work(work: Work, config: GpuConfig) -> Iterator[Work]:
             yield _elementwise(x, (x,) * reads, kind)
     else:
         if work.attention is not None and config.fusion is Fusion.CHAINS and not eager:
-            query, key, value, *_ = work.reads  # biases are added before the kernel, as heads are laid out
+            query, key, value = _qkv(work)  # biases are added before the kernel, as heads are laid out
             yield Work("SplitHeads", WorkKind.MOVE, (query, key, value), (query, key, value))
         yield work
 
 
 def _attention(work: Work, a: AttentionShape, eager: bool) -> Iterator[Work]:
     """q k^T, scaling, mask, softmax, p v."""
-    query, key, value, *rest = work.reads
+    query, key, value = _qkv(work)
+    rest = work.besides(*"qkv")
     scores = a.batch * a.heads * a.q_len * a.kv_len
     middle = Operand(scores, query.bits, query.kind)
     batch = a.batch * a.heads
@@ -77,7 +78,7 @@ def _attention(work: Work, a: AttentionShape, eager: bool) -> Iterator[Work]:
         yield _elementwise(middle, (middle,), "div")
         if masked or rest:
             yield _elementwise(middle, (middle, *rest), "select" if masked else "add")
-        rest = []
+        rest = ()
     else:
         softmax.append(("mul", scores))
     rows = Vector(batch * a.q_len, a.kv_len, tuple(softmax), reduces=True)
@@ -120,6 +121,10 @@ def _sort(work: Work, v: Vector) -> Iterator[Work]:
 _BLOCK_SORT = 4096  # elements
 
 
+def _qkv(work: Work) -> tuple[Operand, Operand, Operand]:
+    return work.operand("q"), work.operand("k"), work.operand("v")
+
+
 def packs_per_layer(config: GpuConfig) -> bool:
     """Whether every layer removes the padding anew."""
     return config.fill < 1.0 and config.packing is Packing.LAYER
@@ -136,7 +141,7 @@ def packing_once(work: Work, fill: float) -> tuple[tuple[Work, ...], Work]:
 
 def _packing(work: Work, a: AttentionShape) -> Iterator[Work]:
     """Count tokens (a prefix sum over the sequences) and gather the layer's input, which is as wide as q."""
-    query = work.reads[0]
+    query = work.operand("q")
     counts = Operand(a.batch + 1, 32, Kind.INT)
     rows = Vector(1, a.batch, (("add", a.batch),), reduces=True)
     yield Work("PaddingOffsets", WorkKind.VECTOR, (counts,), (counts,), vector=rows)
@@ -146,11 +151,16 @@ def _packing(work: Work, a: AttentionShape) -> Iterator[Work]:
 def paged(work: Work, a: AttentionShape, page_tokens: int) -> Work:
     """Attention over a paged cache: whole pages are read, the last one of a sequence in part for nothing, and
     one 32-bit page number per page, sequence and key head. The kernel gathers; products stay as they are."""
-    query, key, value, *rest = work.reads
+    query, key, value = _qkv(work)
+    rest = work.besides(*"qkv")
     pages = -(-a.kv_len // page_tokens)
     tokens = pages * page_tokens
-    keys = replace(key, elements=a.batch * a.kv_heads * tokens * a.head_dim, touched_elements=-1)
-    values = replace(value, elements=a.batch * a.kv_heads * tokens * a.v_head_dim, touched_elements=-1)
+    keys = replace(
+        key, fills=("k",), elements=a.batch * a.kv_heads * tokens * a.head_dim, touched_elements=-1
+    )
+    values = replace(
+        value, fills=("v",), elements=a.batch * a.kv_heads * tokens * a.v_head_dim, touched_elements=-1
+    )
     table = Operand(a.batch * a.kv_heads * pages, 32, Kind.INT)
     return replace(work, op="PagedAttention", reads=(query, keys, values, *rest, table))
 
@@ -158,7 +168,7 @@ def paged(work: Work, a: AttentionShape, page_tokens: int) -> Work:
 def _grouped(work: Work, a: AttentionShape, padding: float) -> Iterator[Work]:
     """Two products through memory; the softmax costs a reduction over the key tiles of each row. Heads are
     split into a padded tensor (`padding`: padded over real tokens), the mask is read with the scores."""
-    query, key, value, *_ = work.reads
+    query, key, value = _qkv(work)
     batch = a.batch * a.heads
     scores = Operand(batch * a.q_len * a.kv_len, query.bits, query.kind)
     mask = Operand(a.batch * a.q_len * a.kv_len, query.bits, query.kind)

@@ -33,7 +33,7 @@ def least_energy(graph: Graph, config: GpuConfig) -> EnergyFloor:
     if config.fill < 1.0 or not works:
         return EnergyFloor(config.power.idle_w, 0.0)
     power = fit.power
-    used = np.array([gemm_format(w.reads, config) for w in works], dtype=np.int64)
+    used = np.array([gemm_format(w, config) for w in works], dtype=np.int64)
     share, onset = fit.product_reach[used].T
     distance = (graph.weight_bytes + graph.state_bytes) / (device.l2_bytes * share)
     from_dram = weight_bytes * np.clip((distance - onset) / (1 - onset), 0, 1)
@@ -58,5 +58,5 @@ def _products(graph: Graph) -> tuple[tuple[Work, ...], NDArray[np.float64], NDAr
     return (
         works,
         np.array([w.macs for w in works], dtype=np.float64),
-        np.array([w.reads[1].nbytes for w in works], dtype=np.float64),
+        np.array([w.operand("b").nbytes for w in works], dtype=np.float64),
     )

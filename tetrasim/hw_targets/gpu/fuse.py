@@ -48,7 +48,7 @@ def kernels_of(graph: Graph, works: Sequence[Work], fusion: Fusion, joint: bool 
         if joint and (found := _joined(graph, works, work, group, i)) is not None:
             work[i], first = found
             work[first] = None
-            pieces[i] = (*pieces[first], (i, replace(works[i], reads=works[i].reads[1:])))
+            pieces[i] = (*pieces[first], (i, replace(works[i], reads=works[i].besides("a"))))
             group = [i if g == first else g for g in group]
         if fusion is Fusion.NONE or works[i].kind is not WorkKind.VECTOR:
             continue
@@ -74,7 +74,7 @@ def _joined(
     """Node i's product together with an earlier one of the same input that nothing has read yet, and that
     one's position."""
     mine = works[i].gemm
-    if mine is None or not mine.weight_is_b:
+    if mine is None or not mine.weight_is_b or works[i].position("a") != 0:
         return None
     source = graph.nodes[i].inputs[0]
     assert source is not None
@@ -86,7 +86,7 @@ def _joined(
         readers = (_first_reader(graph, works, n) for n, leader in enumerate(group[:i]) if leader == j)
         if same and graph.nodes[j].inputs[0] is source and min(readers) > i:
             wide = replace(mine, n=before.gemm.n + mine.n)
-            reads = (*before.reads, *works[i].reads[1:])
+            reads = (*before.reads, *works[i].besides("a"))
             return replace(before, reads=reads, writes=(*before.writes, *works[i].writes), gemm=wide), j
     return None
 

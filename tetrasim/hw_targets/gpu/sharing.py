@@ -60,7 +60,7 @@ def shared_of(fused: Kernels, index: Mapping[Work, int], config: GpuConfig) -> S
                 ops += key[1]
                 first.append(len(ops))
                 kernel += [key[0]] * len(pieces)
-                formats += [gemm_format(work.reads, config)] * len(pieces)
+                formats += [gemm_format(work, config)] * len(pieces)
             nodes += [node for node, _ in pieces]
             rows += range(known[key], known[key] + len(pieces))
         start.append(len(nodes))

@@ -140,7 +140,7 @@ def _gemm(item: Item, config: PimConfig, on: Layout) -> list[Step]:
     gemm = work.gemm
     assert gemm is not None
     steps: list[Step] = []
-    bias = [o for o in work.reads[2:] if o.role is Role.WEIGHT]
+    bias = [o for o in work.besides("a", "b") if o.role is Role.WEIGHT]
     if bias and not config.parameters_in_sram:
         steps.append(mapping.read_spread(sum(o.nbytes for o in bias), on))
     vectors = gemm.batch * gemm.m
@@ -150,20 +150,20 @@ def _gemm(item: Item, config: PimConfig, on: Layout) -> list[Step]:
     if windows:  # reach over rows: an image that the SRAM does not hold comes from the banks
         steps += _through_banks(replace(item, loose_in=True, loose_out=True), [], config, on)
     if on_host:
-        weights = mapping.read_spread(work.reads[1].nbytes, on)
+        weights = mapping.read_spread(work.operand("b").nbytes, on)
         steps.append(replace(weights, kind="weight read", ahead=False))  # the SRAM cannot hold them ahead
         cycles = cycles_of((("add", gemm.macs), ("mul", gemm.macs)), 1, config.host)
         steps.append(_host("host product", cycles, work.nbytes, gemm.macs))
     elif gemm.weight_is_b:
         steps.append(mapping.weights_gemv(gemm.k, gemm.n, vectors, on))
     else:
-        if not item.resident and len(work.reads) > 1:
-            steps.append(mapping.write_spread(work.reads[1].nbytes, on))
+        if not item.resident:
+            steps.append(mapping.write_spread(work.operand("b").nbytes, on))
         steps.append(mapping.batched_gemv(gemm.batch, gemm.k, gemm.n, gemm.m, on))
     outputs = gemm.batch * gemm.m * gemm.n
     splits = mapping.splits_of(gemm.k, gemm.n, on) if gemm.weight_is_b else 1
     adds = 0 if on_host else mapping.partial_sums(gemm.k, outputs, on, splits)
-    if len(work.reads) > 2 and not (on.bias_write and gemm.weight_is_b and not on_host):
+    if work.position("bias") >= 0 and not (on.bias_write and gemm.weight_is_b and not on_host):
         adds += outputs  # AiM's accumulators are written before each dot product anyway: with the bias
     if adds:
         late = adds if config.serial or on_host else min(adds, _last_results(on))

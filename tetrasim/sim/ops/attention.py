@@ -118,7 +118,8 @@ def attention_shape(node: Node) -> AttentionShape:
 
 
 def _work(node: Node) -> Work:
-    return Work(node.op, WorkKind.ATTENTION, reads(node), writes(node), attention=attention_shape(node))
+    operands = reads(node, {"q": 0, "k": 1, "v": 2, "mask": 3})
+    return Work(node.op, WorkKind.ATTENTION, operands, writes(node), attention=attention_shape(node))
 
 
 def _rotate_type(types: Types, attrs: Attrs) -> tuple[TensorType, ...]:

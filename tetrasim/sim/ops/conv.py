@@ -121,6 +121,9 @@ def convolve(x: Arr, w: Arr, bias: Arr | None, attrs: Attrs, arith: Arithmetic) 
     return y if bias is None else y + bias.reshape(1, -1, *(1,) * rank).astype(y.dtype)
 
 
+_ROLES = {"a": 0, "b": 1, "bias": 2}
+
+
 def conv_gemm(x: Shape, w: Shape, out: Shape, attrs: Attrs) -> Gemm:
     """GEMM dimensions of a convolution."""
     groups = int_attr(attrs, "group", 1)
@@ -135,7 +138,7 @@ def _conv_work(node: Node) -> Work:
     assert x is not None
     assert w is not None
     gemm = conv_gemm(x.type.shape, w.type.shape, node.outputs[0].type.shape, node.attrs)
-    return Work(node.op, WorkKind.GEMM, reads(node), writes(node), gemm=gemm)
+    return Work(node.op, WorkKind.GEMM, reads(node, _ROLES), writes(node), gemm=gemm)
 
 
 def _transposed_type(types: Types, attrs: Attrs) -> tuple[TensorType, ...]:
@@ -214,7 +217,7 @@ def _transposed_work(node: Node) -> Work:
     groups = int_attr(node.attrs, "group", 1)
     m = x.type.shape[0] * math.prod(x.type.shape[2:])
     gemm = Gemm(groups, m, math.prod(w.type.shape[1:]), w.type.shape[0] // groups)
-    return Work(node.op, WorkKind.GEMM, reads(node), writes(node), gemm=gemm)
+    return Work(node.op, WorkKind.GEMM, reads(node, _ROLES), writes(node), gemm=gemm)
 
 
 OPS = {

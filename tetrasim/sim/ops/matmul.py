@@ -103,12 +103,18 @@ def gemm_of(node: Node, a: Shape, b: Shape) -> Gemm:
     return Gemm(batch, folded * left[-2], right[-1], k, weight_b)
 
 
+def gemm_roles(node: Node) -> dict[str, int]:
+    """Positions of a, b and the bias in a product, whose weight is always b (see `gemm_of`)."""
+    turned = _is_constant(node, 0) and not _is_constant(node, 1)
+    return {"a": 1, "b": 0, "bias": 2} if turned else {"a": 0, "b": 1, "bias": 2}
+
+
 def _matmul_work(node: Node) -> Work:
     a, b = node.inputs[0], node.inputs[1]
     assert a is not None
     assert b is not None
     gemm = gemm_of(node, a.type.shape, b.type.shape)
-    return Work(node.op, WorkKind.GEMM, reads(node), writes(node), gemm=gemm)
+    return Work(node.op, WorkKind.GEMM, reads(node, gemm_roles(node)), writes(node), gemm=gemm)
 
 
 def _gemm_type(types: Types, attrs: Attrs) -> tuple[TensorType, ...]:
@@ -172,7 +178,7 @@ def _einsum_work(node: Node) -> Work:
         size((a | b) - kept),
         _is_constant(node, len(terms) - 1),
     )
-    return Work(node.op, WorkKind.GEMM, reads(node), writes(node), gemm=gemm)
+    return Work(node.op, WorkKind.GEMM, reads(node, {"a": 0, "b": 1}), writes(node), gemm=gemm)
 
 
 OPS = {

@@ -156,15 +156,21 @@ INT64 = TensorType((), Kind.INT, 64)
 # --- Work helpers -----------------------------------------------------------------------------------
 
 
-def operand(value: Value, touched: int = -1) -> Operand:
+def operand(value: Value, touched: int = -1, fills: tuple[str, ...] = ()) -> Operand:
     """A value as an operand of `Work`."""
     t = value.type
-    return Operand(t.elements, t.bits, t.kind, value.role, touched)
+    return Operand(t.elements, t.bits, t.kind, value.role, touched, fills)
 
 
-def reads(node: Node) -> tuple[Operand, ...]:
-    """Every present input once, whole."""
-    return tuple(operand(v) for v in dict.fromkeys(node.inputs) if v is not None)
+def reads(node: Node, roles: Mapping[str, int] | None = None) -> tuple[Operand, ...]:
+    """Every present input once, whole, with the roles (name -> input position) that it fills."""
+    fills: dict[Value, list[str]] = {}
+    for role, at in (roles or {}).items():
+        value = node.inputs[at] if at < len(node.inputs) else None
+        if value is not None:
+            fills.setdefault(value, []).append(role)
+    present = (v for v in dict.fromkeys(node.inputs) if v is not None)
+    return tuple(operand(v, fills=tuple(fills.get(v, ()))) for v in present)
 
 
 def writes(node: Node) -> tuple[Operand, ...]:

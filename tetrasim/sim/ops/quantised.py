@@ -163,13 +163,14 @@ def _matmul_integer(arrays: Arrays, _attrs: Attrs, _: Arithmetic) -> tuple[Arr, 
 
 
 def _integer_work(node: Node) -> Work:
-    a, b = node.inputs[0], node.inputs[3 if node.op == "QLinearMatMul" else 1]
+    index = 3 if node.op == "QLinearMatMul" else 1
+    a, b = node.inputs[0], node.inputs[index]
     assert a is not None
     assert b is not None
     gemm = gemm_of(node, a.type.shape, b.type.shape)
     constant = b.role in (Role.WEIGHT, Role.CONSTANT)
     gemm = replace(gemm, weight_is_b=gemm.weight_is_b or constant)
-    return Work(node.op, WorkKind.GEMM, reads(node), writes(node), gemm=gemm)
+    return Work(node.op, WorkKind.GEMM, reads(node, {"a": 0, "b": index}), writes(node), gemm=gemm)
 
 
 def _requantised(real: Arr, arrays: Arrays, scale_at: int, attrs: Attrs) -> Arr:
@@ -223,7 +224,8 @@ def _conv_work(node: Node) -> Work:
     assert x is not None
     assert w is not None
     gemm = conv_gemm(x.type.shape, w.type.shape, node.outputs[0].type.shape, node.attrs)
-    return Work(node.op, WorkKind.GEMM, reads(node), writes(node), gemm=gemm)
+    roles = {"a": 0, "b": index} | ({"bias": 8} if node.op == "QLinearConv" else {})
+    return Work(node.op, WorkKind.GEMM, reads(node, roles), writes(node), gemm=gemm)
 
 
 OPS = {

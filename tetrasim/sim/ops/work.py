@@ -33,12 +33,19 @@ class Operand:
     kind: Kind = Kind.FLOAT
     role: Role = Role.ACTIVATION
     touched_elements: int = -1  # -1: all
+    fills: tuple[str, ...] = ()  # the roles it has in its op: a and b of MatMul(x, x) are one tensor
 
     @property
     def nbytes(self) -> int:
         """Bytes touched."""
         touched = self.elements if self.touched_elements < 0 else self.touched_elements
         return (touched * self.bits + 7) // 8
+
+
+ROLES: dict[WorkKind, tuple[str, ...]] = {
+    WorkKind.GEMM: ("a", "b", "bias"),
+    WorkKind.ATTENTION: ("q", "k", "v", "mask"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +155,41 @@ class Work:
     def __hash__(self) -> int:
         """Computed once: targets look prices up by work for every node of every run."""
         return self._hash
+
+    def position(self, role: str) -> int:
+        """Index into `reads` of the operand that fills `role`, -1 when none does. A tensor that the op reads
+        twice is one operand with two roles; operands of a kernel made by hand, which name no roles of their
+        kind (`ROLES`), fill those in order."""
+        order = ROLES.get(self.kind, ())
+        if any(r in order for o in self.reads for r in o.fills):
+            return next((i for i, o in enumerate(self.reads) if role in o.fills), -1)
+        at = order.index(role) if role in order else -1
+        return at if at < len(self.reads) else -1
+
+    @property
+    def factors(self) -> tuple[Operand, ...]:
+        """The two operands that are multiplied first: a and b, q and k; one, when a tensor is multiplied with
+        itself. The first two operands of an op that multiplies no matrices."""
+        roles = ROLES.get(self.kind, ())[:2]
+        if not roles:
+            return self.reads[:2]
+        return tuple(self.reads[at] for at in dict.fromkeys(map(self.position, roles)) if at >= 0)
+
+    def besides(self, *roles: str) -> tuple[Operand, ...]:
+        """The operands that fill none of `roles`."""
+        taken = {self.position(role) for role in roles}
+        return tuple(o for i, o in enumerate(self.reads) if i not in taken)
+
+    def operand(self, role: str) -> Operand:
+        """The operand that fills `role`.
+
+        Raises:
+            KeyError: none does.
+        """
+        at = self.position(role)
+        if at < 0:
+            raise KeyError(f"{self.op} has no operand '{role}'")
+        return self.reads[at]
 
     @cached_property
     def macs(self) -> int:

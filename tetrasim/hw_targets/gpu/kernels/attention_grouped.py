@@ -75,7 +75,7 @@ def grid_of(work: Work, config: GpuConfig) -> Grid:
 
 def grids_of(works: Sequence[Work], config: GpuConfig) -> tuple[tuple[int, Grid], ...]:
     """Positions and grids of the grouped products among `works`; in other formats they are priced as any."""
-    found = ((i, w) for i, w in enumerate(works) if w.op in _OPS and w.reads[0].bits == _BITS)
+    found = ((i, w) for i, w in enumerate(works) if w.op in _OPS and w.operand("a").bits == _BITS)
     return tuple((i, grid_of(work, config)) for i, work in found)
 
 
