@@ -84,7 +84,7 @@ def _time_us(
     context: int,
     schedule: int,
 ) -> float:
-    shape = np.array([[batch, 1, heads, heads, dim, dim, context, 1, 0]])
+    shape = np.array([[batch, 1, heads, heads, dim, dim, context, 1]])
     rows = att.AttentionRows(shape, np.array([16]), np.array([HALF]))
     dram = np.array([4.0 * batch * heads * context * dim])
     return row(att.AttentionTime, att.time_attentions(rows, dram, (schedule,), device, fits), 0).time_us

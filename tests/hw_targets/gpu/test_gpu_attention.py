@@ -12,13 +12,14 @@ from tetrasim.hw_targets.gpu.device import HALF, device_of
 from tetrasim.hw_targets.gpu.kernels import attention as att
 from tetrasim.hw_targets.gpu.kernels.records import records, row
 from tetrasim.hw_targets.gpu.measurements import preset_config
+from tetrasim.sim.ops.mask import Mask, window_mask
 
 A100 = device_of(preset_config("a100-sxm4-80gb"))
 FITS = records(att.AttentionFit, calibration("a100-sxm4-80gb").attention)
 
 
-def price(shape: tuple[int, ...], schedule: int) -> att.AttentionTime:
-    rows = att.AttentionRows(np.array([shape]), np.array([16]), np.array([HALF]))
+def price(shape: tuple[int, ...], schedule: int, mask: Mask | None = None) -> att.AttentionTime:
+    rows = att.AttentionRows(np.array([shape]), np.array([16]), np.array([HALF]), (mask,))
     b, q, h, kv, d, dv, n = shape[:7]
     dram = np.array([2.0 * b * (q * h * (d + dv) + n * kv * (d + dv))])
     return row(att.AttentionTime, att.time_attentions(rows, dram, (schedule,), A100, FITS), 0)
@@ -71,5 +72,6 @@ def test_causal_prefill_costs_about_half_when_long() -> None:
 
 
 def test_a_window_bounds_the_keys() -> None:
-    whole, windowed = (price((1, 1, 32, 8, 128, 128, 65536, 1, w), att.FLASH_DECODING) for w in (0, 1024))
+    shape = (1, 1, 32, 8, 128, 128, 65536, 1)
+    whole, windowed = (price(shape, att.FLASH_DECODING, m) for m in (None, window_mask(1024)))
     assert windowed.ideal_us == pytest.approx(whole.ideal_us / 64)

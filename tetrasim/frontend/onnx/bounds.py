@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 MAX_NODES = 1_000_000  # of a file with its functions in place
 MAX_UNROLLED_NODES = 50_000  # of loops and scans, their turns counted as one node each
 MAX_ELEMENTS = 1 << 56  # of a value: what its bytes and bits are counted in stays below 2^63
-MAX_LOADED = 1 << 29  # elements of a constant that is computed here
 _DEPTH = 100  # of functions and of graphs within nodes
 
 
@@ -68,19 +67,6 @@ def check_types(types: Iterable[TensorType]) -> None:
             raise ShapeError(f"a value would have the shape {list(type.shape)}")
         if type.elements > MAX_ELEMENTS:
             raise ShapeError(f"a value of {list(type.shape)} has more than 2^56 elements")
-
-
-def check_loaded(elements: int, op: str) -> None:
-    """Refuse to compute a constant that is too large to hold.
-
-    Raises:
-        UserError: more than 2^29 elements.
-    """
-    if elements > MAX_LOADED:
-        raise UserError(
-            f"a constant of {elements:,} elements, computed by {op}, is too large to be held",
-            hint="is its shape right? compute it from a smaller constant",
-        )
 
 
 def check_functions(model: onnx.ModelProto, where: str) -> None:

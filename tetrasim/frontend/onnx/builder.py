@@ -15,9 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tetrasim.errors import UserError
-from tetrasim.frontend.onnx.bounds import check_loaded, check_types
-from tetrasim.sim.ir.graph import Array, Attr, Data, Kind, Node, Role, Source, TensorType, Value
+from tetrasim.frontend.onnx.bounds import check_types
+from tetrasim.sim.ir.graph import Array, Attr, Kind, Node, Role, Source, TensorType, Value
 from tetrasim.sim.ops.dtypes import type_of
+from tetrasim.sim.ops.folded import Folded
 from tetrasim.sim.ops.opdef import OpDef, ShapeError, ints_attr, reshaped
 from tetrasim.sim.ops.registry import find_op
 from tetrasim.sim.ops.rounding import EXACT
@@ -28,27 +29,6 @@ MALFORMED = (ValueError, IndexError, KeyError, TypeError, OverflowError, ZeroDiv
 _TABLE_ELEMENTS = 1 << 16  # a table computed from small weights (rotary angles) may be larger than they are
 EAGER_ELEMENTS = 1 << 22  # larger constants are evaluated when asked for
 _KEEP_ON_WEIGHTS = ("Gather", "GatherElements", "GatherND", "Identity")
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Folded:
-    """`Data` of an op whose inputs are constants or weights, evaluated when asked for."""
-
-    op: str
-    inputs: tuple[Data, ...]
-    attrs: Mapping[str, Attr]
-    index: int
-    elements: int
-
-    def load(self) -> NDArray[Any]:
-        """Evaluate now.
-
-        Raises:
-            UserError: it is too large to be held.
-        """
-        check_loaded(self.elements, self.op)
-        arrays = [d.load() for d in self.inputs]
-        return np.asarray(find_op(self.op).reference(arrays, self.attrs, EXACT)[self.index])
 
 
 @dataclass
@@ -191,7 +171,7 @@ class Builder:
         made = []
         for i, (name, type) in enumerate(zip(outputs, types, strict=False)):
             known = [s for s in sources if s is not None]
-            data_i = Folded(op, tuple(known), attrs, i, type.elements) if len(known) == len(sources) else None
+            data_i = Folded(op, tuple(known), attrs, i, type) if len(known) == len(sources) else None
             made.append(Value(self.fresh(name or f"{outputs[0]}.{i}"), type, role, data_i))
         if op == "Transpose":
             perm = ints_attr(attrs, "perm", tuple(reversed(range(len(types[0].shape)))))

@@ -1,8 +1,9 @@
 """Attention on a processor: full, or IceFormer's top-k keys found by an exact-recall nearest-neighbour index.
 
-Full attention is what graph runtimes execute: two batched products around a softmax over every key of the
-score matrix (masked pairs are computed, then masked), with transposes where heads and tokens change places.
-Eager frameworks also scale and mask in passes of their own.
+Attention is two batched products around a softmax, with transposes where heads and tokens change places. A
+mask whose structure is known before the run (causal, windows, blocks, …) leaves out the keys that no query of
+a block sees, as the blocked kernels of onnxruntime and torch do for causal masks; one that is read at run time
+is applied to every pair. Eager frameworks compute every pair, and scale and mask in passes of their own.
 IceFormer (Mao, Ester, Li, ICLR 2024) keeps a frozen model and, per query, attends to the k keys that a
 Prioritized DCI index returns: keys are projected on random directions once and sorted (index build), each
 query visits a part of the points in order of projected distance (query), and k value rows are gathered.
@@ -63,7 +64,8 @@ def _full(work: Work, s: AttentionShape, *, eager: bool) -> tuple[Work, ...]:
     q, k, v = (work.operand(role) for role in "qkv")
     groups = s.batch * s.heads
     bits, kind = q.bits, q.kind
-    scores = Operand(groups * s.q_len * s.kv_len, bits, kind)
+    keys = s.kv_len if eager else max(-(-s.visible_pairs // s.q_len), 1)
+    scores = Operand(groups * s.q_len * keys, bits, kind)
     out: list[Work] = [
         _turn(name, x, s) for name, x in zip("qkv", (q, k, v), strict=True) if name in s.turned
     ]
@@ -76,23 +78,23 @@ def _full(work: Work, s: AttentionShape, *, eager: bool) -> tuple[Work, ...]:
     if s.q_len == 1:
         # Keys lie row by row, and a product of one row does not pack: it turns them on the way.
         out.append(Work("turn keys", WorkKind.MOVE, (k,), (k,), run=s.head_dim))
-    out.append(_product("scores", (q, k), scores, Gemm(groups, s.q_len, s.kv_len, s.head_dim, False)))
+    out.append(_product("scores", (q, k), scores, Gemm(groups, s.q_len, keys, s.head_dim, False)))
     n = scores.elements
     if eager:
         # Frameworks scale the scores and add the mask in passes of their own, each with a new result.
-        scaled = Vector(groups * s.q_len, s.kv_len, (("div", n),))
+        scaled = Vector(groups * s.q_len, keys, (("div", n),))
         out.append(Work("scale", WorkKind.VECTOR, (scores,), (scores,), vector=scaled))
-        if s.causal or s.biased:
-            added = Vector(groups * s.q_len, s.kv_len, (("add", n),))
-            mask = Operand(s.q_len * s.kv_len, bits, kind)
+        if s.hides or s.biased:
+            added = Vector(groups * s.q_len, keys, (("add", n),))
+            mask = Operand(s.q_len * keys, bits, kind)
             out.append(Work("mask", WorkKind.VECTOR, (scores, mask), (scores,), vector=added))
-    elif s.causal or s.biased:
-        mask = Operand(s.q_len * s.kv_len, 8, Kind.BOOL)
-        masked = Vector(groups * s.q_len, s.kv_len, (("select", n),))
+    elif s.biased:
+        mask = Operand(s.q_len * keys, 8, Kind.BOOL)
+        masked = Vector(groups * s.q_len, keys, (("select", n),))
         out.append(Work("mask", WorkKind.VECTOR, (scores, mask), (scores,), vector=masked))
-    out.append(_softmax(groups * s.q_len, s.kv_len, scores))
+    out.append(_softmax(groups * s.q_len, keys, scores))
     result = Operand(groups * s.q_len * s.v_head_dim, bits, kind)
-    out.append(_product("values", (scores, v), result, Gemm(groups, s.q_len, s.v_head_dim, s.kv_len, False)))
+    out.append(_product("values", (scores, v), result, Gemm(groups, s.q_len, s.v_head_dim, keys, False)))
     if "o" in s.turned:
         out.append(_turn("o", result, s))
     return tuple(out)

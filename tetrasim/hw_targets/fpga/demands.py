@@ -163,7 +163,7 @@ def _attention(shape: AttentionShape, traffic: Traffic, unit: Overlay) -> tuple[
                 _engine(kind, pairs * shape.head_dim, cycles, scored, unit, after=after, access=access)
             )
         elif kind == "softmax":
-            tasks.append(_softmax(pairs, unit, after))
+            tasks.append(_softmax(pairs, unit, after, 6 if shape.biased else 5))
         else:
             cycles = share[group] * value_unit
             tasks.append(
@@ -180,10 +180,11 @@ def _attention(shape: AttentionShape, traffic: Traffic, unit: Overlay) -> tuple[
     return tuple(tasks)
 
 
-def _softmax(pairs: int, unit: Overlay, after: tuple[int, ...]) -> Demand:
-    """max, subtract, exp, sum, scale: three passes over the lanes, one result per function lane."""
+def _softmax(pairs: int, unit: Overlay, after: tuple[int, ...], each: int) -> Demand:
+    """max, subtract, exp, sum, scale (and a bias: `each` operations a pair): three passes over the lanes, one
+    result per function lane."""
     cycles = max(_cycles(3 * pairs, unit.vector_lanes), _cycles(pairs, unit.function_lanes))
-    return Demand("softmax", VECTOR_UNIT, cycles, Traffic(), ops=5 * pairs, after=after)
+    return Demand("softmax", VECTOR_UNIT, cycles, Traffic(), ops=each * pairs, after=after)
 
 
 def _vector(vector: Vector, ops: int, traffic: Traffic, unit: Overlay) -> Demand:

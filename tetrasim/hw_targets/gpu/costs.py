@@ -27,7 +27,7 @@ from tetrasim.hw_targets.gpu.parts import KERNEL_PARTS
 from tetrasim.hw_targets.gpu.power import drawn_pj, stretched_us
 from tetrasim.hw_targets.gpu.residency import Operands, Traffic, dram_traffic, operands_of
 from tetrasim.sim.ir.graph import Kind, Role
-from tetrasim.sim.ops.work import Operand, Work, WorkKind
+from tetrasim.sim.ops.work import Work, WorkKind
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -273,13 +273,14 @@ def _check_units(formats: NDArray[np.int64], config: GpuConfig, device: Device) 
 def _attention_rows(works: Sequence[Work], config: GpuConfig) -> _Attentions:
     shapes = [w.attention for w in works if w.attention is not None]
     columns = [
-        (a.batch, a.q_len, a.heads, a.kv_heads, a.head_dim, a.v_head_dim, a.kv_len, a.causal, a.window)
+        (a.batch, a.q_len, a.heads, a.kv_heads, a.head_dim, a.v_head_dim, a.kv_len, a.visible.is_causal)
         for a in shapes
     ]
     rows = att.AttentionRows(
         np.array(columns, dtype=np.int64).reshape(-1, len(att.SHAPE)),
         np.array([w.operand("k").bits for w in works], dtype=np.int64),
         np.array([gemm_format(w, config) for w in works], dtype=np.int64),
+        tuple(a.visible if a.window or a.mask is not None else None for a in shapes),
     )
     return _Attentions(rows, np.array([2.0 * w.macs for w in works]))
 

@@ -19,6 +19,7 @@ from dataclasses import replace
 from tetrasim.hw_targets.gpu.config import AttentionSchedule, Fusion, GpuConfig, Launch, Packing
 from tetrasim.hw_targets.gpu.kernels.attention_grouped import SCORES, VALUES
 from tetrasim.sim.ir.graph import Kind
+from tetrasim.sim.ops.mask import FULL
 from tetrasim.sim.ops.work import AttentionShape, Gemm, Operand, Vector, Work, WorkKind
 
 _COMPOSED_GELU = (
@@ -54,6 +55,11 @@ def kernels_of_work(work: Work, config: GpuConfig) -> Iterator[Work]:
         x = work.writes[0]
         for kind, reads in _COMPOSED_GELU:
             yield _elementwise(x, (x,) * reads, kind)
+    elif work.attention is not None and (sorted_shape := _by_class(work.attention, work, config)) is not None:
+        query, key, value = _qkv(work)
+        yield Work("Permute", WorkKind.MOVE, (query, key, value), (query, key, value))
+        yield replace(work, attention=sorted_shape)
+        yield Work("Permute", WorkKind.MOVE, work.writes, work.writes)
     else:
         if work.attention is not None and config.fusion is Fusion.CHAINS and not eager:
             query, key, value = _qkv(work)  # biases are added before the kernel, as heads are laid out
@@ -72,7 +78,7 @@ def _attention(work: Work, a: AttentionShape, eager: bool) -> Iterator[Work]:
     if not eager:
         yield Work("SplitHeads", WorkKind.MOVE, (query, key, value), (query, key, value))
     yield Work("MatMul", WorkKind.GEMM, (query, key), (middle,), first)
-    masked = a.causal and a.q_len > 1
+    masked = a.hides and a.q_len > 1
     softmax = [("max", scores), ("add", 2 * scores), ("exp", scores), ("div", scores)]
     if eager:
         yield _elementwise(middle, (middle,), "div")
@@ -119,6 +125,23 @@ def _sort(work: Work, v: Vector) -> Iterator[Work]:
 
 
 _BLOCK_SORT = 4096  # elements
+
+
+def _by_class(a: AttentionShape, work: Work, config: GpuConfig) -> AttentionShape | None:
+    """A dilated mask touches every tile; with the tokens sorted by their class modulo the dilation it is as many
+    short attentions. None where the two permutations take longer than the products that they save."""
+    mask = a.visible
+    packed, s = mask.packed(), mask.stride
+    if packed is None or a.q_len != a.kv_len or s >= a.q_len:
+        return None
+    rate = config.compute.fp16_flops_per_s or config.compute.fp32_flops_per_s
+    saved_s = 2.0 * a.batch * a.heads * a.q_len * a.kv_len * (a.head_dim + a.v_head_dim) * (1 - 1 / s) / rate
+    moved = 2 * (sum(o.nbytes for o in _qkv(work)) + work.write_bytes)
+    if saved_s * 1e6 < moved / config.dram.bandwidth_bytes_per_s * 1e6:
+        return None
+    length = -(-a.q_len // s)
+    rest = None if packed == FULL else packed
+    return replace(a, batch=a.batch * s, q_len=length, kv_len=length, causal=False, window=0, mask=rest)
 
 
 def _qkv(work: Work) -> tuple[Operand, Operand, Operand]:

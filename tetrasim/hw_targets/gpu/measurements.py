@@ -95,8 +95,8 @@ def attentions(preset: str, label: str, columns: Columns) -> Measured:
     """16-bit attention rows from the columns of `att.SHAPE` (one head dim, `causal` 0 or 1)."""
     names = ("batch", "q_len", "heads", "kv_heads", "head_dim", "kv_len")
     batch, q_len, heads, kv_heads, dim, kv_len = (_ints(columns[c]) for c in names)
-    causal, none = _ints(columns["causal"]), np.zeros_like(batch)
-    shape = np.stack([batch, q_len, heads, kv_heads, dim, dim, kv_len, causal, none], axis=1)
+    causal = _ints(columns["causal"])
+    shape = np.stack([batch, q_len, heads, kv_heads, dim, dim, kv_len, causal], axis=1)
     rows = att.AttentionRows(shape, np.full(len(batch), 16, np.int64), np.full(len(batch), HALF, np.int64))
     query = np.array(2.0 * batch * q_len * heads * dim)
     cache_bytes = np.array(4.0 * batch * kv_len * kv_heads * dim)

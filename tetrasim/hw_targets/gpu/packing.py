@@ -17,6 +17,7 @@ from dataclasses import replace
 
 from tetrasim.hw_targets.gpu.config import Lengths, Packing
 from tetrasim.sim.ir.graph import Role
+from tetrasim.sim.ops.mask import Mask
 from tetrasim.sim.ops.work import Operand, Work, WorkKind
 
 
@@ -69,7 +70,9 @@ def _packed(work: Work, fill: float, share: float) -> Work:
         return replace(small, vector=replace(work.vector, rows=_part(work.vector.rows, fill), ops=ops))
     if work.attention is not None and work.attention.q_len == work.attention.kv_len:
         length = _part(work.attention.q_len, share)
-        return replace(small, attention=replace(work.attention, q_len=length, kv_len=length))
+        mask = work.attention.mask  # an arbitrary one is known at its own length only
+        kept = mask if isinstance(mask, Mask) else None
+        return replace(small, attention=replace(work.attention, q_len=length, kv_len=length, mask=kept))
     return small
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import lru_cache
 
+import numpy as np
+
 from tetrasim.hw_targets.common.dram.program import command_count
 from tetrasim.hw_targets.common.target import Aspect, aspect_without
 from tetrasim.hw_targets.pim import hbm, in_bank, mapping
@@ -227,19 +229,23 @@ def _attention(item: Item, config: PimConfig, on: Layout) -> list[Step]:
     return steps
 
 
+_MOST_RUNS = 4096
+
+
 def _visible_runs(shape: AttentionShape) -> list[tuple[int, int]]:
-    """(keys seen, queries that see so many), from the first query on."""
-    if not shape.causal:
-        return [(min(shape.kv_len, shape.window) if shape.window else shape.kv_len, shape.q_len)]
-    first = shape.kv_len - shape.q_len + 1
-    runs: list[tuple[int, int]] = []
-    for i in range(shape.q_len):
-        seen = min(first + i, shape.window) if shape.window else first + i
-        if runs and runs[-1][0] == seen:
-            runs[-1] = (seen, runs[-1][1] + 1)
-        else:
-            runs.append((seen, 1))
-    return runs
+    """(keys seen, queries that see so many), by the first query that does. Beyond 4,096 different numbers,
+    neighbours share their mean: a step of key tiles is much coarser than that."""
+    seen, first, queries = np.unique(shape.visible_keys, return_index=True, return_counts=True)
+    present = seen > 0
+    seen, first, queries = seen[present], first[present], queries[present]
+    order = np.argsort(first)
+    seen, queries = seen[order], queries[order]
+    if len(seen) > _MOST_RUNS:
+        edges = np.arange(_MOST_RUNS) * len(seen) // _MOST_RUNS
+        keys = np.add.reduceat(seen * queries, edges)
+        queries = np.add.reduceat(queries, edges)
+        seen = -(-keys // queries)
+    return list(zip(seen.tolist(), queries.tolist(), strict=True))
 
 
 def _gather(item: Item, config: PimConfig, on: Layout) -> list[Step]:

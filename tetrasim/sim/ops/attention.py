@@ -4,18 +4,23 @@
 `v_layout`, `o_layout` name the order of their axes (b batch, h heads, s tokens, d width): fused kernels
 read and write strided tensors, so a transpose around attention is a layout, not work. With fewer key heads
 than query heads, each key head serves a group (GQA). `causal`: query i sees keys up to kv_len - q_len + i.
-`window` w > 0: and only the last w of them. The additive or boolean `mask` broadcasts to [b, h, q, k].
-`softcap` c > 0: scores become c tanh(scores / c). A query that may see no key yields zeros, as in torch.
+`window` w > 0: and only the last w of them. `visible`: any other structure (see `mask.py`), as text. The
+additive or boolean `mask` broadcasts to [b, h, q, k]. `softcap` c > 0: scores become c tanh(scores / c).
+A query that may see no key yields zeros, as in torch; with `blind` "mean" the average of all values, as a
+softmax over equal numbers does (masks that write a finite "minus infinity").
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from functools import lru_cache
 
 import numpy as np
 
-from tetrasim.sim.ir.graph import Node, TensorType
+from tetrasim.sim.ir.graph import Kind, Node, TensorType, Value
 from tetrasim.sim.ops.arithmetic import Arithmetic
+from tetrasim.sim.ops.mask import Mask, Pattern, mask_of, pattern_of
 from tetrasim.sim.ops.normalisation import softmax
 from tetrasim.sim.ops.opdef import (
     Arr,
@@ -37,7 +42,7 @@ from tetrasim.sim.ops.opdef import (
     vector_work,
     writes,
 )
-from tetrasim.sim.ops.work import AttentionShape, Work, WorkKind
+from tetrasim.sim.ops.work import AttentionShape, Operand, Work, WorkKind
 
 CANONICAL = "bhsd"
 
@@ -95,6 +100,12 @@ def _reference(arrays: Arrays, attrs: Attrs, arith: Arithmetic) -> tuple[Arr, ..
     if int_attr(attrs, "causal", 0):
         visible = causal_mask(scores.shape[-2], scores.shape[-1], int_attr(attrs, "window", 0))
         scores = np.where(visible, scores, -np.inf)
+    structure = attrs.get("visible")
+    if isinstance(structure, tuple):
+        seen = mask_of(tuple(map(str, structure))).dense(*scores.shape[-2:])
+        scores = np.where(seen, scores, -np.inf)
+    if str_attr(attrs, "blind", "zero") == "mean":
+        scores = np.where(np.all(scores == -np.inf, axis=-1, keepdims=True), scores.dtype.type(0), scores)
     with np.errstate(invalid="ignore"):
         weights = softmax(scores.astype(q.dtype), -1, arith)
     blind = np.all(scores == -np.inf, axis=-1, keepdims=True)
@@ -114,12 +125,54 @@ def attention_shape(node: Node) -> AttentionShape:
     # one query sees every key: the causal mask is empty
     window = int_attr(node.attrs, "window", 0)
     turned = "".join(n for n in "qkvo" if str_attr(node.attrs, f"{n}_layout", CANONICAL) != CANONICAL)
-    return AttentionShape(b, s, h, g, d, vd, t, causal and s > 1, window, biased, turned)
+    structure = node.attrs.get("visible")
+    mask: Mask | Pattern | None = None
+    if isinstance(structure, tuple):
+        mask = mask_of(tuple(map(str, structure)))
+    elif biased and not causal:
+        mask = constant_pattern(node.inputs[3], s, t)
+    return AttentionShape(b, s, h, g, d, vd, t, causal and s > 1, window, biased, turned, mask)
+
+
+HIDDEN = -1e4  # an additive mask value at or below this hides a key
+MOST_ELEMENTS = 1 << 28  # larger constants are not looked into
+
+
+@lru_cache(maxsize=256)
+def constant_pattern(value: Value | None, q_len: int, kv_len: int) -> Pattern | None:
+    """What a constant mask leaves, where one matrix serves all heads; None when nothing is hidden, when it
+    differs by head or sequence, is too large, or is computed from inputs."""
+    matrix = constant_matrix(value, q_len, kv_len)
+    if matrix is None:
+        return None
+    visible = matrix if matrix.dtype == bool else matrix > HIDDEN
+    return None if visible.all() else pattern_of(np.ascontiguousarray(visible))
+
+
+def constant_matrix(value: Value | None, q_len: int, kv_len: int) -> Arr | None:
+    """A constant mask as [q_len, kv_len]; None when it is no single constant matrix of a size to look into."""
+    if value is None or value.data is None or value.type.kind is Kind.INT:
+        return None
+    if value.type.elements > MOST_ELEMENTS or any(d != 1 for d in value.type.shape[:-2]):
+        return None
+    array = np.asarray(value.data.load())
+    return np.broadcast_to(array.reshape(array.shape[-2:]), (q_len, kv_len))
 
 
 def _work(node: Node) -> Work:
+    shape = attention_shape(node)
     operands = reads(node, {"q": 0, "k": 1, "v": 2, "mask": 3})
-    return Work(node.op, WorkKind.ATTENTION, operands, writes(node), attention=attention_shape(node))
+    if shape.window or shape.mask is not None:
+        seen = shape.visible.keys_touched(shape.q_len, shape.kv_len)
+        operands = tuple(_touched(o, seen, shape.kv_len) for o in operands)
+    return Work(node.op, WorkKind.ATTENTION, operands, writes(node), attention=shape)
+
+
+def _touched(operand: Operand, seen: int, keys: int) -> Operand:
+    """Keys and values that no query sees are not read."""
+    if not {"k", "v"} & set(operand.fills) or "q" in operand.fills:
+        return operand
+    return replace(operand, touched_elements=operand.elements // keys * seen)
 
 
 def _rotate_type(types: Types, attrs: Attrs) -> tuple[TensorType, ...]:

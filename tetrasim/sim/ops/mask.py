@@ -157,6 +157,24 @@ class Mask:
         return np.asarray(np.any([r.dense(p, j) for r in self.regions], axis=0))
 
     @property
+    def is_causal(self) -> bool:
+        """Whether no query sees a key behind it."""
+        return all(
+            any(b.unit == 1 and b.low is not None and b.low >= 0 for b in r.bands) for r in self.regions
+        )
+
+    def keys_touched(self, q_len: int, kv_len: int) -> int:
+        """Keys that any query sees; those between two that one query sees count."""
+        change = np.zeros(kv_len + 1, np.int64)
+        for region in self.regions:
+            first, last = region.spans(q_len, kv_len)
+            some = last >= first
+            np.add.at(change, first[some], 1)
+            np.add.at(change, last[some] + 1, -1)
+        spanned = int((np.cumsum(change[:-1]) > 0).sum())
+        return min(spanned, int(self.counts(1, kv_len)[0])) if q_len == 1 else spanned
+
+    @property
     def stride(self) -> int:
         """The dilation that all of the mask has; 1: none."""
         return self.regions[0].stride if len(self.regions) == 1 else 1
@@ -242,7 +260,12 @@ class Pattern:
         across = np.logical_or.reduceat(down, np.arange(0, shape[1], max(keys // KEY_TILE, 1)), axis=1)
         return np.asarray(across.sum(axis=1), np.int64)
 
+    is_causal = False
     stride = 1
+
+    def keys_touched(self, q_len: int, kv_len: int) -> int:
+        """As `Mask.keys_touched`; known for a single query only."""
+        return int(self.counts(q_len, kv_len)[0]) if q_len == 1 else kv_len
 
     def packed(self) -> None:
         """An arbitrary mask has no classes of positions."""
@@ -271,9 +294,32 @@ def window_mask(before: int, after: int | None = 0) -> Mask:
 
 
 def simplified(regions: Iterable[Region]) -> tuple[Region, ...]:
-    """Without empty regions and without those that lie in another one."""
+    """Without empty regions and those that lie in another one; two that differ in one band whose ends meet are
+    one."""
     kept = [r for r in dict.fromkeys(regions) if not _is_empty(r)]
-    return tuple(r for r in kept if not any(o is not r and r.both(o) == r for o in kept))
+    kept = [r for r in kept if not any(o is not r and r.both(o) == r for o in kept)]
+    for a, b in combinations(kept, 2):
+        joint = _joined(a, b)
+        if joint is not None:
+            return simplified((joint, *(r for r in kept if r is not a and r is not b)))
+    return tuple(kept)
+
+
+def _joined(a: Region, b: Region) -> Region | None:
+    """The union of two regions, where it is a region."""
+    units = [band.unit for band in a.bands]
+    if replace(a, bands=()) != replace(b, bands=()) or units != [band.unit for band in b.bands]:
+        return None
+    differ = [i for i, (x, y) in enumerate(zip(a.bands, b.bands, strict=True)) if x != y]
+    if len(differ) != 1:
+        return None
+    at = differ[0]
+    first, second = sorted((a.bands[at], b.bands[at]), key=lambda x: (x.low is not None, x.low or 0))
+    if first.high is not None and (second.low is None or second.low > first.high + 1):
+        return None
+    high = None if None in (first.high, second.high) else max(first.high or 0, second.high or 0)
+    band = Band(first.low, high, first.unit)
+    return replace(a, bands=(*a.bands[:at], band, *a.bands[at + 1 :]))
 
 
 def _is_empty(region: Region) -> bool:

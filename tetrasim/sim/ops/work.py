@@ -12,7 +12,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
 
+import numpy as np
+from numpy.typing import NDArray
+
 from tetrasim.sim.ir.graph import Kind, Role
+from tetrasim.sim.ops.mask import CAUSAL, FULL, Mask, Pattern, window_mask
 
 
 class WorkKind(StrEnum):
@@ -71,7 +75,8 @@ class AttentionShape:
     """Scaled dot-product attention; `kv_len` counts every key seen, `q_len` the new queries.
 
     `causal`: query i sees keys up to kv_len - q_len + i. `window` > 0 limits that to the last `window`
-    keys. `biased`: an additive mask or bias tensor is read."""
+    keys. `mask`: any other structure that is known before the run. `biased`: an additive mask or bias tensor is
+    read, whose hidden pairs count as visible unless `mask` holds them."""
 
     batch: int
     q_len: int
@@ -84,21 +89,48 @@ class AttentionShape:
     window: int = 0
     biased: bool = False
     turned: str = ""  # which of q, k, v and o lie in memory with the tokens outside the heads
+    mask: Mask | Pattern | None = None
+
+    @property
+    def visible(self) -> Mask | Pattern:
+        """The pairs that are left, as one structure."""
+        if self.mask is not None:
+            return self.mask
+        if self.window:
+            return window_mask(self.window) if self.causal else window_mask(self.window, None)
+        return CAUSAL if self.causal else FULL
+
+    @property
+    def hides(self) -> bool:
+        """Whether some pairs are masked."""
+        return self.causal or self.mask is not None
+
+    @property
+    def visible_keys(self) -> NDArray[np.int64]:
+        """Keys that each query sees [q_len]."""
+        return self.visible.counts(self.q_len, self.kv_len)
 
     @property
     def visible_pairs(self) -> int:
         """Query-key pairs per head that the mask leaves (exact sum, not the 1/2 approximation)."""
-        if not self.causal:
-            return self.q_len * (min(self.kv_len, self.window) if self.window else self.kv_len)
-        first = self.kv_len - self.q_len + 1
-        if not self.window:
-            return self.q_len * first + self.q_len * (self.q_len - 1) // 2
-        return sum(min(first + i, self.window) for i in range(self.q_len))
+        if self.mask is None and not self.window:
+            first = self.kv_len - self.q_len + 1
+            causal = self.q_len * first + self.q_len * (self.q_len - 1) // 2
+            return causal if self.causal else self.q_len * self.kv_len
+        return self.visible.pairs(self.q_len, self.kv_len)
 
     @property
     def macs(self) -> int:
         """q k^T and p v, masked pairs left out."""
         return self.batch * self.heads * self.visible_pairs * (self.head_dim + self.v_head_dim)
+
+    @property
+    def softmax_ops(self) -> tuple[tuple[str, int], ...]:
+        """Element operations between the two products, by kind, over visible pairs: maximum, subtract,
+        exponentiate, sum, divide by the sum, and the addition of a bias. (The scale is a factor of q.)"""
+        n = self.batch * self.heads * self.visible_pairs
+        adds = 3 if self.biased else 2
+        return ("add", adds * n), ("div", n), ("exp", n), ("max", n)
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +231,9 @@ class Work:
 
     @cached_property
     def vector_ops(self) -> int:
+        """Element operations: those of a VECTOR op, the softmax of an attention."""
+        if self.kind is WorkKind.ATTENTION and self.attention is not None:
+            return sum(n for _, n in self.attention.softmax_ops)
         return sum(n for _, n in self.vector.ops) if self.vector is not None else 0
 
     @cached_property

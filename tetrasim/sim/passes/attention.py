@@ -1,11 +1,12 @@
 """Pass `attention`: scaled dot-product attention from its parts.
 
 What: softmax(scale * q k^T + mask) v becomes Attention(q, k, v[, mask]). Scales on q, k or the scores are
-multiplied together; causal and sliding-window masks become attributes; repeated key heads (GQA), transposes
-around it and torch's guard against rows without keys are absorbed. Why: no machine writes the scores to
-memory any more. When illegal: the scores or probabilities have another reader, an additive mask is scaled
-after it was added, or the softmax is not over the keys. A query that may see no key at all (padding) is the
-one case whose numbers may change: it yields zeros, where a finite "minus infinity" gives an average.
+multiplied together; masks whose structure is known before the run (causal, windows, blocks, documents, …: see
+`ops/mask.py`) become attributes; repeated key heads (GQA), transposes around it and torch's guard against rows
+without keys are absorbed. Why: no machine writes the scores to memory any more. When illegal: the scores or
+probabilities have another reader, an additive mask is scaled after it was added, or the softmax is not over the
+keys. A query that sees no key at all yields what it did: the average of all values where the file writes a
+finite "minus infinity" (`blind`).
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ import numpy as np
 
 from tetrasim.sim.ir.graph import Array, Attr, Graph, Kind, Node, Role, TensorType, Value
 from tetrasim.sim.ops.attention import CANONICAL
+from tetrasim.sim.ops.folded import Folded
+from tetrasim.sim.ops.mask import CAUSAL, FULL, Region, window_mask
 from tetrasim.sim.ops.opdef import ShapeError, float_attr, int_attr, str_attr
 from tetrasim.sim.ops.registry import infer
 from tetrasim.sim.passes.attention_operands import four_axes, peel
@@ -32,7 +35,7 @@ from tetrasim.sim.passes.contract import (
     helper,
     rewrite,
 )
-from tetrasim.sim.passes.masks import Mask, read_mask
+from tetrasim.sim.passes.masks import Reading, both, read_mask
 from tetrasim.sim.passes.views import perm_of
 
 _LETTERS = {2: "sd", 3: "bsd", 4: CANONICAL}
@@ -84,10 +87,11 @@ def _build(match: Match, node: Node, product: Node, found: Found) -> Sequence[No
         before += views
     attrs: dict[str, Attr] = {"scale": found.scale}
     attrs |= {f"{n}_layout": s.layout for n, s in sides.items() if s.layout != CANONICAL}
-    attrs |= {"causal": 1} if mask.causal else {}
-    attrs |= {"window": mask.window} if mask.window else {}
+    attrs |= _mask_attrs(mask)
     attrs |= {"softcap": found.softcap} if found.softcap else {}
     inputs = (*(s.value for s in sides.values()), mask.value)
+    if mask.stopped:
+        match.note(f"the mask is read at run time and priced as if it hid nothing: {mask.stopped}")
     return (*before, *_finish(node, inputs, attrs, [*found.parts, product]))
 
 
@@ -115,21 +119,60 @@ def _result_type(inputs: Sequence[Value | None], attrs: dict[str, Attr]) -> Tens
 
 def _mask(
     match: Match, node: Node, found: Found, lead: tuple[int, int], lengths: tuple[int, int]
-) -> tuple[Mask, list[Node]]:
+) -> tuple[Reading, list[Node]]:
     """All masks as one, on scores [batch, heads, q, k]."""
     before: list[Node] = []
-    result = Mask()
+    result = Reading()
+    alone = len(found.masks) == 1
     for i, raw in enumerate(found.masks):
         value = _inverted(node, i, raw.value, before) if raw.inverted else raw.value
         part = read_mask(match, value, *lengths)
-        if part.window and result.window and part.window != result.window:
-            raise Miss("two sliding windows of different width")
+        joint = both(result.mask, part.mask)
+        finite = raw.hidden > -np.inf
+        if joint is None or (part.blind and finite and not alone):
+            part, joint = (
+                Reading(value=value, stopped=part.stopped or "it is read beside others"),
+                result.mask,
+            )
+        mine = part.value
+        if mine is not None and finite and not alone and raw.chosen:
+            mine = _as_bias(node, i, mine, raw.hidden, before)
         merged = result.value
-        if part.value is not None:
-            mine = _on_four_axes(node, i, part.value, raw, lead, before)
+        if mine is not None:
+            mine = _on_four_axes(node, i, mine, raw, lead, before)
             merged = mine if merged is None else _both(node, i, merged, mine, before)
-        result = Mask(result.causal or part.causal, result.window or part.window, merged)
+        blind = alone and finite and raw.chosen and (part.blind or part.value is not None)
+        result = Reading(joint, merged, part.stopped or result.stopped, blind)
     return result, before
+
+
+def _mask_attrs(mask: Reading) -> dict[str, Attr]:
+    """The structure as attributes: the causal mask and its window have their own names."""
+    blind: dict[str, Attr] = {"blind": "mean"} if mask.blind else {}
+    if mask.mask == FULL:
+        return blind
+    if mask.mask == CAUSAL:
+        return {"causal": 1} | blind
+    only = mask.mask.regions[0]
+    bands, plain = only.bands, replace(only, bands=()) == Region()
+    if len(mask.mask.regions) == 1 and plain and len(bands) == 1 and (bands[0].unit, bands[0].low) == (1, 0):
+        return {"causal": 1, "window": (bands[0].high or 0) + 1} | blind
+    return {"visible": mask.mask.to_attr()} | blind
+
+
+def _as_bias(node: Node, i: int, seen: Value, hidden: float, before: list[Node]) -> Value:
+    """A boolean mask as what is added to the scores, where other masks decide about the same rows."""
+    type = TensorType(seen.type.shape, Kind.FLOAT, 32)
+    numbers = [
+        replace(
+            fresh(node, f"{name}{i}", replace(type, shape=()), Role.CONSTANT),
+            data=Array(np.array(x, np.float32)),
+        )
+        for name, x in (("zero", 0.0), ("low", hidden))
+    ]
+    out = fresh(node, f"bias{i}", type)
+    before.append(helper(node, f"bias{i}", "Where", (seen, *numbers), out, {}))
+    return out
 
 
 def _inverted(node: Node, i: int, value: Value, before: list[Node]) -> Value:
@@ -138,8 +181,7 @@ def _inverted(node: Node, i: int, value: Value, before: list[Node]) -> Value:
     if value.data is None:
         before.append(helper(node, f"visible{i}", "Not", (value,), mask, {}))
         return mask
-    flipped = np.logical_not(np.asarray(value.data.load()))
-    return replace(mask, role=Role.CONSTANT, data=Array(flipped))
+    return replace(mask, role=Role.CONSTANT, data=Folded("Not", (value.data,), {}, 0, value.type))
 
 
 def _on_four_axes(
@@ -199,12 +241,14 @@ def _absorb_inputs(match: Match, node: Node) -> Sequence[Node] | None:
         sides.append(peel(match, value, layout, found, name != "v"))
     causal, window = bool(node.attrs.get("causal")), int_attr(node.attrs, "window", 0)
     value = node.inputs[3] if len(node.inputs) > 3 else None
-    mask = Mask(causal, window, value)
-    if value is not None and not window:
+    own = window_mask(window) if causal and window else CAUSAL if causal else FULL
+    mask = Reading(own, value)
+    if value is not None and "visible" not in node.attrs and not (window and not causal):
         lengths = [s.value.type.shape[s.layout.index("s")] for s in sides[:2]]
         part = read_mask(match, value, lengths[0], lengths[1])
-        if not (causal and part.window):
-            mask = Mask(causal or part.causal, part.window, part.value)
+        joint = both(own, part.mask)
+        if joint is not None:
+            mask = Reading(joint, part.value, part.stopped)
     if not found.parts and mask.value is value:
         return None
     attrs: dict[str, Attr] = {
@@ -212,8 +256,8 @@ def _absorb_inputs(match: Match, node: Node) -> Sequence[Node] | None:
     }
     attrs |= {"scale": found.scale}
     attrs |= {f"{n}_layout": s.layout for n, s in zip("qkv", sides, strict=True) if s.layout != CANONICAL}
-    attrs |= {"causal": 1} if mask.causal else {}
-    attrs |= {"window": mask.window} if mask.window else {}
+    if "visible" not in attrs and not (window and not causal):
+        attrs = {k: v for k, v in attrs.items() if k not in ("causal", "window")} | _mask_attrs(mask)
     inputs = (*(s.value for s in sides), mask.value)
     _result_type(inputs, attrs)
     return (fused(node, "Attention", inputs, attrs, found.parts),)

@@ -17,11 +17,14 @@ _STEPS = ("MatMul", "Mul", "Div", "Add", "Where", "Cast", "Tanh", "Reshape")
 
 @dataclass(frozen=True)
 class RawMask:
-    """A mask as it was found: on scores of `rank` axes; `inverted`: True hides a key."""
+    """A mask as it was found: on scores of `rank` axes; `inverted`: True hides a key. `chosen`: a boolean one,
+    whose hidden scores become `hidden`."""
 
     value: Value
     inverted: bool
     rank: int
+    hidden: float = -math.inf
+    chosen: bool = False
 
 
 @dataclass
@@ -94,10 +97,10 @@ def _step(match: Match, node: Node, found: Found) -> Value | None:
     if node.op == "Where":
         condition, yes, no = node.inputs
         if condition is not None and _is_hidden(no):
-            found.masks.append(RawMask(condition, False, rank))
+            found.masks.append(RawMask(condition, False, rank, scalar(no) or 0.0, True))
             return yes
         if condition is not None and _is_hidden(yes):
-            found.masks.append(RawMask(condition, True, rank))
+            found.masks.append(RawMask(condition, True, rank, scalar(yes) or 0.0, True))
             return no
     return None
 

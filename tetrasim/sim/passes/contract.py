@@ -56,6 +56,11 @@ class Match:
         self.graph = graph
         self._outputs = set(graph.outputs)
         self.masks: dict[tuple[Value, int, int], object] = {}  # what `masks.py` has read already
+        self.remarks: list[str] = []  # of the rule that runs
+
+    def note(self, reason: str) -> None:
+        """Something that the reader of the report should know about a rewrite that was applied."""
+        self.remarks.append(reason)
 
     def producer(self, value: Value | None, *ops: str) -> Node | None:
         """The node that computes `value`, when it is one of `ops` (any, if none is named)."""
@@ -95,6 +100,8 @@ def rewrite(graph: Graph, name: str, rule: Rule) -> Outcome:
         except Miss as miss:
             notes.append(Note(node.name, name, str(miss)))
             new = None
+        notes += [Note(node.name, name, reason) for reason in dict.fromkeys(match.remarks)]
+        match.remarks.clear()
         if new is not None and new[-1].op != node.op:
             made = new[-1] if new[-1].op != "Reshape" else new[-2] if len(new) > 1 else new[-1]
             count = max(len(made.source.onnx), 1)

@@ -16,6 +16,7 @@ from tetrasim.hw_targets.fpga.hls.pointwise import LARGEST, POINTWISE, Line
 from tetrasim.hw_targets.fpga.hls.quantised import given_type, is_whole
 from tetrasim.hw_targets.fpga.hls.windows import window_index
 from tetrasim.sim.ir.graph import Kind, Node
+from tetrasim.sim.ops.mask import mask_of
 from tetrasim.sim.ops.opdef import float_attr, int_attr, ints_attr
 from tetrasim.sim.ops.registry import find_op
 from tetrasim.sim.ops.rounding import EXACT
@@ -208,6 +209,9 @@ def _mask(c: Converter, node: Node, full: tuple[int, int, int]) -> tuple[Floats 
     if window:
         near = np.triu(np.ones((q_len, kv_len), bool), kv_len - q_len - window + 1)
         added = np.where(near, added, -LARGEST)
+    structure = node.attrs.get("visible")
+    if isinstance(structure, tuple):
+        added = np.where(mask_of(tuple(map(str, structure))).dense(q_len, kv_len), added, -LARGEST)
     mask = None if value is None else c.constant(node, 3)
     if mask is not None and value is not None:
         shape = (1,) * (4 - mask.ndim) + mask.shape

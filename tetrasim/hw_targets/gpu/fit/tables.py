@@ -197,7 +197,8 @@ def _lines(measured: Measured) -> tuple[str, list[list[str]]]:
             shape = [str(x) for x in rows.shape[i]]
             out.append([*head, measured.launch.value, *shape, str(int(rows.constant_b[i])), time, power])
         elif isinstance(rows, att.AttentionRows):
-            out.append([*head, *(str(x) for j, x in enumerate(rows.shape[i]) if j != 5), time])
+            shape = [str(x) for j, x in enumerate(rows.shape[i]) if j != 5]  # one head dim
+            out.append([*head, *shape, "0", time])  # the tables have no windows
         else:
             assert isinstance(rows, vector.VectorRows)
             numbers = (rows.slots[i], rows.bytes[i], rows.reduced_rows[i])

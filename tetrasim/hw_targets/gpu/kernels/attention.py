@@ -24,6 +24,7 @@ import numpy as np
 from tetrasim.hw_targets.gpu.device import Device
 from tetrasim.hw_targets.gpu.kernels.records import Records, array, empty, field_names, records
 from tetrasim.sim.engine.jit import jit
+from tetrasim.sim.ops.mask import Mask, Pattern
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -33,6 +34,7 @@ SCHEDULE_NAMES = ("flash2", "flash-decoding", "lean")
 DECODE, PREFILL, ENCODER = 0, 1, 2
 MOST_SCHEDULED = 992  # sequences up to which flash-attention 3 prepares its schedule on the device
 TILE_K = 128
+MOST_PACKED = 64  # query rows of one key head that are packed into one block
 KERNELS = ("decode", "prefill", "encoder")
 
 
@@ -53,7 +55,7 @@ SPLIT_RULES = {"hopper": SplitRule(1, 32, 4, 192), "other": SplitRule(2, 128, 0,
 
 @dataclass(frozen=True, slots=True)
 class AttentionDims:
-    """The dims of an attention as a compiled loop reads them; `causal` is 0 or 1, `window` 0: none."""
+    """The dims of an attention as a compiled loop reads them; `causal` is 0 or 1."""
 
     batch: int
     q_len: int
@@ -63,7 +65,16 @@ class AttentionDims:
     v_head_dim: int
     kv_len: int
     causal: int
-    window: int
+
+
+@dataclass(slots=True)
+class Touched:
+    """What a mask leaves of a head: key tiles that its blocks touch together, the most of one block, and visible
+    keys per query. -1 where the mask is full or causal, and all follows from the lengths."""
+
+    key_tiles: int
+    most: int
+    pairs: float
 
 
 SHAPE = field_names(AttentionDims)
@@ -127,6 +138,20 @@ class AttentionRows:
     shape: NDArray[np.int64]  # [R, len(SHAPE)]
     bits: NDArray[np.int64]  # [R] of a key element
     format: NDArray[np.int64]  # [R] index into `device.FORMATS`
+    masks: tuple[Mask | Pattern | None, ...] = ()  # [R], or none at all: what `causal` does not say
+
+    def touched(self, wide_tile: int) -> Records[Touched]:
+        """What the masks leave. `wide_tile`: query rows of a block at small head dims."""
+        found = [Touched(-1, -1, -1.0)] * len(self.bits)
+        for i, mask in enumerate(self.masks):
+            if mask is None:
+                continue
+            q_len, heads, kv_heads, head_dim, v_dim, kv_len = (int(n) for n in self.shape[i, 1:7])
+            few = q_len * (heads // kv_heads) <= MOST_PACKED
+            rows = q_len if few else query_tile(q_len, head_dim + v_dim, wide_tile)
+            tiles = mask.tiles(q_len, kv_len, rows, TILE_K)
+            found[i] = Touched(int(tiles.sum()), int(tiles.max()), mask.pairs(q_len, kv_len) / q_len)
+        return records(Touched, found)
 
     @property
     def new_bytes(self) -> NDArray[np.float64]:
@@ -152,8 +177,10 @@ def time_attentions(
     out, dims = empty(AttentionTime, len(rows.bits)), empty(AttentionDims, len(rows.bits))
     for at, name in enumerate(SHAPE):
         array(dims)[name] = rows.shape[:, at]
+    rule = SPLIT_RULES["hopper" if device.architecture == "hopper" else "other"]
     price_attentions(
         dims,
+        rows.touched(rule.wide_tile),
         rows.bits,
         dram_bytes,
         rows.new_bytes,
@@ -161,12 +188,20 @@ def time_attentions(
         np.array(schedules, dtype=np.int64),
         fits,
         device.sm_count,
-        records(SplitRule, [SPLIT_RULES["hopper" if device.architecture == "hopper" else "other"]]),
+        records(SplitRule, [rule]),
         device.l2_bytes_per_us,
         device.dram_bytes_per_us,
         out,
     )
     return out
+
+
+@jit
+def query_tile(rows: int, width: int, wide_tile: int) -> int:
+    """Query rows of a block. `width`: head dims of keys and values together."""
+    if rows <= MOST_PACKED:
+        return 64
+    return wide_tile if width <= 128 else 128
 
 
 @jit
@@ -252,6 +287,7 @@ def _start_us(a: AttentionDims, few: bool, new_bytes: float, dram_rate: float, f
 @jit
 def price_attentions(
     dims: Records[AttentionDims],
+    masks: Records[Touched],
     bits: NDArray[np.int64],  # [R] of a key element
     dram_bytes: NDArray[np.float64],  # [R]
     new_bytes: NDArray[np.float64],  # [R] new keys and values that the library copies into its cache
@@ -267,19 +303,21 @@ def price_attentions(
     """Time of each attention with its best schedule."""
     rule = rules[0]
     for i in range(bits.shape[0]):
-        a, chosen = dims[i], out[i]
+        a, left, chosen = dims[i], masks[i], out[i]
         width, causal, group = a.head_dim + a.v_head_dim, a.causal != 0 and a.q_len > 1, a.heads // a.kv_heads
         fit = fits[DECODE if a.q_len == 1 else (PREFILL if causal else ENCODER)]
-        few = a.q_len * group <= 64
+        few = a.q_len * group <= MOST_PACKED
         rows = a.q_len * group if few else a.q_len
-        tile_q = 64 if rows <= 64 else (rule.wide_tile if width <= 128 else 128)
+        tile_q = query_tile(rows, width, rule.wide_tile)
         q_tiles = (rows + tile_q - 1) // tile_q
         units = a.batch * (a.kv_heads if few else a.heads) * q_tiles
-        visible = min(a.kv_len, a.window) if a.window > 0 else a.kv_len
-        key_tiles = (visible + TILE_K - 1) // TILE_K
+        key_tiles = (a.kv_len + TILE_K - 1) // TILE_K
         mean_tiles = float(key_tiles)
         if causal and not few:
             mean_tiles = max(key_tiles - (q_tiles - 1) * 0.5 * tile_q / TILE_K, 0.5 * key_tiles)
+        if left.key_tiles >= 0:
+            key_tiles = max(left.most, 1)
+            mean_tiles = min(mean_tiles, left.key_tiles / q_tiles)
         tile_bytes = TILE_K * width * bits[i] / 8.0
         tile_us = 2.0 * tile_q * TILE_K * width / (peak[i] / sm_count * fit.compute_efficiency)
         tile_us += fit.softmax_us * tile_q / 128.0
@@ -289,7 +327,8 @@ def price_attentions(
         chosen.dram_us = dram_bytes[i] / (dram_rate * fit.read_efficiency)
         chosen.memory_us = memory = max(chosen.l2_us, chosen.dram_us)
         start = _start_us(a, few, new_bytes[i], dram_rate, fit)
-        pairs = float(visible) - (a.q_len - 1) * 0.5 if causal else float(visible)
+        pairs = float(a.kv_len) - (a.q_len - 1) * 0.5 if causal else float(a.kv_len)
+        pairs = left.pairs if left.key_tiles >= 0 else pairs
         chosen.ideal_us = 2.0 * a.batch * a.heads * width * a.q_len * pairs / peak[i]
         chosen.time_us = np.inf
         for schedule in schedules:

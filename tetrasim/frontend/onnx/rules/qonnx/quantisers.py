@@ -11,10 +11,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from tetrasim.frontend.onnx.builder import Folded, data_of
+from tetrasim.frontend.onnx.builder import data_of
 from tetrasim.frontend.onnx.call import Call, Rule
 from tetrasim.sim.ir.graph import Attr, Quant, Role, Value
 from tetrasim.sim.ops.dtypes import FORMATS
+from tetrasim.sim.ops.folded import Folded
 from tetrasim.sim.ops.opdef import int_attr, str_attr
 from tetrasim.sim.ops.registry import infer
 
@@ -38,7 +39,7 @@ def _emit(call: Call, op: str, inputs: Sequence[Value], attrs: dict[str, Attr]) 
         return call.emit(op, inputs, attrs)
     (type,) = infer(op, [v.type for v in inputs], attrs)
     sources = tuple(v.data for v in inputs if v.data is not None)
-    data = Folded(op, sources, attrs, 0, type.elements) if len(sources) == len(inputs) else None
+    data = Folded(op, sources, attrs, 0, type) if len(sources) == len(inputs) else None
     return (Value(call.builder.fresh(call.out(0)), type, Role.WEIGHT, data),)
 
 

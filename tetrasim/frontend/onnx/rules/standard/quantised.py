@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from tetrasim.frontend.onnx.builder import Folded
 from tetrasim.frontend.onnx.call import Call, Rule
 from tetrasim.sim.ir.graph import Quant, Role, Value
+from tetrasim.sim.ops.folded import Folded
 from tetrasim.sim.ops.opdef import axis_of, int_attr
 
 
@@ -19,11 +19,7 @@ def _dequantise(call: Call) -> tuple[Value, ...]:
         return call.emit("DequantizeLinear", call.inputs, call.attrs)
     sources = [v.data for v in (x, *params)]
     known = tuple(s for s in sources if s is not None)
-    data = (
-        Folded("DequantizeLinear", known, call.attrs, 0, x.type.elements)
-        if len(known) == len(sources)
-        else None
-    )
+    data = Folded("DequantizeLinear", known, call.attrs, 0, x.type) if len(known) == len(sources) else None
     quant = Quant()
     if not int_attr(call.attrs, "block_size", 0) and scale.data is not None:
         per_axis = scale.type.elements > 1
