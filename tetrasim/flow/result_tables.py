@@ -10,6 +10,7 @@ from tetrasim.flow.numerics import check_numerics, headline
 from tetrasim.flow.provenance import provenance
 from tetrasim.hw_targets.common.parts import advice_text
 from tetrasim.sim.analysis.coverage import coverage
+from tetrasim.sim.analysis.masks import run_time_masks
 from tetrasim.sim.analysis.ops import op_results, roofline
 from tetrasim.sim.analysis.phases import MAC_PEAK, VECTOR_PEAK, phase_result
 from tetrasim.sim.analysis.rules import Evidence, PhaseEvidence, findings, spenders
@@ -211,7 +212,9 @@ def _evidence(
 
 def _assumptions(runs: Sequence[PhaseRun]) -> tuple[str, ...]:
     """What the graphs of all phases leave to run-time data, each once."""
-    return tuple(dict.fromkeys(text for run in runs for text in run.family.base.assumptions))
+    graphs = [run.family.base for run in runs]
+    texts = (*(text for graph in graphs for text in graph.assumptions), run_time_masks(graphs))
+    return tuple(dict.fromkeys(texts))
 
 
 def _warnings(

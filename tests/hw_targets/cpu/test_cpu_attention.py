@@ -30,10 +30,12 @@ def attention(q_len: int, kv_len: int, kv_heads: int = 8, turned: str = "", caus
     return Work("Attention", WorkKind.ATTENTION, (q, k, v), (q,), attention=shape)
 
 
-def test_full_attention_computes_masked_pairs_too() -> None:
-    pieces = attention_works(attention(100, 100), config_of())
-    assert [p.op for p in pieces] == ["scores", "mask", "Softmax", "values"]
-    assert sum(p.macs for p in pieces) == 2 * 8 * 100 * 100 * 64
+def test_what_a_mask_hides_is_left_out_but_in_eager_frameworks() -> None:
+    pieces = attention_works(attention(101, 101), config_of())
+    assert [p.op for p in pieces] == ["scores", "Softmax", "values"]
+    assert sum(p.macs for p in pieces) == 2 * 8 * 101 * 51 * 64
+    eager = attention_works(attention(101, 101), config_of(runtime="eager"))
+    assert sum(p.macs for p in eager) == 2 * 8 * 101 * 101 * 64
 
 
 def test_an_eager_framework_scales_and_masks_in_passes_whose_large_results_are_new_pages() -> None:
@@ -52,7 +54,7 @@ def test_an_eager_framework_scales_and_masks_in_passes_whose_large_results_are_n
 
 def test_layouts_and_groups_are_copies() -> None:
     ops = [p.op for p in attention_works(attention(100, 100, kv_heads=2, turned="qo"), config_of())]
-    assert ops == ["Transpose", "Expand", "Expand", "scores", "mask", "Softmax", "values", "Transpose"]
+    assert ops == ["Transpose", "Expand", "Expand", "scores", "Softmax", "values", "Transpose"]
     step = attention_works(attention(1, 100, turned="qo", causal=False), config_of())
     assert [p.kind for p in step if p.op == "Reshape"] == [WorkKind.VIEW, WorkKind.VIEW]
 

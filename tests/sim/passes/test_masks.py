@@ -8,7 +8,7 @@ from onnx import numpy_helper as nh
 
 from tetrasim.frontend.onnx import builder, import_onnx
 from tetrasim.sim.ops.registry import work_of
-from tetrasim.sim.passes import masks
+from tetrasim.sim.passes.masks import reading as masks
 
 T, HEADS, WIDTH = 48, 2, 8
 N = helper.make_node
@@ -19,39 +19,39 @@ def _grid(t: int = T) -> tuple[np.ndarray, np.ndarray]:
     return i[:, None], i[None, :]
 
 
-I, J = _grid()
+P, J = _grid()
 DOCUMENTS = np.repeat([0, 1, 2, 3], [7, 20, 1, 20])
 
 # name -> (mask, its text: one line per region)
 LISTED: dict[str, tuple[np.ndarray, tuple[str, ...]]] = {
-    "full": (I >= -1 + 0 * J, ()),
-    "causal": (J <= I, ("0<=p-j",)),
-    "strictly_causal": (J < I, ("1<=p-j",)),
-    "window": ((J <= I) & (I - J < 6), ("0<=p-j<=5",)),
-    "two_sided": (abs(I - J) < 6, ("-5<=p-j<=5",)),
-    "lopsided": ((I - J < 6) & (J - I < 3), ("-2<=p-j<=5",)),
-    "anti_causal": (J >= I, ("p-j<=0",)),
-    "blocks": (I // 8 == J // 8, ("0<=p//8-j//8<=0",)),
-    "blocks_that_do_not_divide": (I // 7 == J // 7, ("0<=p//7-j//7<=0",)),
-    "block_causal": (J // 8 <= I // 8, ("0<=p//8-j//8",)),
-    "blocks_and_causal": ((I // 8 == J // 8) & (J <= I), ("0<=p-j 0<=p//8-j//8<=0",)),
+    "full": (P >= -1 + 0 * J, ()),
+    "causal": (J <= P, ("0<=p-j",)),
+    "strictly_causal": (J < P, ("1<=p-j",)),
+    "window": ((J <= P) & (P - J < 6), ("0<=p-j<=5",)),
+    "two_sided": (abs(P - J) < 6, ("-5<=p-j<=5",)),
+    "lopsided": ((P - J < 6) & (J - P < 3), ("-2<=p-j<=5",)),
+    "anti_causal": (J >= P, ("p-j<=0",)),
+    "blocks": (P // 8 == J // 8, ("0<=p//8-j//8<=0",)),
+    "blocks_that_do_not_divide": (P // 7 == J // 7, ("0<=p//7-j//7<=0",)),
+    "block_causal": (J // 8 <= P // 8, ("0<=p//8-j//8",)),
+    "blocks_and_causal": ((P // 8 == J // 8) & (J <= P), ("0<=p-j 0<=p//8-j//8<=0",)),
     "block_and_the_one_before": (
-        (I // 8 - J // 8 >= 0) & (I // 8 - J // 8 <= 1),
+        (P // 8 - J // 8 >= 0) & (P // 8 - J // 8 <= 1),
         ("0<=p//8-j//8<=1",),
     ),
-    "dilated": ((I - J) % 4 == 0, ("(p-j)%4=0",)),
-    "dilated_causal": (((I - J) % 4 == 0) & (J <= I), ("0<=p-j (p-j)%4=0",)),
-    "dilated_window": (((I - J) % 4 == 0) & (J <= I) & (I - J < 16), ("0<=p-j<=12 (p-j)%4=0",)),
-    "sinks": ((J <= I) & ((I - J < 8) | (J < 3)), ("0<=p-j<=7", "0<=p-j j<=2")),
-    "prefix": ((J <= I) | (J < 5), ("0<=p-j", "j<=4")),
-    "global_tokens": ((abs(I - J) < 4) | (J < 2) | (I < 2), ("-3<=p-j<=3", "j<=1", "p<=1")),
+    "dilated": ((P - J) % 4 == 0, ("(p-j)%4=0",)),
+    "dilated_causal": (((P - J) % 4 == 0) & (J <= P), ("0<=p-j (p-j)%4=0",)),
+    "dilated_window": (((P - J) % 4 == 0) & (J <= P) & (P - J < 16), ("0<=p-j<=12 (p-j)%4=0",)),
+    "sinks": ((J <= P) & ((P - J < 8) | (J < 3)), ("0<=p-j<=7", "0<=p-j j<=2")),
+    "prefix": ((J <= P) | (J < 5), ("0<=p-j", "j<=4")),
+    "global_tokens": ((abs(P - J) < 4) | (J < 2) | (P < 2), ("-3<=p-j<=3", "j<=1", "p<=1")),
     "documents": (DOCUMENTS[:, None] == DOCUMENTS, ("documents 0,7,27,28",)),
     "documents_causal": (
-        (DOCUMENTS[:, None] == DOCUMENTS) & (J <= I),
+        (DOCUMENTS[:, None] == DOCUMENTS) & (J <= P),
         ("0<=p-j documents 0,7,27,28",),
     ),
-    "padded": ((J < 40) & (I >= 0), ("j<=39",)),
-    "padded_causal": ((J < 40) & (J <= I), ("0<=p-j j<=39",)),
+    "padded": ((J < 40) & (P >= 0), ("j<=39",)),
+    "padded_causal": ((J < 40) & (J <= P), ("0<=p-j j<=39",)),
 }
 
 
@@ -145,24 +145,29 @@ BLOCKS = [N("Div", ["i", "c8"], ["bi"]), N("Div", ["j", "c8"], ["bj"])]
 HALF = [N("Cast", ["d"], ["df"], to=TensorProto.FLOAT), N("Abs", ["df"], ["a"])]
 
 COMPUTED: dict[str, tuple[list[onnx.NodeProto], tuple[str, ...], np.ndarray]] = {
-    "less_or_equal": (CAUSAL[:0] + [N("LessOrEqual", ["j", "i"], ["m"])], ("0<=p-j",), J <= I),
-    "greater": ([N("Greater", ["j", "i"], ["g"]), N("Not", ["g"], ["m"])], ("0<=p-j",), J <= I),
-    "tril": ([*_tri(0, 0), N("Cast", ["tri"], ["m"], to=TensorProto.BOOL)], ("0<=p-j",), J <= I),
-    "tril_wider": ([*_tri(0, 1), N("Cast", ["tri"], ["m"], to=TensorProto.BOOL)], ("-1<=p-j",), J <= I + 1),
+    "less_or_equal": ([N("LessOrEqual", ["j", "i"], ["m"])], ("0<=p-j",), J <= P),
+    "greater": ([N("Greater", ["j", "i"], ["g"]), N("Not", ["g"], ["m"])], ("0<=p-j",), J <= P),
+    "tril": ([*_tri(0, 0), N("Cast", ["tri"], ["m"], to=TensorProto.BOOL)], ("0<=p-j",), J <= P),
+    "tril_wider": ([*_tri(0, 1), N("Cast", ["tri"], ["m"], to=TensorProto.BOOL)], ("-1<=p-j",), J <= P + 1),
     "triu_is_zero": (
         [*_tri(1, 1), N("Cast", ["c0"], ["z"], to=TensorProto.FLOAT), N("Equal", ["tri", "z"], ["m"])],
         ("0<=p-j",),
-        J <= I,
+        J <= P,
     ),
     "window_and": (
         [*CAUSAL, *BEHIND, N("Less", ["d", "c6"], ["near"]), N("And", ["causal", "near"], ["m"])],
         ("0<=p-j<=5",),
-        (J <= I) & (I - J < 6),
+        (J <= P) & (P - J < 6),
     ),
     "window_shifted": (
-        [*CAUSAL, N("Sub", ["i", "c6"], ["k"]), N("Greater", ["j", "k"], ["near"]), N("And", ["near", "causal"], ["m"])],
+        [
+            *CAUSAL,
+            N("Sub", ["i", "c6"], ["k"]),
+            N("Greater", ["j", "k"], ["near"]),
+            N("And", ["near", "causal"], ["m"]),
+        ],
         ("0<=p-j<=5",),
-        (J <= I) & (I - J < 6),
+        (J <= P) & (P - J < 6),
     ),
     "window_or_hidden": (
         [
@@ -173,9 +178,13 @@ COMPUTED: dict[str, tuple[list[onnx.NodeProto], tuple[str, ...], np.ndarray]] = 
             N("Not", ["hide"], ["m"]),
         ],
         ("0<=p-j<=5",),
-        (J <= I) & (I - J < 6),
+        (J <= P) & (P - J < 6),
     ),
-    "two_sided_abs": ([*BEHIND, *HALF, N("Cast", ["c6"], ["w"], to=TensorProto.FLOAT), N("Less", ["a", "w"], ["m"])], ("-5<=p-j<=5",), abs(I - J) < 6),
+    "two_sided_abs": (
+        [*BEHIND, *HALF, N("Cast", ["c6"], ["w"], to=TensorProto.FLOAT), N("Less", ["a", "w"], ["m"])],
+        ("-5<=p-j<=5",),
+        abs(P - J) < 6,
+    ),
     "window_multiplied": (
         [
             *CAUSAL,
@@ -187,9 +196,9 @@ COMPUTED: dict[str, tuple[list[onnx.NodeProto], tuple[str, ...], np.ndarray]] = 
             N("Cast", ["n3"], ["m"], to=TensorProto.BOOL),
         ],
         ("0<=p-j<=5",),
-        (J <= I) & (I - J < 6),
+        (J <= P) & (P - J < 6),
     ),
-    "blocks": ([*BLOCKS, N("Equal", ["bi", "bj"], ["m"])], ("0<=p//8-j//8<=0",), I // 8 == J // 8),
+    "blocks": ([*BLOCKS, N("Equal", ["bi", "bj"], ["m"])], ("0<=p//8-j//8<=0",), P // 8 == J // 8),
     "blocks_float": (
         [
             N("Cast", ["i"], ["fi"], to=TensorProto.FLOAT),
@@ -202,14 +211,18 @@ COMPUTED: dict[str, tuple[list[onnx.NodeProto], tuple[str, ...], np.ndarray]] = 
             N("Equal", ["bi", "bj"], ["m"]),
         ],
         ("0<=p//8-j//8<=0",),
-        I // 8 == J // 8,
+        P // 8 == J // 8,
     ),
-    "block_causal": ([*BLOCKS, N("LessOrEqual", ["bj", "bi"], ["m"])], ("0<=p//8-j//8",), J // 8 <= I // 8),
-    "dilated": ([*BEHIND, N("Mod", ["d", "c4"], ["rem"]), N("Equal", ["rem", "c0"], ["m"])], ("(p-j)%4=0",), (I - J) % 4 == 0),
+    "block_causal": ([*BLOCKS, N("LessOrEqual", ["bj", "bi"], ["m"])], ("0<=p//8-j//8",), J // 8 <= P // 8),
+    "dilated": (
+        [*BEHIND, N("Mod", ["d", "c4"], ["rem"]), N("Equal", ["rem", "c0"], ["m"])],
+        ("(p-j)%4=0",),
+        (P - J) % 4 == 0,
+    ),
     "dilated_by_class": (
         [N("Mod", ["i", "c4"], ["ri"]), N("Mod", ["j", "c4"], ["rj"]), N("Equal", ["ri", "rj"], ["m"])],
         ("(p-j)%4=0",),
-        (I - J) % 4 == 0,
+        (P - J) % 4 == 0,
     ),
     "sinks": (
         [
@@ -221,19 +234,35 @@ COMPUTED: dict[str, tuple[list[onnx.NodeProto], tuple[str, ...], np.ndarray]] = 
             N("And", ["some", "causal"], ["m"]),
         ],
         ("0<=p-j<=7", "0<=p-j j<=2"),
-        (J <= I) & ((I - J < 8) | (J < 3)),
+        (J <= P) & ((P - J < 8) | (J < 3)),
     ),
-    "prefix": ([*CAUSAL, N("Less", ["j", "c5"], ["pre"]), N("Or", ["causal", "pre"], ["m"])], ("0<=p-j", "j<=4"), (J <= I) | (J < 5)),
+    "prefix": (
+        [*CAUSAL, N("Less", ["j", "c5"], ["pre"]), N("Or", ["causal", "pre"], ["m"])],
+        ("0<=p-j", "j<=4"),
+        (J <= P) | (J < 5),
+    ),
     "expanded": (
-        [N("LessOrEqual", ["j", "i"], ["small"]), N("Unsqueeze", ["small", "ax0"], ["u"]), N("Expand", ["u", "wide"], ["m"])],
+        [
+            N("LessOrEqual", ["j", "i"], ["small"]),
+            N("Unsqueeze", ["small", "ax0"], ["u"]),
+            N("Expand", ["u", "wide"], ["m"]),
+        ],
         ("0<=p-j",),
-        J <= I,
+        J <= P,
     ),
-    "eye": ([N("ConstantOfShape", ["square"], ["zeros"]), N("EyeLike", ["zeros"], ["e"], k=0), N("Cast", ["e"], ["m"], to=TensorProto.BOOL)], ("0<=p-j<=0",), I == J),
+    "eye": (
+        [
+            N("ConstantOfShape", ["square"], ["zeros"]),
+            N("EyeLike", ["zeros"], ["e"], k=0),
+            N("Cast", ["e"], ["m"], to=TensorProto.BOOL),
+        ],
+        ("0<=p-j<=0",),
+        P == J,
+    ),
     "documents": (
         [N("Equal", ["di", "dj"], ["same"]), *CAUSAL, N("And", ["same", "causal"], ["m"])],
         ("0<=p-j documents 0,7,27,28",),
-        (DOCUMENTS[:, None] == DOCUMENTS) & (J <= I),
+        (DOCUMENTS[:, None] == DOCUMENTS) & (J <= P),
     ),
     "where_chain": (
         [
@@ -243,7 +272,7 @@ COMPUTED: dict[str, tuple[list[onnx.NodeProto], tuple[str, ...], np.ndarray]] = 
             N("Where", ["causal", "near", "no"], ["m"]),
         ],
         ("0<=p-j<=5",),
-        (J <= I) & (I - J < 6),
+        (J <= P) & (P - J < 6),
     ),
     "larger_then_sliced": (
         [
@@ -254,9 +283,9 @@ COMPUTED: dict[str, tuple[list[onnx.NodeProto], tuple[str, ...], np.ndarray]] = 
             N("Slice", ["mb", "s0_", "st_", "sa_"], ["m"]),
         ],
         ("0<=p-j",),
-        J <= I,
+        J <= P,
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -1,9 +1,9 @@
 """Attention on a processor: full, or IceFormer's top-k keys found by an exact-recall nearest-neighbour index.
 
 Attention is two batched products around a softmax, with transposes where heads and tokens change places. A
-mask whose structure is known before the run (causal, windows, blocks, …) leaves out the keys that no query of
-a block sees, as the blocked kernels of onnxruntime and torch do for causal masks; one that is read at run time
-is applied to every pair. Eager frameworks compute every pair, and scale and mask in passes of their own.
+mask whose structure is known before the run (causal, windows, blocks) leaves out the pairs that it hides, as
+torch's blocked kernel for processors does with causal masks; one that is read at run time is applied to every
+pair. Eager frameworks compute every pair, and scale and mask in passes of their own.
 IceFormer (Mao, Ester, Li, ICLR 2024) keeps a frozen model and, per query, attends to the k keys that a
 Prioritized DCI index returns: keys are projected on random directions once and sorted (index build), each
 query visits a part of the points in order of projected distance (query), and k value rows are gathered.

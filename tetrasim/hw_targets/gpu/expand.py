@@ -128,8 +128,8 @@ _BLOCK_SORT = 4096  # elements
 
 
 def _by_class(a: AttentionShape, work: Work, config: GpuConfig) -> AttentionShape | None:
-    """A dilated mask touches every tile; with the tokens sorted by their class modulo the dilation it is as many
-    short attentions. None where the two permutations take longer than the products that they save."""
+    """A dilated mask touches every tile; with the tokens sorted by their class modulo the dilation it is as
+    many short attentions. None where the two permutations take longer than the products that they save."""
     mask = a.visible
     packed, s = mask.packed(), mask.stride
     if packed is None or a.q_len != a.kv_len or s >= a.q_len:

@@ -150,7 +150,7 @@ def constant_pattern(value: Value | None, q_len: int, kv_len: int) -> Pattern | 
 
 
 def constant_matrix(value: Value | None, q_len: int, kv_len: int) -> Arr | None:
-    """A constant mask as [q_len, kv_len]; None when it is no single constant matrix of a size to look into."""
+    """A constant mask as [q_len, kv_len]; None when it is no single matrix, or too large to look into."""
     if value is None or value.data is None or value.type.kind is Kind.INT:
         return None
     if value.type.elements > MOST_ELEMENTS or any(d != 1 for d in value.type.shape[:-2]):

@@ -180,8 +180,8 @@ class Mask:
         return self.regions[0].stride if len(self.regions) == 1 else 1
 
     def packed(self) -> Mask | None:
-        """The mask within each class of positions modulo its stride, when tokens are sorted by class: bands in
-        units of the stride. None when it has conditions that do not carry over."""
+        """The mask within each class of positions modulo its stride, when tokens are sorted by class: bands
+        in units of the stride. None when it has conditions that do not carry over."""
         only = self.regions[0]
         plain = all(b.unit == 1 for b in only.bands) and not only.starts
         if self.stride == 1 or not plain or only.keys != (None, None) or only.queries != (None, None):
@@ -294,8 +294,8 @@ def window_mask(before: int, after: int | None = 0) -> Mask:
 
 
 def simplified(regions: Iterable[Region]) -> tuple[Region, ...]:
-    """Without empty regions and those that lie in another one; two that differ in one band whose ends meet are
-    one."""
+    """Without empty regions and those that lie in another one; two that differ in one band whose ends meet
+    become one."""
     kept = [r for r in dict.fromkeys(regions) if not _is_empty(r)]
     kept = [r for r in kept if not any(o is not r and r.both(o) == r for o in kept)]
     for a, b in combinations(kept, 2):

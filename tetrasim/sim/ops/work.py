@@ -75,8 +75,8 @@ class AttentionShape:
     """Scaled dot-product attention; `kv_len` counts every key seen, `q_len` the new queries.
 
     `causal`: query i sees keys up to kv_len - q_len + i. `window` > 0 limits that to the last `window`
-    keys. `mask`: any other structure that is known before the run. `biased`: an additive mask or bias tensor is
-    read, whose hidden pairs count as visible unless `mask` holds them."""
+    keys. `mask`: any other structure that is known before the run. `biased`: an additive mask or bias tensor
+    is read, whose hidden pairs count as visible unless `mask` holds them."""
 
     batch: int
     q_len: int

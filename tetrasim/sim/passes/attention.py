@@ -1,12 +1,12 @@
 """Pass `attention`: scaled dot-product attention from its parts.
 
 What: softmax(scale * q k^T + mask) v becomes Attention(q, k, v[, mask]). Scales on q, k or the scores are
-multiplied together; masks whose structure is known before the run (causal, windows, blocks, documents, …: see
-`ops/mask.py`) become attributes; repeated key heads (GQA), transposes around it and torch's guard against rows
-without keys are absorbed. Why: no machine writes the scores to memory any more. When illegal: the scores or
-probabilities have another reader, an additive mask is scaled after it was added, or the softmax is not over the
-keys. A query that sees no key at all yields what it did: the average of all values where the file writes a
-finite "minus infinity" (`blind`).
+multiplied together; masks whose structure is known before the run (causal, windows, blocks, documents: see
+`ops/mask.py`) become attributes; repeated key heads (GQA), transposes around it and torch's guard against
+rows without keys are absorbed. Why: no machine writes the scores to memory any more. When illegal: the scores
+or probabilities have another reader, an additive mask is scaled after it was added, or the softmax is not
+over the keys. A query that sees no key at all yields what it did: the average of all values where the file
+writes a finite "minus infinity" (`blind`).
 """
 
 from __future__ import annotations

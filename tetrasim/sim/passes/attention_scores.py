@@ -17,8 +17,8 @@ _STEPS = ("MatMul", "Mul", "Div", "Add", "Where", "Cast", "Tanh", "Reshape")
 
 @dataclass(frozen=True)
 class RawMask:
-    """A mask as it was found: on scores of `rank` axes; `inverted`: True hides a key. `chosen`: a boolean one,
-    whose hidden scores become `hidden`."""
+    """A mask as it was found: on scores of `rank` axes; `inverted`: True hides a key. `chosen`: a boolean
+    one, whose hidden scores become `hidden`."""
 
     value: Value
     inverted: bool

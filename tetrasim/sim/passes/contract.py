@@ -100,7 +100,7 @@ def rewrite(graph: Graph, name: str, rule: Rule) -> Outcome:
         except Miss as miss:
             notes.append(Note(node.name, name, str(miss)))
             new = None
-        notes += [Note(node.name, name, reason) for reason in dict.fromkeys(match.remarks)]
+        notes += [Note(node.name, name, reason, applied=True) for reason in dict.fromkeys(match.remarks)]
         match.remarks.clear()
         if new is not None and new[-1].op != node.op:
             made = new[-1] if new[-1].op != "Reshape" else new[-2] if len(new) > 1 else new[-1]

@@ -69,8 +69,8 @@ class AttentionDims:
 
 @dataclass(slots=True)
 class Touched:
-    """What a mask leaves of a head: key tiles that its blocks touch together, the most of one block, and visible
-    keys per query. -1 where the mask is full or causal, and all follows from the lengths."""
+    """What a mask leaves of a head: key tiles that its blocks touch together, the most of one block, and
+    visible keys per query. -1 where the mask is full or causal, and all follows from the lengths."""
 
     key_tiles: int
     most: int

@@ -1,5 +1,5 @@
-"""The structure of a mask that is listed element by element, as a short description that is then compared with
-every element of it: nothing is guessed."""
+"""The structure of a mask that is listed element by element: a short description that is then compared with
+every element, so that nothing is guessed."""
 
 from __future__ import annotations
 
@@ -13,12 +13,11 @@ from numpy.typing import NDArray
 from tetrasim.sim.ops.mask import CAUSAL, FULL, Band, Mask, Region
 
 Bools = NDArray[np.bool_]
-_WHOLE = Band(None, None)
 
 
 def fit_mask(visible: Bools) -> Mask | None:
-    """The structure of a mask [q_len, kv_len], True where a pair is visible; None when it is none of those that
-    `Mask` describes in a few conditions."""
+    """The structure of a mask [q_len, kv_len], True where a pair is visible; None when `Mask` does not
+    describe it in a few conditions."""
     if visible.all():
         return FULL
     q_len, kv_len = visible.shape
@@ -41,15 +40,14 @@ def _candidates(visible: Bools, some: NDArray[np.intp]) -> Iterator[Mask]:
     last = kv_len - 1 - visible[some, ::-1].argmax(axis=1)
     low, high = int((p - last).min()), int((p - first).max())
     bands = [Band(low, None), Band(None, high), Band(low, high)]
-    bands = [bands[0], bands[2], *bands[1:], _WHOLE] if low == 0 else [*bands, _WHOLE]
+    bands = [bands[0], bands[2], bands[1]] if low == 0 else bands
     yield CAUSAL
-    yield from (Mask((Region((b,)),)) for b in bands[:-1])
+    yield from (Mask((Region((b,)),)) for b in bands)
     yield from _of_queries_and_keys(visible, some)
     stride = math.gcd(*(int(d) for row in (0, -1) for d in p[row] - np.flatnonzero(visible[some[row]])))
     if stride > 1:
-        yield from (
-            Mask((Region(() if b is _WHOLE else (b,), stride=stride),)) for b in (_WHOLE, *bands[:-1])
-        )
+        yield Mask((Region(stride=stride),))
+        yield from (Mask((Region((b,), stride=stride),)) for b in bands)
     for unit in _units(first, last, p):
         here = Band(0, 0, unit)
         yield Mask((Region((here,)),))
@@ -63,7 +61,7 @@ def _candidates(visible: Bools, some: NDArray[np.intp]) -> Iterator[Mask]:
     if len(starts) <= q_len // 2 + 1:
         yield Mask((Region(starts=starts),))
         yield Mask((Region((Band(0, None),), starts=starts),))
-    yield from _with_global_tokens(visible, some, first, last)
+    yield from _with_global_tokens(visible, some)
 
 
 def _units(first: NDArray[np.intp], last: NDArray[np.intp], p: NDArray[np.intp]) -> Iterator[int]:
@@ -87,9 +85,7 @@ def _of_queries_and_keys(visible: Bools, some: NDArray[np.intp]) -> Iterator[Mas
         yield Mask((Region(bands, keys=span, queries=queries),))
 
 
-def _with_global_tokens(
-    visible: Bools, some: NDArray[np.intp], first: NDArray[np.intp], last: NDArray[np.intp]
-) -> Iterator[Mask]:
+def _with_global_tokens(visible: Bools, some: NDArray[np.intp]) -> Iterator[Mask]:
     """A window beside keys that all see (sinks, prefixes) and queries that see all (global tokens)."""
     kv_len = visible.shape[1]
     off = kv_len - visible.shape[0]

@@ -1,14 +1,13 @@
 """Reading attention masks: the structure that is known before the run, and what must be kept as a value.
 
-A constant that is held in memory is looked at (`mask_fit.py`); one that is computed from positions is read from
-its operations (`symbols.py`), at any length. In `And(causal, padding)` only the padding stays a value.
+A constant that is held in memory is looked at (`fit.py`); one that is computed from positions is read from
+its operations (`reader.py`), at any length. In `And(causal, padding)` only the padding stays a value.
 """
 
 from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
@@ -19,8 +18,9 @@ from tetrasim.sim.ir.graph import Array, Kind, Value
 from tetrasim.sim.ops.attention import HIDDEN, constant_matrix
 from tetrasim.sim.ops.mask import FULL, MOST_REGIONS, Band, Mask, Region, simplified
 from tetrasim.sim.passes.contract import Match, scalar
-from tetrasim.sim.passes.mask_fit import fit_mask
-from tetrasim.sim.passes.symbols import ALWAYS, Atom, Cmp, Cong, Same, Term, Unread, read_symbols, where
+from tetrasim.sim.passes.masks.fit import fit_mask
+from tetrasim.sim.passes.masks.reader import read_symbols
+from tetrasim.sim.passes.masks.symbols import ALWAYS, Atom, Cmp, Cong, Same, Term, Unread, where
 
 _LOOKED_AT = 1 << 22  # elements of a constant that was folded but not kept: cheaper to compute than to read
 
@@ -37,8 +37,8 @@ class Reading:
 
 
 def read_mask(match: Match, value: Value, q_len: int, kv_len: int) -> Reading:
-    """Split a boolean (True: visible) or additive mask into structure and rest. Read once per value: all layers
-    share their mask."""
+    """Split a boolean (True: visible) or additive mask into structure and rest. Read once per value: all
+    layers share their mask."""
     known = match.masks.get((value, q_len, kv_len))
     if not isinstance(known, Reading):
         known = _read(match, value, q_len, kv_len)
@@ -213,8 +213,3 @@ def _documents(atom: Same, offset: int, kv_len: int) -> tuple[int, ...]:
     if len(set(sides[-1].tolist())) != len(starts):
         raise Unread("a document is not in one piece")
     return tuple(starts)
-
-
-def texts(mask: Mask) -> Iterator[str]:
-    """The regions of a mask in words."""
-    yield from map(str, mask.regions)
