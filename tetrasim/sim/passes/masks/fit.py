@@ -91,13 +91,13 @@ def _with_global_tokens(visible: Bools, some: NDArray[np.intp]) -> Iterator[Mask
     off = kv_len - visible.shape[0]
     middle, end = visible[some[len(some) // 2]], visible[some[-1]]
     sinks = {_leading(middle), _leading(end), _leading(visible[some[0]])} - {kv_len}
-    full = _leading(visible.all(axis=1))
+    full = _leading(np.asarray(visible.all(axis=1)))
     position = int(some[len(some) // 2]) + off
     gap = np.flatnonzero(~middle[: position + 1])
     before = position - int(gap[-1]) if gap.size else None  # keys of the window, with the query's own
     after = _leading(middle[position + 1 :]) if position + 1 < kv_len else 0
-    windows = {w if w is not None and w < kv_len else None for w in (before, _trailing(end))}
-    windows = sorted(windows, key=lambda w: w or 0)  # an open one first
+    lengths = {w if w is not None and w < kv_len else None for w in (before, _trailing(end))}
+    windows = sorted(lengths, key=lambda w: w or 0)  # an open one first
     for sink, window, ahead in product(sorted(sinks), windows, (0, after, None)):
         low = None if ahead is None else -ahead
         band = Region((Band(low, None if window is None else window - 1),))

@@ -43,19 +43,22 @@ def _plain(lin: Lin) -> Any:
 
 
 def _arithmetic(name: str) -> Callable[[Any, Any], Any]:
-    numbers: dict[str, Callable[[float, float], float]] = {
+    numbers: dict[str, Callable[[Any, Any], Any]] = {
         "Add": operator.add,
         "Sub": operator.sub,
-        "Mul": lambda a, b: 0.0 if 0.0 in (a, b) else a * b,  # masks are multiplied by 0 where they are -inf
+        "Mul": operator.mul,
         "Max": max,
         "Min": min,
     }
 
     def apply(a: Any, b: Any) -> Any:
         if isinstance(a, bool | float) and isinstance(b, bool | float):
-            return float(numbers[name](float(a), float(b)))
-        if isinstance(a, Vec) and isinstance(b, bool | float):
-            return Vec(a.axis, np.asarray(numbers[name](a.array, b)) if name != "Mul" else a.array * b)
+            result = float(numbers[name](float(a), float(b)))
+            if math.isnan(result):
+                raise Unread("it holds what is not a number")
+            return result
+        if isinstance(a, Vec) and isinstance(b, bool | float) and name in ("Add", "Sub", "Mul"):
+            return Vec(a.axis, np.asarray(numbers[name](a.array, b)))
         if name == "Mul":
             x, y = (a, b) if isinstance(b, bool | float) else (b, a)
             lin, factor = _as_lin(x), _as_lin(y)
@@ -77,7 +80,7 @@ def _divided(a: Any, b: Any) -> Any:
     if by.terms or by.const <= 0:
         raise Unread("a division by positions")
     if isinstance(a, Vec):
-        return Vec(a.axis, a.array // by.const)
+        return Vec(a.axis, a.array / by.const)
     return Ratio(_as_lin(a), by.const)
 
 
@@ -85,6 +88,8 @@ def floored(x: Any, _attrs: Any = None) -> Any:
     """A ratio rounded down: one term of a larger unit."""
     if isinstance(x, bool | float):
         return float(math.floor(x))
+    if isinstance(x, Vec):
+        return Vec(x.axis, np.floor(x.array))
     if not isinstance(x, Ratio):
         return x
     if x.by == 1:
