@@ -20,6 +20,7 @@ from tetrasim.hw_targets.cpu.config import CpuConfig
 from tetrasim.sim.ir.graph import Kind, Role
 from tetrasim.sim.ops.work import AttentionShape, Gemm, Operand, Vector, Work, WorkKind
 
+_QUERY_BLOCK = 256  # torch's kernel for processors, from 768 queries on (FlashAttentionKernel.cpp)
 PROJECTIONS = 8  # random directions of the index (assumed: the repository's settings are not published here)
 
 
@@ -65,6 +66,9 @@ def _full(work: Work, s: AttentionShape, *, eager: bool) -> tuple[Work, ...]:
     groups = s.batch * s.heads
     bits, kind = q.bits, q.kind
     keys = s.kv_len if eager else max(-(-s.visible_pairs // s.q_len), 1)
+    # A kernel that leaves out hidden keys takes the queries of a head in blocks.
+    blocks = -(-s.q_len // _QUERY_BLOCK) if keys < s.kv_len and s.q_len >= 3 * _QUERY_BLOCK else 1
+    rows = -(-s.q_len // blocks)
     scores = Operand(groups * s.q_len * keys, bits, kind)
     out: list[Work] = [
         _turn(name, x, s) for name, x in zip("qkv", (q, k, v), strict=True) if name in s.turned
@@ -78,7 +82,7 @@ def _full(work: Work, s: AttentionShape, *, eager: bool) -> tuple[Work, ...]:
     if s.q_len == 1:
         # Keys lie row by row, and a product of one row does not pack: it turns them on the way.
         out.append(Work("turn keys", WorkKind.MOVE, (k,), (k,), run=s.head_dim))
-    out.append(_product("scores", (q, k), scores, Gemm(groups, s.q_len, keys, s.head_dim, False)))
+    out.append(_product("scores", (q, k), scores, Gemm(groups * blocks, rows, keys, s.head_dim, False)))
     n = scores.elements
     if eager:
         # Frameworks scale the scores and add the mask in passes of their own, each with a new result.
@@ -94,7 +98,9 @@ def _full(work: Work, s: AttentionShape, *, eager: bool) -> tuple[Work, ...]:
         out.append(Work("mask", WorkKind.VECTOR, (scores, mask), (scores,), vector=masked))
     out.append(_softmax(groups * s.q_len, keys, scores))
     result = Operand(groups * s.q_len * s.v_head_dim, bits, kind)
-    out.append(_product("values", (scores, v), result, Gemm(groups, s.q_len, s.v_head_dim, keys, False)))
+    out.append(
+        _product("values", (scores, v), result, Gemm(groups * blocks, rows, s.v_head_dim, keys, False))
+    )
     if "o" in s.turned:
         out.append(_turn("o", result, s))
     return tuple(out)

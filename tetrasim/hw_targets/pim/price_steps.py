@@ -229,11 +229,11 @@ def _attention(item: Item, config: PimConfig, on: Layout) -> list[Step]:
     return steps
 
 
-_MOST_RUNS = 4096
+_MOST_RUNS = 1024
 
 
 def _visible_runs(shape: AttentionShape) -> list[tuple[int, int]]:
-    """(keys seen, queries that see so many), by the first query that does. Beyond 4,096 different numbers,
+    """(keys seen, queries that see so many), by the first query that does. Beyond 1,024 different numbers,
     neighbours share their mean: a step of key tiles is much coarser than that."""
     seen, first, queries = np.unique(shape.visible_keys, return_index=True, return_counts=True)
     present = seen > 0
