@@ -73,3 +73,33 @@ def test_a_missing_file_and_a_misspelt_device(tmp_path: Path) -> None:
     with pytest.raises(UserError) as refusal:
         set_up_all(["gpu/h100"], {})
     assert "gpu/h100-sxm" in refusal.value.hint
+
+
+def test_a_setting_names_a_device_file_as_reports_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    file = own_copy("gpu", Path("own devices/t4.yaml"))
+    names = ["gpu/t4", f"gpu/{file}"]
+    for word in (f"gpu/{file}", "gpu/t4.yaml", f"gpu/{file.absolute()}", f"gpu/x/../{file}"):
+        shipped, own = set_up_all(names, {f"{word}:sm_count": 4})
+        assert dict(own.overrides) == {"sm_count": 4}
+        assert shipped.overrides == ()
+    monkeypatch.chdir(tmp_path.parent)  # a path that is the end of the file's, from any folder
+    (own,) = set_up_all([f"gpu/{tmp_path}/{file}"], {f"gpu/{file}:sm_count": 4})
+    assert dict(own.overrides) == {"sm_count": 4}
+    monkeypatch.chdir(tmp_path)
+    shipped, own = set_up_all(names, {"gpu/t4:sm_count": 4})  # the same spelling comes first
+    assert dict(shipped.overrides) == {"sm_count": 4}
+    (only,) = set_up_all(names[1:], {"gpu/t4:sm_count": 4})
+    assert dict(only.overrides) == {"sm_count": 4}
+    with pytest.raises(UserError, match="not among --on"):
+        set_up_all(names, {"gpu/mine:sm_count": 4})
+
+
+def test_a_format_that_one_device_has_no_unit_for_is_for_the_others() -> None:
+    new, old = set_up_all(["gpu/h100-sxm", "gpu/t4"], {"precision": "float8"})
+    assert dict(new.overrides) == {"precision": "float8"}
+    assert old.overrides == ()
+    assert "precision=float8 is not for gpu/t4" in old.notes[0]
+    with pytest.raises(UserError, match="no unit for float8") as refusal:
+        set_up_all(["gpu/t4"], {"precision": "float8"})
+    assert refusal.value.where == "--precision"

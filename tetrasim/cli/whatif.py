@@ -5,17 +5,13 @@ from __future__ import annotations
 import json as json_
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from tetrasim.cli import _options
 from tetrasim.cli._progress import progress
 from tetrasim.errors import UserError
-
-if TYPE_CHECKING:
-    from tetrasim.dse.whatif import Applied
-    from tetrasim.reports.lock import Lock
 
 app = _options.new_app()
 
@@ -32,6 +28,7 @@ def whatif(
     """Simulate RUN again with CHANGES, e.g. `tetrasim whatif out/run dram.bandwidth=1.25x`."""
     from tetrasim import facade
     from tetrasim.dse.diff import difference, to_text
+    from tetrasim.dse.whatif import change_settings
     from tetrasim.reports.lock import read
 
     file = run / "config.lock.yaml" if run.is_dir() else run
@@ -69,38 +66,3 @@ def whatif(
     for a in applied:
         _options.out(f"{a.preset}: {a.path} {a.before} -> {a.after}")
     _options.out("\n".join(to_text(f, rows) for f in found))
-
-
-def change_settings(
-    lock: Lock, changes: list[str]
-) -> tuple[dict[str, str | int | float | bool], list[Applied]]:
-    """Settings of all targets after the changes; a change without a target applies wherever it is known.
-
-    Raises:
-        UserError: a change that no target of the run knows.
-    """
-    from tetrasim.dse.whatif import apply_changes
-
-    settings: dict[str, str | int | float | bool] = {}
-    applied: list[Applied] = []
-    for change in changes:
-        refusals, hits = [], len(applied)
-        for target in lock.targets:
-            present = {
-                k.partition(":")[2]: v for k, v in settings.items() if k.startswith(f"{target.preset}:")
-            }
-            try:
-                new, did = apply_changes(target.preset, dict(target.overrides) | present, [change])
-            except UserError as refusal:
-                refusals.append(refusal)
-                continue
-            settings |= {f"{target.preset}:{path}": value for path, value in new.items()}
-            applied += did
-        if refusals and len(applied) == hits:
-            raise refusals[0]
-    if not applied:
-        raise UserError(
-            "no target of this run is changed",
-            hint=f"its targets: {', '.join(t.preset for t in lock.targets)}",
-        )
-    return settings, applied

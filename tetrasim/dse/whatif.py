@@ -10,11 +10,15 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from tetrasim.dse.checks import leaf_paths
 from tetrasim.dse.space import Scalar
 from tetrasim.errors import UserError, nearest
-from tetrasim.flow.setup import Setup, set_up
+from tetrasim.flow.setup import Setup, meant, set_up
+
+if TYPE_CHECKING:
+    from tetrasim.reports.lock import Lock
 
 _TIMES = re.compile(r"([0-9.]+(?:e[-+]?[0-9]+)?)x$", re.IGNORECASE)
 
@@ -108,3 +112,43 @@ def new_value(before: Scalar, text: str, change: str) -> Scalar:
             f"'{change}': '{text}' is not a number", hint="for example 1.25x, or 3.2e11"
         ) from None
     return int(number) if isinstance(before, int) and number == int(number) else number
+
+
+def change_settings(lock: Lock, changes: Sequence[str]) -> tuple[dict[str, Scalar], list[Applied]]:
+    """Settings of all targets after the changes; a change without a target applies wherever it is known.
+
+    Raises:
+        UserError: a change that no target of the run knows.
+    """
+    settings: dict[str, Scalar] = {}
+    applied: list[Applied] = []
+    names = [target.preset for target in lock.targets]
+    for written in changes:
+        change = _addressed(written, names)
+        refusals, hits = [], len(applied)
+        for target in lock.targets:
+            present = {
+                k.partition(":")[2]: v for k, v in settings.items() if k.startswith(f"{target.preset}:")
+            }
+            try:
+                new, did = apply_changes(target.preset, dict(target.overrides) | present, [change])
+            except UserError as refusal:
+                refusals.append(refusal)
+                continue
+            settings |= {f"{target.preset}:{path}": value for path, value in new.items()}
+            applied += did
+        if refusals and len(applied) == hits:
+            raise refusals[0]
+    if not applied:
+        raise UserError(
+            "no target of this run is changed",
+            hint=f"its targets: {', '.join(names)}",
+        )
+    return settings, applied
+
+
+def _addressed(change: str, names: Sequence[str]) -> str:
+    """The change with its target as the run names it: reports call a device file by its name alone."""
+    path, equals, value = change.partition("=")
+    prefix, colon, rest = path.rpartition(":")
+    return f"{meant(prefix, names) or prefix}{colon}{rest}{equals}{value}"

@@ -5,6 +5,7 @@ Nobody looks a preset up again by its name: a file of the user's own may be call
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -64,6 +65,26 @@ def _made(target: Target[Config], found: Preset[Config], overrides: Mapping[str,
     return Setup(found.name, found.title, found.marks, target, config, file, tuple(overrides.items()))
 
 
+def called(name: str, word: str) -> bool:
+    """Does `word` mean the target that was named `name`? A device file is also called as reports call it:
+    `gpu/path/to/mine.yaml` is `gpu/mine`, `gpu/mine.yaml`, `gpu/to/mine.yaml`, and the file by another path."""
+    kind, _, rest = name.partition("/")
+    other, _, path = word.partition("/")
+    if name == word or kind != other or not rest.endswith((".yaml", ".yml")):
+        return name == word
+    file, said = Path(os.path.abspath(Path(rest).expanduser())), Path(path).expanduser()
+    end = said.parts == file.parts[-len(said.parts) :]
+    return path == file.stem or end or Path(os.path.abspath(said)) == file
+
+
+def meant(word: str, names: Sequence[str]) -> str | None:
+    """The one of `names` that `word` means, the same spelling first; None where it means none or several."""
+    if word in names:
+        return word
+    found = [name for name in names if called(name, word)]
+    return found[0] if len(found) == 1 else None
+
+
 def set_up_all(names: Sequence[str], settings: Mapping[str, Setting]) -> tuple[Setup, ...]:
     """The targets of one run. A setting `gpu/t4:launch` is for that target; one without a prefix is for every
     target that has it, and the others say in their notes that they do not.
@@ -71,26 +92,22 @@ def set_up_all(names: Sequence[str], settings: Mapping[str, Setting]) -> tuple[S
     Raises:
         UserError: unknown preset; a setting for a target that is not among `names`, or that no target takes.
     """
-    for path in settings:
-        prefix, colon, _ = path.rpartition(":")
-        if colon and prefix not in names:
-            raise UserError(
-                f"--set names '{prefix}', which is not among --on", where="--set", hint=nearest(prefix, names)
-            )
+    prefixed = {path: path.rpartition(":")[0] for path in settings if ":" in path}
+    takes = {path: meant(prefix, names) for path, prefix in prefixed.items()}
+    for path, taker in takes.items():
+        if taker is None:
+            what = f"--set names '{prefixed[path]}', which is not among --on"
+            raise UserError(what, where="--set", hint=nearest(prefixed[path], names))
     presets = [find_preset(name) for name in names]
     common = {path: value for path, value in settings.items() if ":" not in path}
-    refused = [_refused(found, common) for _, found in presets]
+    refused = [_refused(target, found, common) for target, found in presets]
     for path in common:
         if all(path in no for no in refused):
             raise _nobody(path, [no[path] for no in refused], names[0])
     made = []
     for name, (target, found), no in zip(names, presets, refused, strict=True):
         chosen = {path: value for path, value in common.items() if path not in no}
-        chosen |= {
-            path.rpartition(":")[2]: value
-            for path, value in settings.items()
-            if path.rpartition(":")[0] == name and ":" in path
-        }
+        chosen |= {path.rpartition(":")[2]: settings[path] for path, taker in takes.items() if taker == name}
         takers = {
             path: [n for n, other in zip(names, refused, strict=True) if path not in other] for path in no
         }
@@ -103,10 +120,14 @@ def set_up_all(names: Sequence[str], settings: Mapping[str, Setting]) -> tuple[S
     return _told_apart(made)
 
 
-def _refused(found: Preset[Config], settings: Mapping[str, Setting]) -> dict[str, UserError]:
+def _refused(
+    target: Target[Config], found: Preset[Config], settings: Mapping[str, Setting]
+) -> dict[str, UserError]:
     """The settings that this device does not have, or whose value it refuses, each with the reason."""
+    if not settings:
+        return {}
     try:
-        with_overrides(found.config, settings)
+        target.peaks(with_overrides(found.config, settings))  # refuses a format that it has no unit for
     except UserError:
         pass
     else:
@@ -114,7 +135,7 @@ def _refused(found: Preset[Config], settings: Mapping[str, Setting]) -> dict[str
     out = {}
     for path, value in settings.items():
         try:
-            with_overrides(found.config, {path: value})
+            target.peaks(with_overrides(found.config, {path: value}))
         except UserError as refusal:
             out[path] = refusal
     return out
