@@ -1,7 +1,7 @@
 """tetrasim: how fast, how costly in energy, and how sure, when this transformer runs on that machine.
 
-The verbs (export, load, simulate, compare, explore, generate_hls) are imported when they are first used, so
-that `import tetrasim` costs nothing.
+The verbs (export, load, simulate, explain, compare, explore, generate_hls) are imported when they are first
+used, so that `import tetrasim` costs nothing.
 """
 
 from __future__ import annotations
@@ -34,13 +34,14 @@ if TYPE_CHECKING:
     from tetrasim.dse.explore import explore
     from tetrasim.errors import UserError
     from tetrasim.export.manifest import ExportedModel
-    from tetrasim.facade import Comparison, Run, compare, generate_hls, load, simulate
+    from tetrasim.facade import Comparison, Run, compare, explain, generate_hls, load, simulate
 
 __all__ = [
     "Comparison",
     "Run",
     "UserError",
     "compare",
+    "explain",
     "explore",
     "export",
     "generate_hls",

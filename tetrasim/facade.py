@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from tetrasim.errors import UserError
+from tetrasim.errors import UserError, nearest
 from tetrasim.flow.model import find_model, load_model
 from tetrasim.flow.request import Overrides, check_targets, command_line, workload_for
 from tetrasim.flow.session import Session, all_refused, load_what_simulating_needs
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from tetrasim.flow.model import LoadedModel, ModelFiles
     from tetrasim.flow.setup import Setup
     from tetrasim.hw_targets.common.abilities import Calibrated, Measured
+    from tetrasim.hw_targets.common.explanation import Explained
     from tetrasim.hw_targets.fpga.hls.options import HlsOptions
     from tetrasim.hw_targets.fpga.hls.project import HlsReport
     from tetrasim.sim.ir.graph import Graph
@@ -237,6 +238,47 @@ def _lock(
         for s, result in zip(setups, results, strict=True)
     )
     return Lock(model, files.sha256, workload, targets, VERSION, allow_unmodelled=files.allow_unmodelled)
+
+
+def explain(
+    run: str | Path,
+    node: str,
+    *,
+    on: str = "",
+    phase: str = "",
+    progress: Progress | None = None,
+) -> tuple[Explained, ...]:
+    """Why a node of a finished run takes what it takes, on each target of the run.
+
+    Args:
+        run: the run's `config.lock.yaml`.
+        node: its name, as in `ops.csv`.
+        on: one of the run's targets; all of them when empty.
+        phase: "forward", "prefill" or "decode"; every phase when empty.
+        progress: called before each step.
+
+    Raises:
+        UserError: no such lock, node, target or phase, with the nearest.
+    """
+    from tetrasim.flow.explain import explain_node
+    from tetrasim.flow.setup import set_up
+    from tetrasim.reports.lock import read
+
+    report = progress or (lambda _text, _fraction: None)
+    lock = read(Path(run))
+    names = [target.preset for target in lock.targets]
+    if on and on not in names:
+        raise UserError(f"'{on}' is not a target of this run", where="--on", hint=nearest(on, names))
+    report(f"importing {lock.model}", 0.0)
+    files = find_model(lock.model, allow_unmodelled=lock.allow_unmodelled)
+    model = load_model(files, lock.workload)
+    found: list[Explained] = []
+    for target in lock.targets:
+        if on in ("", target.preset):
+            report(f"explaining {node} on {target.preset}", len(found) / len(names))
+            setup = set_up(target.preset, dict(target.overrides))
+            found += explain_node(node, phase, model, setup, lock.workload)
+    return tuple(found)
 
 
 def compare(*runs: Comparison | Result | Sequence[Result]) -> Comparison:

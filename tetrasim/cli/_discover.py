@@ -13,7 +13,10 @@ if TYPE_CHECKING:
 
 _HERE = Path(__file__).parent
 # The order of a first reading; commands that are not listed follow by name.
-_FIRST = ("run", "export", "import", "op", "list", "show", "compare", "hls", "dse", "whatif", "diff", "dram")
+_FIRST = (
+    "run", "export", "import", "op", "list", "show", "compare", "hls", "dse", "explain", "whatif", "diff",
+    "dram",
+)  # fmt: skip
 _EPILOGUE = """
 Examples:
   tetrasim run gpt2-small --on pim/pim-gpt gpu/t4 cpu/xeon-6154 fpga/u280 --prompt 32 --generate 128

@@ -58,6 +58,9 @@ def op(
         str | None, typer.Option(help="GPU: graph (default), stream or eager.", show_default=False)
     ] = None,
     setting: _options.Settings = None,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Say why: kernel, candidates, bytes, constants.")
+    ] = False,
     json: _options.Json = False,
     force: _options.Force = False,
 ) -> None:
@@ -70,6 +73,8 @@ def op(
 
     setup = _setup(on or [], launch, _arguments.settings(setting or ()))
     if csv is not None:
+        if explain:
+            raise UserError("--explain is for one op", where="--explain", hint="name the op and its dims")
         if name is not None:
             raise UserError(
                 f"'{name}' beside --csv", where="op", hint="the table names its ops: drop one of the two"
@@ -84,7 +89,11 @@ def op(
         "m": m, "n": n, "k": k, "batch": batch, "q_len": q_len, "heads": heads, "kv_heads": kv_heads,
         "head_dim": head_dim, "kv_len": kv_len, "rows": rows, "cols": cols,
     }  # fmt: skip
-    _price_one(_row(name, dtype, given, causal), setup, json)
+    row = _row(name, dtype, given, causal)
+    if explain:
+        _explain_one(row, setup, json)
+        return
+    _price_one(row, setup, json)
 
 
 def _row(name: str, dtype: str, given: dict[str, int | None], causal: bool) -> OpRow:
@@ -124,6 +133,18 @@ def _setup(on: list[str], launch: str | None, settings: dict[str, str | int | fl
     if launch is not None:
         settings = {**settings, "launch": launch}
     return set_up(on[0], settings)
+
+
+def _explain_one(row: OpRow, setup: Setup, json: bool) -> None:
+    from tetrasim.flow import pricing
+    from tetrasim.flow.explain import explain_op
+    from tetrasim.reports.explain import to_text, to_tree
+
+    work = pricing.work_of_row(row)
+    shape = " ".join(f"{dim}={size}" for dim, size in row.dims)
+    at = pricing.setup_of_row(row, setup)
+    found = (explain_op(f"{row.op} {shape} {row.dtype} on {setup.preset}, alone", work, at),)
+    _options.out(json_text.dumps(to_tree(found), indent=1, allow_nan=False) if json else to_text(found))
 
 
 def _price_table(file: Path, out: Path | None, setup: Setup, *, json: bool, force: bool) -> None:

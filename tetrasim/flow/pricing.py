@@ -12,7 +12,7 @@ import gc
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -168,6 +168,11 @@ def price_rows(rows: Sequence[OpRow], setup: Setup) -> Prices:
         for i, name in zip(members, prices.bound_by, strict=True):
             bound[i] = name
     return Prices(latency, energy, tuple(bound))
+
+
+def setup_of_row(row: OpRow, setup: Setup) -> Setup:
+    """The setup at the row's precision, as it is priced."""
+    return replace(setup, config=_at_precision(setup, _dtype(row.dtype)[0]))
 
 
 def _at_precision(setup: Setup, precision: str) -> Config:

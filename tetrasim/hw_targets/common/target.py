@@ -16,6 +16,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from tetrasim.errors import UserError
+from tetrasim.hw_targets.common.explanation import Explanation, Place
 from tetrasim.sim.engine.program import Program
 from tetrasim.sim.engine.timeline import Counter, RunTotals, Timeline
 from tetrasim.sim.ir.family import GraphFamily
@@ -175,6 +176,8 @@ class Target(Generic[ConfigT]):
     simulate_runs: Callable[[GraphFamily, Sequence[int], ConfigT], RunTotals] | None = None
     least_energy: Callable[[Graph, ConfigT], EnergyFloor] | None = None  # to screen candidates; None: nothing
     mapping_text: Callable[[Graph, ConfigT, Workload], str] | None = None  # `tetrasim show mapping`
+    # why an op takes what it takes, alone (no place) or in a graph, one explanation per kernel
+    explain: Callable[[Work, ConfigT, Place | None], tuple[Explanation, ...]] | None = None
     # quantities over time that the trace shows beside the tasks of a run
     counters: Callable[[Graph, ConfigT, Timeline], tuple[Counter, ...]] | None = None
     # choices that hold for all graphs of a run, each with the name of its phase; None: there is none to make

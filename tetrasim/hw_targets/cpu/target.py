@@ -9,6 +9,7 @@ from tetrasim.errors import CapacityError
 from tetrasim.hw_targets.common.target import Capacity, MemoryUse, Peaks, ResourceUse, Target
 from tetrasim.hw_targets.cpu.config import CpuConfig
 from tetrasim.hw_targets.cpu.errors import error_range
+from tetrasim.hw_targets.cpu.explain import explain
 from tetrasim.hw_targets.cpu.floor import least_energy
 from tetrasim.hw_targets.cpu.lower import lower
 from tetrasim.hw_targets.cpu.machine import LEVELS, machine_of
@@ -99,6 +100,7 @@ TARGET = Target(
     price=price,
     error_range=error_range,
     parts=PARTS,
+    explain=explain,
     least_energy=least_energy,
     validate=_validate,
     measure=_measure,

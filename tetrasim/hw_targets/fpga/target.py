@@ -13,6 +13,7 @@ from tetrasim.hw_targets.common.target import Capacity, MemoryUse, Peaks, Prices
 from tetrasim.hw_targets.fpga.compression import compressed, stored_weight_bytes
 from tetrasim.hw_targets.fpga.config import FpgaConfig
 from tetrasim.hw_targets.fpga.demands import unpriced
+from tetrasim.hw_targets.fpga.explain import explain
 from tetrasim.hw_targets.fpga.floor import least_energy
 from tetrasim.hw_targets.fpga.lower import decide, live_bytes, lower, settle, simulate_spatial
 from tetrasim.hw_targets.fpga.numerics import FpgaArithmetic, arithmetic
@@ -193,6 +194,7 @@ TARGET: Target[FpgaConfig] = Target(
     price=price,
     error_range=error_range,
     parts=PARTS,
+    explain=explain,
     least_energy=least_energy,
     mapping_text=mapping_text,
     counters=counters,

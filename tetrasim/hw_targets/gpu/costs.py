@@ -196,7 +196,7 @@ def _new_table(works: Sequence[Work], alone: bool, config: GpuConfig) -> _Table:
         operands,
         gemm_at,
         of_gemms,
-        _Products(_gemm_rows(products, config), grids_of(products, config)),
+        _Products(gemm_rows(products, config), grids_of(products, config)),
         attention_at,
         of_attentions,
         _attention_rows(fused, config),
@@ -227,7 +227,8 @@ def _parts(raw: NDArray[np.float64], stretched: NDArray[np.float64]) -> NDArray[
     return part
 
 
-def _gemm_rows(works: Sequence[Work], config: GpuConfig) -> gemm.GemmRows:
+def gemm_rows(works: Sequence[Work], config: GpuConfig) -> gemm.GemmRows:
+    """Products as the compiled loop takes them."""
     gemms = [w.gemm for w in works if w.gemm is not None]
     return gemm.GemmRows(
         np.array([(g.batch, g.m, g.n, g.k) for g in gemms], dtype=np.int64).reshape(-1, 4),

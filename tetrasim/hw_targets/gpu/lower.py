@@ -76,6 +76,15 @@ def priced_tasks(graph: Graph, config: GpuConfig) -> tuple[tuple[Work, ...], Cos
     return split.works, costs, np.concatenate([np.zeros(0, dtype=np.int64), *pieces])
 
 
+def kernel_of_node(graph: Graph, node: int, config: GpuConfig) -> tuple[Work, ...]:
+    """The kernels that node `node` runs in, with the work of all nodes that share them; none for views."""
+    fused = _kernels(graph, unpriced(config))
+    host = next(
+        (i for i, pieces in enumerate(fused.pieces) if fused.work[i] is not None and node in dict(pieces)), -1
+    )
+    return () if host < 0 else _sequences(fused, config)[0][host]
+
+
 @dataclass(frozen=True, eq=False)
 class _Split:
     """A graph as kernels and launches, whatever each takes: R distinct kernels, U distinct tasks in blocks.

@@ -10,6 +10,7 @@ from tetrasim.hw_targets.gpu.capacity import capacity
 from tetrasim.hw_targets.gpu.config import GpuConfig, Number, precision_of
 from tetrasim.hw_targets.gpu.device import FORMATS, peak_of
 from tetrasim.hw_targets.gpu.errors import error_range
+from tetrasim.hw_targets.gpu.explain import explain
 from tetrasim.hw_targets.gpu.floor import least_energy
 from tetrasim.hw_targets.gpu.lower import lower
 from tetrasim.hw_targets.gpu.numerics import arithmetic_of
@@ -82,4 +83,5 @@ TARGET = Target(
     counters=counters,
     validate=_validate,
     calibrate=_calibrate,
+    explain=explain,
 )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from tetrasim.errors import CapacityError
 from tetrasim.hw_targets.common.target import Capacity, MemoryUse, ResourceUse, Target
 from tetrasim.hw_targets.pim.config import PimConfig, precision_of
+from tetrasim.hw_targets.pim.explain import explain
 from tetrasim.hw_targets.pim.floor import least_energy
 from tetrasim.hw_targets.pim.generate import simulate_runs
 from tetrasim.hw_targets.pim.lower import lower
@@ -74,6 +75,7 @@ TARGET = Target(
     price=price,
     error_range=error_range,
     parts=PARTS,
+    explain=explain,
     least_energy=least_energy,
     # command clocks equal the reference simulators' (tests/validation/test_pim_cases.py)
     time_basis=Basis.SIMULATED,
