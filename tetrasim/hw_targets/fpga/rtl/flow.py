@@ -190,7 +190,8 @@ def build(
         sources = sorted(
             str(f.relative_to(folder)) for f in (folder / "src").rglob("*.v") if "wrapper" not in f.name
         )
-        counts = synthesise(sources, TOP, folder, watch.step("counting cells with Yosys", 0.8))
+        left_s = watch.step("counting cells with Yosys (its wheel compiles itself on first use)", 0.8)
+        counts = synthesise(sources, TOP, folder, left_s)
     expected = estimate(model._pipe)
     return RtlReport(str(folder), latency, expected.lut, expected.ff, exact, counts)
 

