@@ -114,12 +114,17 @@ def _packages() -> list[_tables.Row]:
 
 
 def _cache() -> list[_tables.Row]:
+    from tetrasim.errors import UserError
     from tetrasim.files.cache import cache_root
+    from tetrasim.files.write import write_file
 
     root = cache_root()
-    nearest = next((p for p in (root, *root.parents) if p.exists()), root)
-    if not os.access(nearest, os.W_OK):
-        return [_row("cache", "MISSING", f"{root} cannot be written; set TETRASIM_CACHE")]
+    try:  # by writing: rights alone say nothing of /proc, of a full disk or of a read-only one
+        root.mkdir(parents=True, exist_ok=True)
+        write_file(root / "doctor", "written by `tetrasim doctor`\n")
+        (root / "doctor").unlink()
+    except (OSError, UserError) as failure:
+        return [_row("cache", "MISSING", f"{root} cannot be written ({failure}); set TETRASIM_CACHE")]
     size = sum(f.stat().st_size for f in root.rglob("*") if f.is_file()) if root.exists() else 0
     return [_row("cache", "ok", f"{root}, {size / 1e6:.0f} MB")]
 

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 app = _options.new_app()
 
 _STUDY = "The study's folder."
+_Storage = Annotated[
+    str, typer.Option(help="A database URL instead of the folder's journal.", show_default=False)
+]
+_REASONS = 5  # of trials without a result, in a terminal
 
 
 @app.command("run")
@@ -31,9 +35,7 @@ def run_(
             show_default=False,
         ),
     ] = "",
-    storage: Annotated[
-        str, typer.Option(help="A database URL instead of the folder's journal.", show_default=False)
-    ] = "",
+    storage: _Storage = "",
     trials: Annotated[
         int | None, typer.Option(min=1, help="Another budget than the file's.", show_default=False)
     ] = None,
@@ -84,24 +86,26 @@ class _Ticker:
 @app.command()
 def status(
     study: Annotated[Path, typer.Argument(help=_STUDY)],
+    storage: _Storage = "",
     json: _options.Json = False,
 ) -> None:
-    """Print how far STUDY is, and its front."""
+    """Print how far STUDY is, its front, and why trials have no result."""
     from tetrasim.dse import folder as folders
 
-    _print(folders.load(study), study, json)
+    _print(folders.load(study, storage), study, json)
 
 
 @app.command()
 def report(
     study: Annotated[Path, typer.Argument(help=_STUDY)],
+    storage: _Storage = "",
     json: _options.Json = False,
 ) -> None:
     """Write front.csv and report.html of STUDY."""
     from tetrasim.dse import folder as folders
     from tetrasim.dse.report import write_report
 
-    state = folders.load(study)
+    state = folders.load(study, storage)
     csv, page = folders.write_front(state, study), write_report(state, study)
     if json:
         _options.out(json_.dumps({"front": str(csv), "report": str(page)}))
@@ -113,6 +117,7 @@ def report(
 def show(
     study: Annotated[Path, typer.Argument(help=_STUDY)],
     trial: Annotated[int, typer.Argument(help="The trial's number.")],
+    storage: _Storage = "",
     output: _options.Output = None,
     json: _options.Json = False,
     force: _options.Force = False,
@@ -121,12 +126,15 @@ def show(
     from tetrasim.dse import folder as folders
     from tetrasim.dse.show import simulate_trial
 
-    run = simulate_trial(folders.load(study), trial)
+    run = simulate_trial(folders.load(study, storage), trial)
     target = run.save(output or study / f"trial-{trial}", force=force or output is None)
     _options.out(run.to_json() if json else f"{run}\nreport: {target / 'index.html'}")
 
 
 def _print(state: State, folder: Path, json: bool) -> None:
+    from tetrasim.dse.study import reasons
+    from tetrasim.files.terminal import short
+
     spec = state.spec
     failed = sum(not t.metrics for t in state.trials)
     if json:
@@ -136,6 +144,7 @@ def _print(state: State, folder: Path, json: bool) -> None:
             "running": state.running,
             "failed": failed,
             "feasible": sum(t.feasible for t in state.trials),
+            "reasons": [{"reason": r, "trials": n, "first": first} for r, n, first in reasons(state)],
             "front": [_row(t) for t in state.front],
             "folder": str(folder),
         }
@@ -154,6 +163,11 @@ def _print(state: State, folder: Path, json: bool) -> None:
         f"{spec.name}: {len(state.trials)} trials ({feasible} feasible, {failed} impossible), "
         f"{len(state.front)} on the front"
     )
+    said = reasons(state)
+    for reason, count, first in said[:_REASONS]:
+        _options.out(f"  {count} impossible: {short(reason)} (trial {first})")
+    if len(said) > _REASONS:
+        _options.out(f"  {len(said) - _REASONS} further reasons: --json lists them")
     names = {p.name for p in spec.parameters}
     rows = [
         {

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import lru_cache
+
 from tetrasim.dse.bits import clashing_path, settings_for
 from tetrasim.dse.metrics import METRICS, metric_info
 from tetrasim.dse.prices import check_prices
@@ -11,10 +14,12 @@ from tetrasim.errors import UserError, nearest
 from tetrasim.hw_targets.common.presets import with_overrides
 from tetrasim.hw_targets.registry import find_preset
 from tetrasim.models.pruning import parse_sparsity
+from tetrasim.sim.ir.graph import Graph, Kind, Node, Role, TensorType, Value
 
 MAX_GRID = 1_000_000
 LARGEST = 2**53  # above it not every whole number has a double
 DERIVED_DIMS = ("ffn_ratio", "tokens", "heads_kept", "ffn_kept", "tokens_kept", "sparsity")
+_OF_EVERY_TARGET = ("memory_bytes", "weights_bytes")
 TRAINABLE = "digits-tiny"
 
 
@@ -48,6 +53,7 @@ def check_spec(spec: StudySpec, where: str) -> None:
     wanted = {*spec.objectives, *(c.metric for c in spec.limits)}
     check_prices(spec, wanted, where)
     _check_tokens(spec, wanted, where)
+    _check_offered_metrics(spec, wanted, where)
     if any(METRICS[m].source == "accuracy" for m in wanted) and not spec.model.train:
         raise UserError(
             "accuracy needs a trained model",
@@ -88,6 +94,43 @@ _NEED_TOKENS = {
     "token_us": 2,
     "last_token_us": 2,
 }
+
+
+def _check_offered_metrics(spec: StudySpec, wanted: set[str], where: str) -> None:
+    """Every target has every metric of the study: otherwise all its trials could only fail."""
+    resources = {name for name in wanted if METRICS[name].source == "resource"} - set(_OF_EVERY_TARGET)
+    for target in spec.targets if resources else ():
+        offered = resource_names(target)
+        for name in sorted(resources - offered):
+            raise UserError(
+                f"{target} has no '{name}'",
+                where=f"{where}: objectives" if name in spec.objectives else f"{where}: constraints",
+                hint=f"it has {', '.join((*sorted(offered), *_OF_EVERY_TARGET))}",
+            )
+    if "first_token_us" in wanted:
+        from tetrasim.models.zoo import resolve
+
+        presets = spec.model.preset if isinstance(spec.model.preset, tuple) else (spec.model.preset,)
+        for model in presets:
+            if not resolve(str(model)).causal:
+                raise UserError(
+                    f"'{model}' generates no token, so it has no first_token_us",
+                    where=f"{where}: objectives",
+                    hint="use latency_us",
+                )
+
+
+@lru_cache(maxsize=64)
+def resource_names(preset: str) -> frozenset[str]:
+    """The resource metrics that a target reports, asked with a product of two small matrices."""
+    target, found = find_preset(preset)
+    x, y = (Value(n, TensorType((8, 8), Kind.FLOAT, 32)) for n in "xy")
+    weight = replace(Value("w", x.type), role=Role.WEIGHT)
+    x = replace(x, role=Role.INPUT)
+    graph = Graph("probe", (Node("product", "MatMul", (x, weight), (y,), {}),), (x,), (y,))
+    uses = target.resources(graph, found.config)
+    area = {"area_mm2"} if any(use.unit == "mm2" for use in uses) else set()
+    return frozenset({use.name.lower() for use in uses} & set(METRICS) | area)
 
 
 def _check_tokens(spec: StudySpec, wanted: set[str], where: str) -> None:

@@ -9,20 +9,23 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tetrasim.dse.space import StudySpec
 from tetrasim.dse.spec_file import make_spec
-from tetrasim.dse.storage import absolute_url, meaning, open_study, storage_of
+from tetrasim.dse.storage import JOURNAL, absolute_url, meaning, open_study, storage_of
 from tetrasim.dse.study import State, read_state
 from tetrasim.errors import UserError
+from tetrasim.files.read import read_json
 from tetrasim.files.write import write_file
 
 if TYPE_CHECKING:
     import optuna
 
 SPEC = "study.json"
+_PASSWORD = re.compile("//[^/@]*@")
 
 
 def start(spec: StudySpec, folder: Path, url: str = "") -> optuna.Study:
@@ -33,12 +36,13 @@ def start(spec: StudySpec, folder: Path, url: str = "") -> optuna.Study:
     """
     file, url = folder / SPEC, absolute_url(url)
     if file.is_file():
-        kept = _read_spec(file)
+        kept, kept_url = _read(file)
         if meaning(kept) != meaning(spec):
             raise UserError(
                 f"'{folder}' holds another study",
                 hint="choose another folder with -o, or remove it; only trials and stall may change",
             )
+        _check_storage(kept_url, url, file)
     study = open_study(spec, storage_of(folder, url))
     folder.mkdir(parents=True, exist_ok=True)
     text = json.dumps({"spec": spec.model_dump(mode="json"), "storage": url}, indent=1) + "\n"
@@ -46,26 +50,52 @@ def start(spec: StudySpec, folder: Path, url: str = "") -> optuna.Study:
     return study
 
 
-def load(folder: Path) -> State:
+def load(folder: Path, url: str = "") -> State:
     """What a study folder has recorded.
 
+    Args:
+        url: the database that the study was started with, if it was: what the folder names is not opened.
+
     Raises:
-        UserError: not a study folder.
+        UserError: not a study folder, or one whose trials are in another storage.
     """
     file = folder / SPEC
     if not file.is_file():
         raise UserError(f"'{folder}' is not a study folder", hint="give the folder of `tetrasim dse run`")
-    spec = _read_spec(file)
-    url = str(json.loads(file.read_text(encoding="utf-8")).get("storage", ""))
+    spec, kept_url = _read(file)
+    url = absolute_url(url)
+    _check_storage(kept_url, url, file)
+    if not url and not (folder / JOURNAL).exists():
+        return State(spec, (), 0)
     return read_state(spec, open_study(spec, storage_of(folder, url)))
 
 
-def _read_spec(file: Path) -> StudySpec:
-    try:
-        tree = json.loads(file.read_text(encoding="utf-8"))["spec"]
-    except (OSError, ValueError, KeyError, TypeError) as failure:
-        raise UserError(f"cannot read the study: {failure}", where=str(file)) from None
-    return make_spec(tree, str(file))
+def _check_storage(kept: str, named: str, file: Path) -> None:
+    """A folder may come from anyone: a database is opened when the command line names it.
+
+    Raises:
+        UserError: the folder's trials are in another storage than the one that is named.
+    """
+    if kept == named:
+        return
+    shown = _PASSWORD.sub("//…@", kept)
+    if kept:
+        raise UserError(
+            f"the trials of this study are in the database {shown}, which is opened only when you name it",
+            where=str(file),
+            hint=f"if you trust it: --storage '{shown}'",
+        )
+    raise UserError(
+        "the trials of this study are in its folder's journal", where=str(file), hint="drop --storage"
+    )
+
+
+def _read(file: Path) -> tuple[StudySpec, str]:
+    """The study of a folder, and the database that it was started with."""
+    tree = read_json(file)
+    if not isinstance(tree, dict) or not isinstance(tree.get("spec"), dict):
+        raise UserError("it holds no study", where=str(file), hint="give the folder of `tetrasim dse run`")
+    return make_spec(tree["spec"], str(file)), str(tree.get("storage", ""))
 
 
 def front_csv(state: State) -> str:

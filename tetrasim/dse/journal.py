@@ -19,6 +19,7 @@ from typing import Any
 from optuna.storages.journal import JournalFileBackend
 
 from tetrasim.errors import UserError
+from tetrasim.files.write import make_parents, open_in_folder
 
 
 class Journal(JournalFileBackend):
@@ -31,7 +32,10 @@ class Journal(JournalFileBackend):
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
         """Add lines, after removing an unfinished one."""
         text = "".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs)
-        with locked(self._file.with_name(f"{self._file.name}.flock")), self._file.open("rb+") as stream:
+        with (
+            locked(self._file.with_name(f"{self._file.name}.flock")),
+            os.fdopen(open_in_folder(self._file, os.O_RDWR), "rb+") as stream,
+        ):
             stream.seek(_end_of_last_line(stream.fileno()))
             stream.truncate()
             stream.write(text.encode())
@@ -52,7 +56,7 @@ def _end_of_last_line(handle: int, block: int = 1 << 16) -> int:
 @contextmanager
 def locked(file: Path) -> Iterator[None]:
     """Hold an exclusive lock, waiting for it."""
-    handle = os.open(file, os.O_CREAT | os.O_RDWR, 0o644)
+    handle = open_in_folder(file, os.O_CREAT | os.O_RDWR)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield
@@ -67,8 +71,8 @@ def only_driver(folder: Path) -> Iterator[None]:
     Raises:
         UserError: another process is running the study.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    handle = os.open(folder / ".driver", os.O_CREAT | os.O_RDWR, 0o644)
+    make_parents(folder / ".driver")
+    handle = open_in_folder(folder / ".driver", os.O_CREAT | os.O_RDWR)
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

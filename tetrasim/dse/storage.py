@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 from tetrasim.dse.metrics import METRICS
 from tetrasim.dse.space import StudySpec
 from tetrasim.errors import UserError
+from tetrasim.files.read import mistake_of
+from tetrasim.files.write import make_parents, refuse_link
 
 if TYPE_CHECKING:
     import optuna
@@ -21,6 +23,7 @@ JOURNAL = "journal.log"
 _BUDGET = ("trials", "stall")
 _MEANING = "tetrasim_study"  # the study's attribute that says what it is
 _WHERE = "--storage"
+_DAMAGED = "start the study in a new folder: what was evaluated is in the cache and is not lost"
 _DRIVERS = {
     "postgresql": "pip install 'psycopg[binary]'",
     "mysql": "pip install PyMySQL and write mysql+pymysql://…",
@@ -66,8 +69,17 @@ def storage_of(folder: Path, url: str = "") -> optuna.storages.BaseStorage:
     if not url:
         from tetrasim.dse.journal import Journal
 
-        folder.mkdir(parents=True, exist_ok=True)
-        return optuna.storages.JournalStorage(Journal(folder / JOURNAL))
+        make_parents(folder / JOURNAL)
+        refuse_link(folder / JOURNAL)
+        try:
+            return optuna.storages.JournalStorage(Journal(folder / JOURNAL))
+        except OSError as failure:
+            raise mistake_of(failure, "cannot open the study's journal", folder / JOURNAL) from None
+        except (ValueError, LookupError, TypeError, AttributeError, AssertionError) as failure:
+            # What optuna says of lines that it did not write
+            raise UserError(
+                f"the study's journal is damaged: {failure!r}", where=str(folder / JOURNAL), hint=_DAMAGED
+            ) from None
     try:
         return optuna.storages.get_storage(url)
     except Exception as failure:  # optuna and SQLAlchemy have no common base class for a bad URL

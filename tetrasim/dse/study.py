@@ -7,6 +7,7 @@ already. So no completed trial is lost and none is counted twice.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -84,10 +85,35 @@ def read_state(spec: StudySpec, study: optuna.Study) -> State:
         if not trial.state.is_finished():
             running += 1
             continue
-        kept = trial.user_attrs.get(OUTCOME, {})
-        metrics, violations = dict(kept.get("metrics", {})), tuple(kept.get("violations", ()))
-        done.append(Done(trial.number, dict(trial.params), metrics, violations, str(kept.get("note", ""))))
+        done.append(_recorded(trial))
     return State(spec, tuple(done), running)
+
+
+def _recorded(trial: optuna.trial.FrozenTrial) -> Done:
+    """A trial of the journal, which may be anyone's: what is no number is no metric."""
+    kept = trial.user_attrs.get(OUTCOME)
+    kept = kept if isinstance(kept, dict) else {}
+    metrics, violations = kept.get("metrics"), kept.get("violations")
+    return Done(
+        trial.number,
+        dict(trial.params),
+        {str(k): float(v) for k, v in metrics.items() if _is_number(v)} if isinstance(metrics, dict) else {},
+        tuple(float(v) for v in violations if _is_number(v)) if isinstance(violations, list) else (),
+        str(kept.get("note", "")),
+    )
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def reasons(state: State) -> tuple[tuple[str, int, int], ...]:
+    """Why trials have no metrics: (reason, how many, the first of them), the most frequent first."""
+    found: dict[str, list[int]] = {}
+    for trial in state.trials:
+        if not trial.metrics:
+            found.setdefault(trial.note or "no reason is recorded", []).append(trial.number)
+    return tuple((note, len(n), n[0]) for note, n in sorted(found.items(), key=lambda x: (-len(x[1]), x[1])))
 
 
 def run_study(
