@@ -19,7 +19,7 @@ from tetrasim.dse.space import Point, StudySpec
 from tetrasim.dse.spec_file import make_spec
 from tetrasim.dse.storage import open_study, storage_of
 from tetrasim.dse.store import Store
-from tetrasim.dse.study import State, defects, read_state, run_study
+from tetrasim.dse.study import State, defects, read_state, reasons, run_study
 from tetrasim.errors import UserError
 
 SPEC: dict[str, object] = {
@@ -161,9 +161,10 @@ def test_results_are_shared_by_content(tmp_path: Path) -> None:
     files = sorted((tmp_path / "store").rglob("*.json"))
     assert len(files) == 4
     for file in files:  # a stored outcome is what is read
-        tree = json.loads(file.read_text())
-        tree["metrics"]["latency_us"] += 1000.0
-        file.write_text(json.dumps(tree))
+        found = store.find(file.stem)
+        assert found is not None
+        later = found.metrics | {"latency_us": found.metrics["latency_us"] + 1000.0}
+        store.keep(file.stem, replace(found, metrics=later))
     second = run_study(spec, folders.start(spec, tmp_path / "b"), InProcess(spec, store))
     assert [t.metrics["latency_us"] - 1000 for t in second.trials] == pytest.approx(
         [t.metrics["latency_us"] for t in first.trials]
@@ -174,8 +175,11 @@ def test_a_damaged_store_entry_counts_as_absent(tmp_path: Path) -> None:
     store = Store(tmp_path)
     store.keep("ab" * 32, Outcome({"x": 1.0}))
     assert store.find("ab" * 32) == Outcome({"x": 1.0})
-    (tmp_path / "ab" / f"{'ab' * 32}.json").write_text("{")
-    assert store.find("ab" * 32) is None
+    file = tmp_path / "ab" / f"{'ab' * 32}.json"
+    good = file.read_text()
+    for text in ("{", "", "[]", good.replace("1.0", "2.0"), good[:-3]):
+        file.write_text(text)
+        assert store.find("ab" * 32) is None
 
 
 def test_a_killed_worker_costs_time_only(tmp_path: Path) -> None:
@@ -193,9 +197,63 @@ def test_a_killed_worker_costs_time_only(tmp_path: Path) -> None:
 def test_an_sqlite_storage_works_too(tmp_path: Path) -> None:
     spec, url = spec_of("random", 5), f"sqlite:///{tmp_path}/study.db"
     state = run_study(spec, folders.start(spec, tmp_path / "s", url), Formula())
-    assert numbers(folders.load(tmp_path / "s")) == numbers(state)
+    assert numbers(folders.load(tmp_path / "s", url)) == numbers(state)
+    for named in ("", f"sqlite:///{tmp_path}/other.db"):  # a folder may be anyone's: it opens nothing itself
+        with pytest.raises(UserError, match="opened only when you name it"):
+            folders.load(tmp_path / "s", named)
+        with pytest.raises(UserError, match="opened only when you name it"):
+            folders.start(spec, tmp_path / "s", named)
+    assert not (tmp_path / "other.db").exists()
     with pytest.raises(UserError, match="cannot open the storage"):
         storage_of(tmp_path, "no-such-thing://x")
+
+
+def test_a_received_folder_writes_through_no_link(tmp_path: Path) -> None:
+    """journal, lock, front and report of a study folder may be links to anything."""
+    spec = spec_of("random", 2)
+    run_study(spec, folders.start(spec, tmp_path / "s"), Formula())
+    (tmp_path / "precious").write_text("mine")
+    for name in ("front.csv", "report.html", "journal.log", "journal.log.flock", ".driver"):
+        place = tmp_path / "s" / name
+        place.unlink(missing_ok=True)
+        place.symlink_to(tmp_path / "precious")
+        with pytest.raises(UserError, match="symbolic link"):
+            _write_everything(spec, tmp_path / "s")
+        place.unlink()
+        assert (tmp_path / "precious").read_text() == "mine"
+        run_study(spec, folders.start(spec, tmp_path / "s"), Formula())
+
+
+def _write_everything(spec: StudySpec, folder: Path) -> None:
+    with only_driver(folder):
+        state = run_study(spec, folders.start(spec, folder), Formula())
+    folders.write_front(state, folder)
+    write_report(state, folder)
+
+
+def test_reasons_are_counted(tmp_path: Path) -> None:
+    spec = spec_of("random", 3)
+    state = run_study(spec, folders.start(spec, tmp_path), Formula())
+    failed = [replace(t, metrics={}, note=n) for t, n in zip(state.trials, "aba", strict=True)]
+    assert reasons(replace(state, trials=tuple(failed))) == (("a", 2, 0), ("b", 1, 1))
+
+
+@pytest.mark.parametrize(
+    ("objective", "target", "says"),
+    [
+        ("lut", "gpu/t4", "gpu/t4 has no 'lut'"),
+        ("dsp", "cpu/xeon-6154", "cpu/xeon-6154 has no 'dsp'"),
+        ("area_mm2", "fpga/u280", "fpga/u280 has no 'area_mm2'"),
+        ("first_token_us", "gpu/t4", "'digits-tiny' generates no token"),
+    ],
+)
+def test_a_metric_that_a_target_lacks_is_refused_before_the_first_trial(
+    objective: str, target: str, says: str
+) -> None:
+    tree = {**SPEC, "targets": {target: {}}, "objectives": [objective, "latency_us"]}
+    with pytest.raises(UserError, match=says):
+        make_spec(tree)
+    make_spec({**tree, "objectives": ["latency_us", "memory_bytes"]})
 
 
 def test_report_and_front(tmp_path: Path) -> None:
@@ -301,7 +359,7 @@ def test_a_database_holds_one_study_of_a_name(tmp_path: Path) -> None:
         folders.start(spec_of("tpe"), tmp_path / "b", url)
     kept = json.loads((tmp_path / "a" / "study.json").read_text())
     assert kept["storage"] == f"sqlite:///{tmp_path / 'all.db'}"
-    assert len(folders.load(tmp_path / "a").trials) == 6
+    assert len(folders.load(tmp_path / "a", url).trials) == 6
 
 
 @pytest.mark.parametrize(
@@ -326,5 +384,5 @@ def test_a_storage_that_cannot_be_opened_says_what_to_write(
 
 def test_a_database_password_is_for_the_owners_eyes(tmp_path: Path) -> None:
     file = tmp_path / "study.json"
-    folders.write_text(file, "{}", private=True)
+    folders.write_file(file, "{}", private=True)
     assert file.stat().st_mode & 0o077 == 0
