@@ -4,7 +4,7 @@
     python benchmarks/fuzz.py --kind op_csv --runs 200
 
 Every run must end with exit code 0 or 2, without a traceback, within 10 s of processor time, without a
-partial output or a stray file, and must not accept nonsense. Prints a table by kind, and with what to repeat a fault.
+partial output or a stray file, and must not accept nonsense. Prints a table by kind, and each fault.
 Exits with 1 when there is any.
 """
 

@@ -1,4 +1,4 @@
-"""The kinds of input: each writes a mutated one into the working folder and names the command that reads it."""
+"""The kinds of input: each writes a mutated one into the working folder and names a command for it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Mutators that know the structure of what they change: a seeded generator and a value in, a new value out."""
+"""Mutators that know the structure of what they change: a seeded generator and a value in, a value out."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ TEXTS = (
     "\x1b[31m", "<b>", "${HOME}", "%s%n", "{}", "'", '"', "日本", "-", "float32", "gpu/t4",
 )  # fmt: skip
 OPS = (
-    "Relu", "MatMul", "Add", "Reshape", "Softmax", "Loop", "If", "Gather", "Concat", "Slice", "Tile", "Resize",
-    "LSTM", "Unknown", "", "Attention",
+    "Relu", "MatMul", "Add", "Reshape", "Softmax", "Loop", "If", "Gather", "Concat", "Slice", "Tile",
+    "Resize", "LSTM", "Unknown", "", "Attention",
 )  # fmt: skip
 WEIRD: tuple[Any, ...] = (None, True, False, [], {}, [[]], {"a": 1}, [1, "x"], *NUMBERS, *TEXTS)
 
