@@ -4,7 +4,7 @@
 
 More bandwidth, channels, multiprocessors or cores is never slower; longer prompts and larger batches are
 never cheaper; twice the layers take about twice; a run's parts sum to its time; a rerun gives the same bytes,
-under other hash seeds, thread counts and locales and with the targets in another order. Prints every violation
+under other hash seeds, thread counts and locales and with the targets in another order. Prints violations,
 and exits with 1 when there is one.
 """
 
