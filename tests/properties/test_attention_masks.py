@@ -110,7 +110,8 @@ def test_blocks_are_as_many_short_sequences(target: str) -> None:
 def test_a_dilated_mask_has_its_share_of_the_pairs(target: str) -> None:
     full, dilated = run(target, "full", 8192), run(target, "dilated", 8192, number=8)
     assert dilated[1] == full[1] / 8
-    assert 1 / 8 - 0.01 < dilated[0] / full[0] < 0.3  # two permutations, and the start of kernels
+    # a processor keeps an eighth of the scores nearer; a GPU permutes tokens twice, and starts kernels
+    assert 0.09 < dilated[0] / full[0] < 0.3
 
 
 @pytest.mark.parametrize("target", TARGETS)

@@ -32,7 +32,13 @@ def import_(
     check: Annotated[bool, typer.Option(help="Compare the interpreter with onnxruntime.")] = True,
     allow_unmodelled: _options.AllowUnmodelled = False,
     explain_rewrites: Annotated[
-        bool, typer.Option("--explain-rewrites", help="Say what was recovered, and why not.")
+        bool,
+        typer.Option(
+            "--explain-rewrites", help="Show the graph before and after each pass, and what stopped a match."
+        ),
+    ] = False,
+    html: Annotated[
+        bool, typer.Option("--html", help="With --explain-rewrites: as an HTML page on stdout.")
     ] = False,
     list_dims: Annotated[
         bool, typer.Option("--dims", help="List the open dims, and which of them must be equal.")
@@ -46,14 +52,18 @@ def import_(
     """Import FILE and print what it contains, its coverage, and its error against onnxruntime."""
     from tetrasim.flow.model import import_file
     from tetrasim.flow.numerics import check_numerics
+    from tetrasim.reports.rewrites import rewrites_html, rewrites_text
     from tetrasim.sim.analysis.coverage import coverage
     from tetrasim.sim.ops.rounding import EXACT
+    from tetrasim.sim.passes.pipeline import steps
     from tetrasim.sim.result import NumericsResult
 
     if file.suffix != ".onnx":
         raise UserError(
             f"'{file}' is not an .onnx file", where="import", hint="give the path of an .onnx file"
         )
+    if html and not explain_rewrites:
+        raise UserError("--html shows rewrites", where="import", hint="add --explain-rewrites")
     if list_dims:
         _list_dims(file, allow_unmodelled, json)
         return
@@ -88,11 +98,12 @@ def import_(
     if graph_text:
         _options.out(graph.to_text())
         return
+    if html:
+        _options.out(rewrites_html(file.name, steps(raw)))
+        return
     _options.out(_summary(file, graph, covered, numerics))
     if explain_rewrites:
-        _options.out(
-            "\nrewrites:\n" + ("\n".join(f"  {note}" for note in notes) or "  none applied, none missed")
-        )
+        _options.out("\nrewrites:\n" + rewrites_text(steps(raw)))
 
 
 def _list_dims(file: Path, allow_unmodelled: bool, json: bool) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from tetrasim.sim.ir.graph import Graph, GraphError
 from tetrasim.sim.passes import (
@@ -34,25 +34,46 @@ STANDARD: tuple[Pass, ...] = (
 )
 
 
-def run_passes(graph: Graph, passes: tuple[Pass, ...] = STANDARD) -> Outcome:
+@dataclass(frozen=True, eq=False)
+class Step:
+    """One pass over one graph: what it was given and what it made of it."""
+
+    name: str
+    ensures: str
+    before: Graph
+    outcome: Outcome
+
+
+def steps(graph: Graph, passes: tuple[Pass, ...] = STANDARD) -> Iterator[Step]:
     """`passes` in order, each with its requirements met and the graph verified after it.
 
     Raises:
         GraphError: a pass is in the wrong place or leaves a malformed graph (our defect).
     """
     done: set[str] = set()
-    notes: list[Note] = []
-    changed = False
-    for step in passes:
-        missing = set(step.requires) - done
+    for each in passes:
+        missing = set(each.requires) - done
         if missing:
-            raise GraphError(f"pass '{step.name}' requires {', '.join(sorted(missing))} before it")
-        outcome = step.run(graph)
+            raise GraphError(f"pass '{each.name}' requires {', '.join(sorted(missing))} before it")
+        outcome = each.run(graph)
         if outcome.changed:
             outcome.graph.verify()
-        graph, changed = outcome.graph, changed or outcome.changed
-        notes.extend(outcome.notes)
-        done.add(step.name)
+        yield Step(each.name, each.ensures, graph, outcome)
+        graph = outcome.graph
+        done.add(each.name)
+
+
+def run_passes(graph: Graph, passes: tuple[Pass, ...] = STANDARD) -> Outcome:
+    """The graph after all `passes`, and what each had to say.
+
+    Raises:
+        GraphError: as `steps`.
+    """
+    notes: list[Note] = []
+    changed = False
+    for step in steps(graph, passes):
+        graph, changed = step.outcome.graph, changed or step.outcome.changed
+        notes.extend(step.outcome.notes)
     return Outcome(graph, changed, tuple(notes))
 
 
