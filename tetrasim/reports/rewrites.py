@@ -66,6 +66,6 @@ def _changes(step: Step) -> list[str]:
     """Lines that go (-) and come (+)."""
     if not step.outcome.changed:
         return []
-    texts = (g.to_text().splitlines() for g in (step.before, step.outcome.graph))
-    lines = list(difflib.unified_diff(*texts, n=0, lineterm=""))[2:]
+    before, after = (g.to_text().splitlines() for g in (step.before, step.outcome.graph))
+    lines = list(difflib.unified_diff(before, after, n=0, lineterm=""))[2:]
     return [line for line in lines if not line.startswith("@@")]
