@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tetrasim.hw_targets.registry import find_preset, preset_names
+from tetrasim.hw_targets.registry import find_preset, preset_names, target_names
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "tetrasim"
@@ -149,3 +149,17 @@ def test_a_link_of_the_top_level_is_no_second_package(name: str) -> None:
 def test_no_class_of_a_module_is_swapped() -> None:
     swaps = re.compile(r"__class__\s*=|sys\.modules\[[^]]+\]\s*=")
     assert [relative(f) for f in MODULES if swaps.search(f.read_text(encoding="utf-8"))] == []
+
+
+def test_no_target_knows_another() -> None:
+    """Every folder with a `target.py`, also one added tomorrow; imports inside functions count."""
+    folders = [PACKAGE / "hw_targets" / name for name in target_names()]
+    names = {folder.name for folder in folders}
+    found = []
+    for folder in folders:
+        others = re.compile(rf"tetrasim\.hw_targets\.(?:{'|'.join(sorted(names - {folder.name}))})\b")
+        for file in folder.rglob("*.py"):
+            nodes = ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+            imports = [node for node in nodes if isinstance(node, (ast.Import, ast.ImportFrom))]
+            found += [f"{relative(file)}:{n.lineno}" for n in imports if others.search(ast.unparse(n))]
+    assert found == []

@@ -67,7 +67,7 @@ def _made(target: Target[Config], found: Preset[Config], overrides: Mapping[str,
 
 def called(name: str, word: str) -> bool:
     """Does `word` mean the target that was named `name`? A device file is also called as reports call it:
-    `gpu/path/to/mine.yaml` is `gpu/mine`, `gpu/mine.yaml`, `gpu/to/mine.yaml`, and the file by another path."""
+    `gpu/path/to/mine.yaml` is `gpu/mine`, `gpu/mine.yaml`, `gpu/to/mine.yaml`; or by another path to it."""
     kind, _, rest = name.partition("/")
     other, _, path = word.partition("/")
     if name == word or kind != other or not rest.endswith((".yaml", ".yml")):
