@@ -140,3 +140,60 @@ BUILDERS = {
 def test_price_is_within_the_hand_bounds(name: str, target: str, tmp_path: Path) -> None:
     low, high = BOUNDS[name, target]
     assert low <= latency_us(BUILDERS[name](), tmp_path, target) <= high
+
+
+# One op of each kind on 4.2 M elements: (op, inputs, constants, attributes, elements read and written).
+SIZE = [4096, 1024]
+CUBE = [64, 256, 256]
+N = 4096 * 1024
+KINDS: dict[str, tuple[str, dict[str, list[int]], dict[str, np.ndarray], dict[str, object], int]] = {
+    "element-wise": ("Add", {"x": SIZE, "z": SIZE}, {}, {}, 3 * N),
+    "function": ("Exp", {"x": SIZE}, {}, {}, 2 * N),
+    "comparison": ("Greater", {"x": SIZE, "z": SIZE}, {}, {}, 2 * N),
+    "join rows": ("Concat", {"x": SIZE, "z": SIZE}, {}, {"axis": 0}, 4 * N),
+    "join columns": ("Concat", {"x": SIZE, "z": SIZE}, {}, {"axis": 1}, 4 * N),
+    "every second": (
+        "Slice",
+        {"x": SIZE},
+        {"s": ints(0), "e": ints(1024), "a": ints(1), "st": ints(2)},
+        {},
+        N,
+    ),
+    "repeat": ("Tile", {"x": [1024, 1024]}, {"r": ints(4, 1)}, {}, N + N // 4),
+    "turn": ("Transpose", {"x": SIZE}, {}, {"perm": [1, 0]}, 2 * N),
+    "turn blocks": ("Transpose", {"x": [8, 32, 64, 256]}, {}, {"perm": [0, 2, 1, 3]}, 2 * N),
+    "sum of the first axis": ("ReduceSum", {"x": CUBE}, {"a": ints(0)}, {}, N),
+    "sum of the last axis": ("ReduceSum", {"x": CUBE}, {"a": ints(2)}, {}, N),
+    "sum of all": ("ReduceMean", {"x": [1, N]}, {"a": ints(1)}, {}, N),
+    "softmax": ("Softmax", {"x": SIZE}, {}, {"axis": 1}, 2 * N),
+    "running sum": ("CumSum", {"x": SIZE}, {"a": np.array(1)}, {}, 2 * N),
+    "place of the largest": ("ArgMax", {"x": SIZE}, {}, {"axis": 1}, N),
+    "pooling": (
+        "MaxPool",
+        {"x": [1, 64, 256, 256]},
+        {},
+        {"kernel_shape": [2, 2], "strides": [2, 2]},
+        N + N // 4,
+    ),
+    "eight largest": ("TopK", {"x": SIZE}, {"k": ints(8)}, {"axis": 1}, N),
+    "windows of pixels": ("DepthToSpace", {"x": [1, 64, 256, 256]}, {}, {"blocksize": 2}, 2 * N),
+}
+# Bytes an element, bytes/s of the memory that holds 8 to 50 MB, and of the fastest memory of the device.
+MEMORY = {
+    PIM: (2, 257e9, 1024e9),
+    GPU: (2, 2.04e12, 6e12),
+    CPU: (4, 128e9, 3e12),
+    FPGA: (2, 460e9, 2e12),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_op_is_below_its_floor_or_far_above_its_traffic(kind: str, tmp_path: Path) -> None:
+    """Every byte passes the device's fastest memory once, and nothing that a library does in one pass takes
+    thirty times as long as its bytes from the slower one."""
+    op, inputs, constants, attrs, elements = KINDS[kind]
+    outputs = ["y", "i"] if op == "TopK" else ["y"]
+    proto = model([node(op, [*inputs, *constants], outputs, **attrs)], inputs, ["y"], constants)
+    for target, (size, slow, fast) in MEMORY.items():
+        price = latency_us(proto, tmp_path, target)
+        assert 1e6 * elements * size / fast <= price <= 30e6 * elements * size / slow, target

@@ -38,5 +38,7 @@ def move_cycles(elements: int, run: int, config: VectorConfig) -> float:
 
 
 def gather_cycles(elements: int, run: int, config: VectorConfig) -> float:
-    """Cycles to pick rows of `run` elements, each with an address to compute."""
-    return elements * config.access_cycles * 2 + -(-elements // run) * config.gather_row_cycles
+    """Cycles to pick rows of `run` elements, each with an address to compute. Short rows are picked element
+    by element, as strided copies are, which costs less than a call per row."""
+    row = min(config.gather_row_cycles, run * config.strided_move_cycles)
+    return elements * config.access_cycles * 2 + -(-elements // run) * row
