@@ -96,7 +96,8 @@ def demands_of(work: Work, used: Aspect[FpgaConfig]) -> tuple[Demand, ...]:
     if work.kind is WorkKind.ATTENTION and work.attention is not None:
         return _attention(work.attention, traffic, unit)
     if work.kind is WorkKind.VECTOR and work.vector is not None:
-        return (_vector(work.vector, work.vector_ops, traffic, unit),)
+        reread = sum(o.elements for o in work.writes) > work.vector.rows
+        return (_vector(work.vector, work.vector_ops, traffic, unit, reread),)
     return (_move(work, traffic, unit),)
 
 
@@ -187,9 +188,10 @@ def _softmax(pairs: int, unit: Overlay, after: tuple[int, ...], each: int) -> De
     return Demand("softmax", VECTOR_UNIT, cycles, Traffic(), ops=each * pairs, after=after)
 
 
-def _vector(vector: Vector, ops: int, traffic: Traffic, unit: Overlay) -> Demand:
+def _vector(vector: Vector, ops: int, traffic: Traffic, unit: Overlay, reread: bool) -> Demand:
     """Long chains of simple operations are pipelined: a lane does one element per cycle whatever the chain
-    length; statistics come before normalising, so the row is read again."""
+    length; statistics come before normalising, so the row is read again (`reread`), unless they are all
+    that is asked for, as of a sum."""
     if vector.kept:
         return Demand("vector", VECTOR_UNIT, _sort_cycles(vector, unit), traffic, ops=ops)
     functions = sum(n for kind, n in vector.ops if kind in FUNCTIONS)
@@ -197,7 +199,7 @@ def _vector(vector: Vector, ops: int, traffic: Traffic, unit: Overlay) -> Demand
         lanes = min(unit.vector_lanes, vector.rows * vector.cols // vector.steps)
         cycles = max(_cycles(ops, max(lanes, 1)), _cycles(functions, unit.function_lanes))
         return Demand("vector", VECTOR_UNIT, cycles + vector.steps * _STEP_CYCLES, traffic, ops=ops)
-    passes = 3 if vector.reduces else 1
+    passes = 3 if vector.reduces and reread else 1
     elements = passes * vector.rows * vector.cols
     cycles = max(_cycles(elements, unit.vector_lanes), _cycles(functions, unit.function_lanes))
     return Demand("vector", VECTOR_UNIT, cycles, traffic, ops=ops)
