@@ -19,6 +19,7 @@ from tetrasim.sim.workload import Workload
 
 if TYPE_CHECKING:
     from tetrasim.export.manifest import ExportedModel, Manifest
+    from tetrasim.export.phases import Phase
     from tetrasim.sim.ir.family import GraphFamily
     from tetrasim.sim.ir.graph import Graph
 
@@ -51,7 +52,9 @@ class LoadedModel:
 class ModelFiles:
     """A model on disk. `kind`: "decoder" (prefill and step graphs), "encoder" (one forward graph) or "file"
     (a user's ONNX file: its dims are bound by name). `longest` is 0 where it is not known.
-    `allow_unmodelled`: ops without semantics here are read as nodes that cost nothing."""
+    `allow_unmodelled`: ops without semantics here are read as nodes that cost nothing. `states`: of each
+    phase, its state inputs and the outputs that replace them, where a manifest says. `fixed_prompt`: the
+    length of a prefill graph that has only one, else 0."""
 
     name: str
     kind: str
@@ -62,6 +65,8 @@ class ModelFiles:
     symbols: tuple[tuple[str, tuple[str, ...]], ...] = ()
     export_checks: tuple[tuple[str, float], ...] = ()
     allow_unmodelled: bool = False
+    states: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = ()
+    fixed_prompt: int = 0
 
 
 def find_model(
@@ -125,6 +130,19 @@ def check_workload(files: ModelFiles, workload: Workload) -> Workload:
             where="--input" if workload.values else "--expect",
             hint="drop it: this model has no input that decides its graph",
         )
+    if files.fixed_prompt and workload.prompt != files.fixed_prompt:
+        raise UserError(
+            f"the prefill graph of '{files.name}' always reads {files.fixed_prompt} tokens, not"
+            f" {workload.prompt}",
+            where="--prompt",
+            hint=f"give --prompt {files.fixed_prompt}, or export it with an open dim 'seq'",
+        )
+    if workload.batch != 1 and not any("batch" in dims for _, dims in files.symbols):
+        raise UserError(
+            f"the graphs of '{files.name}' have a batch of one size: it cannot be {workload.batch}",
+            where="--batch",
+            hint="drop --batch, or export it with an open dim 'batch'",
+        )
     known = {"batch", "seq", "past"}
     for name, _ in workload.dims:
         raise UserError(
@@ -151,6 +169,8 @@ def default_prompt(files: ModelFiles) -> int:
     if files.kind == _ENCODER:
         longest = files.longest or DEFAULT_SEQUENCE
         return longest if _fixed_length(files) else min(longest, DEFAULT_SEQUENCE)
+    if files.fixed_prompt:
+        return files.fixed_prompt
     return min(DEFAULT_PROMPT, files.longest) if files.longest else DEFAULT_PROMPT
 
 
@@ -177,15 +197,18 @@ def _phase(files: ModelFiles, name: str, path: Path, workload: Workload) -> Mode
     from tetrasim.frontend.onnx import import_family, import_onnx
     from tetrasim.sim.ir.family import constant_family
 
+    stated = dict(files.states)
+    states = dict(stated[name]) if name in stated else None
     if name == "step":
-        contexts = workload.contexts()
+        contexts = workload.contexts(prefilled=any(phase == "prefill" for phase, _ in files.phases))
         if not contexts:
             return None
         family = import_family(
             path,
-            {"batch": workload.batch},
+            {"batch": workload.batch} if "batch" in dict(files.symbols).get(name, ("batch",)) else {},
             symbol="past",
             contexts=contexts,
+            states=states,
             allow_unmodelled=files.allow_unmodelled,
         )
         return ModelPhase("decode", family, path)
@@ -194,6 +217,8 @@ def _phase(files: ModelFiles, name: str, path: Path, workload: Workload) -> Mode
         path,
         dims,
         name=name,
+        states=states,
+        kept=[after for pairs in stated.values() for _, after in pairs],
         allow_unmodelled=files.allow_unmodelled,
         values=dict(workload.values),
         rows=dict(workload.rows),
@@ -276,7 +301,25 @@ def _exported(found: ExportedModel) -> ModelFiles:
         phases=phases,
         symbols=tuple((entry.phase.name, entry.phase.symbols) for entry in manifest.phases),
         export_checks=tuple((check.name, check.max_abs_error) for check in manifest.checks),
+        states=tuple((entry.phase.name, entry.phase.states) for entry in manifest.phases),
+        fixed_prompt=_fixed_prompt({entry.phase.name: entry.phase for entry in manifest.phases}),
     )
+
+
+def _fixed_prompt(phases: Mapping[str, Phase]) -> int:
+    """Tokens that a prefill graph without an open dim `seq` reads: the size of the axis along which a step
+    reads one, or that it lacks; 0 where the length is open."""
+    prefill, step = phases.get("prefill"), phases.get("step")
+    if prefill is None or "seq" in prefill.symbols:
+        return 0
+    alone = {} if step is None else {port.name: port.shape for port in step.inputs}
+    for port in prefill.inputs:
+        for i, size in enumerate(port.shape):
+            before, after = port.shape[:i], port.shape[i + 1 :]
+            one_token = ((*before, 1, *after), (*before, *after))
+            if isinstance(size, int) and size > 1 and alone.get(port.name, ("batch", 1)) in one_token:
+                return size
+    return 0
 
 
 def _described(manifest: Manifest) -> str:

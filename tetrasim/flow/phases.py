@@ -67,8 +67,9 @@ def lowered_phases(
     """Each phase that the workload runs, with the target's formats, and the context of each of its runs."""
     precision = setup.target.precision(setup.config)
     out = []
+    steps = tuple(workload.contexts(prefilled=any(phase.name == "prefill" for phase in model.phases)))
     for phase in model.phases:
-        contexts = tuple(workload.contexts()) if phase.name == "decode" else (phase.family.base_context,)
+        contexts = steps if phase.name == "decode" else (phase.family.base_context,)
         if contexts:
             out.append((phase, precise_family(phase.family, precision), contexts))
     if not out:

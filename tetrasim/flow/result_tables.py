@@ -159,15 +159,17 @@ def generation(
     """Times per token and rates; None where nothing is generated. Rates count every sequence of the batch."""
     by_name = {p.name: p for p in phases}
     prefill, decode = by_name.get("prefill"), by_name.get("decode")
-    if workload.generate < 1 or prefill is None:
+    if workload.generate < 1 or (prefill is None and decode is None):
         return None
     tokens = workload.generate * workload.batch
     mean = decode.latency.scaled(1 / decode.runs) if decode else None
-    last = None
+    first, last = prefill.latency if prefill else latency, None
     if decode and decode.latency.value:
         last = decode.latency.scaled(decode.run_ns[-1] / decode.latency.value)
+        if prefill is None:  # a step graph by itself: its first run gives the first token
+            first = decode.latency.scaled(decode.run_ns[0] / decode.latency.value)
     return Generation(
-        first_token=prefill.latency,
+        first_token=first,
         mean_token=mean,
         last_token=last,
         total=latency,

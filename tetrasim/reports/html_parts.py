@@ -265,7 +265,7 @@ def _token_curve(result: Result) -> Markup | None:
     steps = next((p for p in result.phases if p.runs > 1), None)
     if steps is None or len(steps.run_ns) < 2:
         return None
-    contexts = [float(c) for c in result.workload.contexts()][: len(steps.run_ns)]
+    contexts = [float(c) for c in _contexts(result)][: len(steps.run_ns)]
     seconds = [ns * 1e-9 for ns in steps.run_ns]
     return charts.curve(
         contexts,
@@ -278,10 +278,15 @@ def _token_curve(result: Result) -> Markup | None:
     )
 
 
+def _contexts(result: Result) -> range:
+    """Keys cached before each step that was run."""
+    return result.workload.contexts(prefilled=any(p.name == "prefill" for p in result.phases))
+
+
 def _state_curve(result: Result) -> Markup | None:
     """Every size in a step graph is affine in the context, so first and last step decide the line: it rises
     for a cache and is level for a recurrent state."""
-    contexts = result.workload.contexts()
+    contexts = _contexts(result)
     first = sum(m.first_state_bytes for m in result.memory)
     last = sum(m.state_bytes for m in result.memory)
     if result.generation is None or len(contexts) < 2 or not last:

@@ -24,6 +24,7 @@ class Workload:
     values: tuple[tuple[str, str], ...] = ()
     rows: tuple[tuple[str, int], ...] = ()
 
-    def contexts(self) -> range:
-        """Cached keys before each step: one entry per step graph run."""
-        return range(self.prompt, self.prompt + max(self.generate - 1, 0))
+    def contexts(self, *, prefilled: bool = True) -> range:
+        """Cached keys before each step: one entry per step graph run. Without a prefill graph every generated
+        token is a step, the first one too."""
+        return range(self.prompt, self.prompt + max(self.generate - prefilled, 0))

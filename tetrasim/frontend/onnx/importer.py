@@ -8,7 +8,7 @@ to be folded, so both the dynamo and the TorchScript exporter's files, and ORT-o
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,7 +27,7 @@ from tetrasim.frontend.onnx.reader import (
     read_model,
     weights_absent,
 )
-from tetrasim.frontend.onnx.states import finish, state_pairs
+from tetrasim.frontend.onnx.states import finish, is_held, state_pairs
 from tetrasim.frontend.onnx.walker import Env, Walker
 from tetrasim.sim.ir.family import GraphFamily, constant_family, family_from
 from tetrasim.sim.ir.graph import Data, Graph, Kind, Role, Value
@@ -58,6 +58,7 @@ def import_onnx(
     *,
     name: str | None = None,
     states: Mapping[str, str] | None = None,
+    kept: Collection[str] = (),
     rewrites: bool = True,
     allow_unmodelled: bool = False,
     values: Mapping[str, str] | None = None,
@@ -70,6 +71,7 @@ def import_onnx(
     output, the node or the dim (with `allow_unmodelled`).
 
     `states` maps state inputs to the outputs that replace them; None: found by name (`past…`/`present…`).
+    `kept` names the outputs of a prefill graph that another graph reads as its state, whatever their names.
     `rewrites`: run the standard passes (`passes/pipeline.py`, which also says why a pattern did not match);
     off: the file's own ops. `allow_unmodelled`: an op without semantics here becomes a node that costs
     nothing (`sim/ops/unmodelled.py`), where the file states its output types.
@@ -78,7 +80,7 @@ def import_onnx(
         UserError: unreadable or hostile file, unbound dim, unsupported op, shapes that do not fit.
     """
     path = Path(path)
-    told = Told(dict(dims or {}), dict(values or {}), dict(rows or {}), allow_unmodelled)
+    told = Told(dict(dims or {}), dict(values or {}), dict(rows or {}), allow_unmodelled, tuple(kept))
     graph = _build(read_model(path), path, told, name or path.stem, states)
     return standard(graph)[0] if rewrites else graph
 
@@ -131,12 +133,14 @@ def _bound(name: str, size: int | str, symbols: Mapping[str, int]) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What the user says of a file: dims, values of inputs, expected rows; whether ops may be free."""
+    """What is known of a file beside it: dims, values of inputs, expected rows; whether ops may be free;
+    the outputs that another graph reads as its state."""
 
     dims: dict[str, int]
     values: dict[str, str]
     rows: dict[str, int]
     allow_unmodelled: bool
+    kept: tuple[str, ...] = ()
 
 
 def _build(
@@ -149,7 +153,7 @@ def _build(
     pairs = state_pairs([v.name for v in graph.input], [v.name for v in graph.output], states, str(path))
     builder, env = Builder(), Env({"": None})
     _load_initializers(model, path, builder, env)
-    inputs = _load_inputs(graph, told, pairs, builder, env)
+    inputs = _load_inputs(graph, told, pairs, builder, env, named=states is None)
     Walker(builder, env, opset, dims, told.allow_unmodelled, told.rows).run(graph)
     outputs = []
     for wanted in graph.output:
@@ -157,7 +161,7 @@ def _build(
         if value is None:
             raise UserError(f"output '{wanted.name}' is never computed", where=str(path))
         outputs.append((wanted.name, value))
-    return finish(name, builder, inputs, outputs, pairs, tuple(dims.items()))
+    return finish(name, builder, inputs, outputs, pairs, tuple(dims.items()), told.kept)
 
 
 def _load_initializers(model: onnx.ModelProto, path: Path, builder: Builder, env: Env) -> None:
@@ -181,10 +185,16 @@ def _load_initializers(model: onnx.ModelProto, path: Path, builder: Builder, env
 
 
 def _load_inputs(
-    graph: onnx.GraphProto, told: Told, pairs: Mapping[str, str], builder: Builder, env: Env
+    graph: onnx.GraphProto,
+    told: Told,
+    pairs: Mapping[str, str],
+    builder: Builder,
+    env: Env,
+    *,
+    named: bool,
 ) -> list[Value]:
     """Run-time inputs. One that is also an initializer has a default: the constant is used. One whose value
-    the user gives is a constant too."""
+    the user gives is a constant too. `named`: names say which of them are state, beside the pairs."""
     values = []
     for proto in graph.input:
         if proto.name in env:
@@ -194,12 +204,12 @@ def _load_inputs(
                 f"input '{proto.name}' is no tensor, or has no shape", hint="export it with shapes"
             )
         tensor, shape = proto.type.tensor_type, input_shape(proto, told.dims)
+        type = onnx_type(tensor.elem_type, shape)
         if proto.name in told.values:
-            type = onnx_type(tensor.elem_type, shape)
             env[proto.name] = builder.constant(proto.name, given_value(proto.name, told.values, type), type)
             continue
-        role = Role.STATE if proto.name in pairs else Role.INPUT
-        value = Value(builder.fresh(proto.name), onnx_type(tensor.elem_type, shape), role)
+        state = proto.name in pairs or (named and is_held(proto.name, type))
+        value = Value(builder.fresh(proto.name), type, Role.STATE if state else Role.INPUT)
         env[proto.name] = value
         values.append(value)
     return values

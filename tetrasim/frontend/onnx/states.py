@@ -1,23 +1,23 @@
 """Caches and other state carried from run to run, and the last touches of an import.
 
 A state is an input and the output that replaces it: `past_key.3` -> `present_key.3` (this project's
-exporter), `past_key_values.3.key` -> `present.3.key` (transformers), or as a manifest says. A state that
-grows by concatenation becomes a `KVAppend`, which writes the new rows only. A prefill graph has state
-outputs without inputs: they keep the role (and the format) of state.
+exporter), `past_key_values.3.key` -> `present.3.key` (transformers), or as a manifest says. An input that
+is named like a cache is state too where the graph does not return it: who runs the graph keeps it. A prefill
+graph has state outputs without inputs: they keep the role (and the format) of state.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from tetrasim.errors import UserError, nearest
 from tetrasim.frontend.onnx.builder import Builder
-from tetrasim.sim.ir.graph import Graph, Node, Role, State, Value, live
-from tetrasim.sim.ops.opdef import axis_of, int_attr
+from tetrasim.sim.ir.graph import Graph, Kind, Node, Role, State, TensorType, Value, live
 
 _PAST = re.compile(r"^past(_key_values)?(?P<rest>[._].+)$")
+_HELD = re.compile(r"^past($|[._])|(^|[._/])((kv?|v|keys?|values?)_)?cache($|[._/])", re.IGNORECASE)
 
 
 def state_pairs(
@@ -51,6 +51,12 @@ def state_pairs(
     return pairs
 
 
+def is_held(name: str, type: TensorType) -> bool:
+    """True for inputs that are named like a cache and hold numbers of several rows (no length, no mask)."""
+    numbers = type.kind in (Kind.FLOAT, Kind.BFLOAT) or (type.kind is not Kind.BOOL and type.bits <= 8)
+    return numbers and len(type.shape) > 1 and _HELD.search(name) is not None
+
+
 def is_state_output(name: str, pairs: Mapping[str, str]) -> bool:
     """True for outputs that a later run reads as its state."""
     return (
@@ -65,13 +71,15 @@ def finish(
     outputs: Sequence[tuple[str, Value]],
     pairs: Mapping[str, str],
     dims: tuple[tuple[str, int], ...],
+    kept: Collection[str] = (),
 ) -> Graph:
-    """Name the outputs, give state its role, drop dead nodes and verify."""
+    """Name the outputs, give state its role, drop dead nodes and verify. `kept`: outputs that are state
+    though this graph reads none in their place."""
     inner = {v for n in builder.nodes for v in n.outputs}
     renamed: dict[Value, Value] = {}
     final: list[Value] = []
     for wanted, value in outputs:
-        role = Role.STATE if is_state_output(wanted, pairs) else Role.ACTIVATION
+        role = Role.STATE if wanted in kept or is_state_output(wanted, pairs) else Role.ACTIVATION
         if value in inner and value not in renamed:
             if value.name != wanted:
                 builder.names.pop(value.name, None)
@@ -93,8 +101,6 @@ def finish(
     by_name = {v.name: v for v in inputs}
     after = dict(zip((w for w, _ in outputs), final, strict=True))
     states = tuple(State(by_name[b], after[a]) for b, a in pairs.items() if b in by_name)
-    appended = {s.after: s.before for s in states}
-    nodes = [_as_append(n, appended) for n in nodes]
     graph = Graph(
         name, live(nodes, final), tuple(inputs), tuple(final), states, dims, tuple(builder.assumptions)
     )
@@ -108,12 +114,3 @@ def _renamed(node: Node, names: Mapping[Value, Value]) -> Node:
         inputs=tuple(None if v is None else names.get(v, v) for v in node.inputs),
         outputs=tuple(names.get(v, v) for v in node.outputs),
     )
-
-
-def _as_append(node: Node, appended: Mapping[Value, Value]) -> Node:
-    """Concat(past, new) that replaces past -> KVAppend(past, new)."""
-    before = appended.get(node.outputs[0])
-    if node.op != "Concat" or len(node.inputs) != 2 or before is None or node.inputs[0] is not before:
-        return node
-    axis = axis_of(int_attr(node.attrs, "axis"), len(before.type.shape))
-    return replace(node, op="KVAppend", attrs={"axis": axis})

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 from tetrasim.hw_targets.pim.steps import StateWrite
 from tetrasim.sim.ir.graph import Graph, Kind, Node, Role, Value
+from tetrasim.sim.ops.gather import written_rows
 from tetrasim.sim.ops.registry import work_of
 from tetrasim.sim.ops.work import Work, WorkKind
 
@@ -20,7 +21,7 @@ _ACTIVATIONS = {
 }  # fmt: skip
 TABLES = frozenset(_ACTIVATIONS.values())  # functions of one value that a table holds
 _GATED = ("SwiGLU", "GeGLU")
-_LAYOUT_OPS = {"Transpose", "Reshape", "KVAppend", "Identity", "Squeeze", "Unsqueeze", "Cast", "Expand"}
+_LAYOUT_OPS = {"Transpose", "Reshape", "Identity", "Squeeze", "Unsqueeze", "Cast", "Expand"}
 
 
 @dataclass(frozen=True)
@@ -163,12 +164,13 @@ def plain_item(work: Work) -> Item:
 
 
 def _state_write(node: Node, value: Value, column_major: bool) -> StateWrite:
-    """Tokens, width and sequences of what `node` stores: the new rows of an append, all rows otherwise."""
+    """Tokens, width and sequences of what `node` stores: the rows that it writes in place, else all rows."""
     shape = value.type.shape
     new = value.type.elements
     axis = len(shape) - 2 if len(shape) > 1 else 0
-    if node.op == "KVAppend" and node.inputs[1] is not None:
-        new = node.inputs[1].type.elements
+    rows = written_rows(node)
+    if rows is not None:
+        new = rows.type.elements
         given = node.attrs.get("axis", axis)
         axis = int(given) % len(shape) if isinstance(given, int) else axis
     sequences = shape[0] if axis > 0 and len(shape) > 2 else 1  # batch first
@@ -182,7 +184,8 @@ def _root(graph: Graph, value: Value) -> Value:
     while value in graph.producer:
         node = graph.nodes[graph.producer[value]]
         picked = bool(node.attrs.get("absorbed", 0))
-        if not (node.op in _LAYOUT_OPS or picked) or not node.inputs or node.inputs[0] is None:
+        kept = node.op in _LAYOUT_OPS or written_rows(node) is not None
+        if not (kept or picked) or not node.inputs or node.inputs[0] is None:
             return value
         value = node.inputs[0]
     return value

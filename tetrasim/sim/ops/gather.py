@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from tetrasim.sim.ir.graph import Node, Role, TensorType
+from tetrasim.sim.ir.graph import Node, Role, TensorType, Value
 from tetrasim.sim.ops.arithmetic import Arithmetic
 from tetrasim.sim.ops.movement import is_contiguous
 from tetrasim.sim.ops.opdef import (
@@ -21,6 +21,7 @@ from tetrasim.sim.ops.opdef import (
     axis_of,
     have,
     int_attr,
+    ints_attr,
     maybe,
     need,
     operand,
@@ -67,13 +68,27 @@ def picked_run(node: Node) -> int:
     assert source is not None
     assert index is not None
     shape = source.type.shape
+    layout = ints_attr(node.attrs, "layout", tuple(range(len(shape))))
     if node.op in ("GatherND", "ScatterND"):
-        inner = shape[int_attr(node.attrs, "batch_dims", 0) + index.type.shape[-1] :]
+        indexed = layout[: int_attr(node.attrs, "batch_dims", 0) + index.type.shape[-1]]
+        inner = shape[max(indexed, default=-1) + 1 :]
+    elif node.op == "ScatterElements" and "layout" not in node.attrs:
+        inner = _rows_of_one_index(node)
     elif node.op == "Gather":
         inner = shape[axis_of(int_attr(node.attrs, "axis", 0), len(shape)) + 1 :]
     else:
         inner = ()
     return max(math.prod(inner), 1)
+
+
+def _rows_of_one_index(node: Node) -> tuple[int, ...]:
+    """The last axes that a scatter fills whole, with one index for all of their elements."""
+    data, index, new = (v.type.shape for v in node.inputs[:3] if v is not None)
+    first = len(data)
+    while first and index[first - 1] == 1 and new[first - 1] == data[first - 1]:
+        first -= 1
+    axis = axis_of(int_attr(node.attrs, "axis", 0), len(data))
+    return data[max(first, axis + 1) :]
 
 
 def _gather_work(node: Node) -> Work:
@@ -139,6 +154,15 @@ def _scatter_work(node: Node) -> Work:
     return Work(node.op, WorkKind.GATHER, ins, (operand(node.outputs[0], touched),), run=run)
 
 
+def written_rows(node: Node) -> Value | None:
+    """The rows that a node writes into a tensor that stays where it is; None: it makes all of its result."""
+    if node.op in ("KVAppend", "TensorScatter"):
+        return node.inputs[1]
+    if node.op in ("ScatterND", "ScatterElements") and int_attr(node.attrs, "in_place", 0):
+        return node.inputs[2]
+    return None
+
+
 def _combine(kind: str) -> Callable[[Arr, tuple[Arr, ...], Arr], None]:
     table: dict[str, Callable[..., None]] = {
         "add": np.add.at,
@@ -160,11 +184,13 @@ def _data_type(types: Types, _: Attrs) -> tuple[TensorType, ...]:
 
 def _scatter_elements(arrays: Arrays, attrs: Attrs, _: Arithmetic) -> tuple[Arr, ...]:
     x, index, new = have(arrays, 0), have(arrays, 1), have(arrays, 2)
+    layout = ints_attr(attrs, "layout", tuple(range(x.ndim)))
     axis = axis_of(int_attr(attrs, "axis", 0), x.ndim)
-    grid: list[Arr] = list(np.indices(index.shape, sparse=True))
-    grid[axis] = _wrapped(index, x.shape[axis])
+    # One index may stand for a whole row of updates (the pass `indexed` drops what repeats it).
+    grid: list[Arr] = list(np.indices(new.shape, sparse=True))
+    grid[axis] = np.broadcast_to(_wrapped(index, x.shape[layout[axis]]), new.shape)
     out = x.copy()
-    _combine(str_attr(attrs, "reduction", "none"))(out, tuple(grid), new)
+    _combine(str_attr(attrs, "reduction", "none"))(out.transpose(layout), tuple(grid), new)
     return (out,)
 
 
@@ -172,7 +198,8 @@ def _scatter_nd(arrays: Arrays, attrs: Attrs, _: Arithmetic) -> tuple[Arr, ...]:
     x, index, new = have(arrays, 0), have(arrays, 1), have(arrays, 2)
     out = x.copy()
     where = tuple(index[..., i] for i in range(index.shape[-1]))
-    _combine(str_attr(attrs, "reduction", "none"))(out, where, new)
+    layout = ints_attr(attrs, "layout", tuple(range(x.ndim)))
+    _combine(str_attr(attrs, "reduction", "none"))(out.transpose(layout), where, new)
     return (out,)
 
 

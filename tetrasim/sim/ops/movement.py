@@ -334,7 +334,22 @@ OPS["Pad"] = OpDef(_pad_type, _pad, _copy_work, params={1: "pads", 3: "axes"})
 
 
 def _kv_type(types: Types, attrs: Attrs) -> tuple[TensorType, ...]:
-    return _concat_type(types[:2], attrs)
+    past, new = need(types, 0), need(types, 1)
+    axis, evicted = axis_of(int_attr(attrs, "axis"), len(past.shape)), int_attr(attrs, "evicted", 0)
+    if not 0 <= evicted <= past.shape[axis]:
+        raise ShapeError(f"{evicted} rows cannot leave a cache of {past.shape[axis]}")
+    kept = tuple(d - evicted if i == axis else d for i, d in enumerate(past.shape))
+    return _concat_type((reshaped(past, kept), new), attrs)
+
+
+def _kv_append(arrays: Arrays, attrs: Attrs, _: Arithmetic) -> tuple[Arr, ...]:
+    """The cache without its oldest `evicted` rows, then the new ones (before it where `front` is set)."""
+    past, new = have(arrays, 0), have(arrays, 1)
+    axis, evicted = axis_of(int_attr(attrs, "axis"), past.ndim), int_attr(attrs, "evicted", 0)
+    front, size = int_attr(attrs, "front", 0), past.shape[axis]
+    kept = range(size - evicted) if front else range(evicted, size)
+    rest = np.take(past, kept, axis=axis)
+    return (np.concatenate((new, rest) if front else (rest, new), axis=axis),)
 
 
 def _kv_work(node: Node) -> Work:
@@ -346,7 +361,7 @@ def _kv_work(node: Node) -> Work:
     return Work(node.op, WorkKind.MOVE, (operand(new),), (out,))
 
 
-OPS["KVAppend"] = OpDef(_kv_type, _concat, _kv_work)
+OPS["KVAppend"] = OpDef(_kv_type, _kv_append, _kv_work)
 
 
 def _block_size(attrs: Attrs) -> int:

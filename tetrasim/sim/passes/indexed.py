@@ -29,9 +29,26 @@ _SCATTERS = ("ScatterND", "ScatterElements")
 def _rule(match: Match, node: Node) -> Sequence[Node] | None:
     if node.op == "GatherElements":
         return _whole_rows(match, node)
-    if node.op in _SCATTERS and not int_attr(node.attrs, "in_place", 0) and _is_last_reader(match, node):
-        return (replace(node, attrs={**node.attrs, "in_place": 1}),)
+    if node.op in _SCATTERS:
+        return _scattered(match, node)
     return None
+
+
+def _scattered(match: Match, node: Node) -> Sequence[Node] | None:
+    """In place where nothing else needs the old data; one index per row where it is repeated along it."""
+    attrs, inputs = dict(node.attrs), node.inputs
+    parts: tuple[Node, ...] = ()
+    if not int_attr(attrs, "in_place", 0) and _is_last_reader(match, node):
+        attrs["in_place"] = 1
+    index = inputs[1]
+    grown = match.producer(index, "Expand") if node.op == "ScatterElements" else None
+    once = grown.inputs[0] if grown is not None else None
+    same_rank = index is not None and once is not None and len(once.type.shape) == len(index.type.shape)
+    if grown is not None and same_rank:
+        inputs, parts = (inputs[0], once, *inputs[2:]), (grown,)
+    if attrs == node.attrs and inputs is node.inputs:
+        return None
+    return (fused(node, node.op, inputs, attrs, parts),)
 
 
 def _whole_rows(match: Match, node: Node) -> Sequence[Node] | None:

@@ -9,6 +9,7 @@ from tetrasim.sim.ir.graph import Graph, GraphError
 from tetrasim.sim.passes import (
     activations,
     attention,
+    caches,
     gated,
     indexed,
     linear,
@@ -23,6 +24,7 @@ from tetrasim.sim.passes.contract import Note, Outcome, Pass
 STANDARD: tuple[Pass, ...] = (
     views.PASS,
     recurrence.PASS,
+    caches.PASS,
     quantised.PASS,
     norms.PASS,
     activations.PASS,
