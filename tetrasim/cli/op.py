@@ -169,16 +169,19 @@ def _price_table(file: Path, out: Path | None, setup: Setup, *, json: bool, forc
 
 def _price_one(row: OpRow, setup: Setup, json: bool) -> None:
     from tetrasim.flow import pricing
+    from tetrasim.flow.explain import op_evidence
     from tetrasim.units import si, si_bytes
 
     work = pricing.work_of_row(row)
     prices = pricing.price_rows([row], setup)
     latency_us, energy_uj = float(prices.latency_us[0]), float(prices.energy_uj[0])
+    evidence = op_evidence(pricing.setup_of_row(row, setup), work)
     if json:
         fields = {
             "op": row.op, "dtype": row.dtype, **dict(row.dims), "on": setup.preset,
             "macs": work.macs, "vector_ops": work.vector_ops, "bytes": work.nbytes,
             "latency_us": latency_us, "energy_uj": energy_uj, "bound_by": prices.bound_by[0],
+            "evidence": evidence,
         }  # fmt: skip
         _options.out(json_text.dumps(fields, allow_nan=False))
         return
@@ -188,6 +191,7 @@ def _price_one(row: OpRow, setup: Setup, json: bool) -> None:
     lines = (
         ("op", f"{row.op} {shape} {row.dtype} on {setup.preset}"),
         ("latency", si(latency_us * 1e-6, "s").replace("us", "µs")),
+        ("evidence", evidence),
         ("energy", si(energy_uj * 1e-6, "J").replace("uJ", "µJ")),
         ("bound by", prices.bound_by[0]),
         ("work", f"{si(operations, 'op')}, {si_bytes(work.nbytes)}, {work.arithmetic_intensity:.3g} op/B"),

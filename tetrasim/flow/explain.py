@@ -24,7 +24,7 @@ def explain_op(what: str, work: Work, setup: Setup) -> Explained:
     Raises:
         UserError: the target does not explain.
     """
-    return Explained(what, _kernels(work, setup, None), evidence(setup, "forward"))
+    return Explained(what, _kernels(work, setup, None), op_evidence(setup, work))
 
 
 def explain_node(
@@ -78,6 +78,18 @@ def _source(path: str, sources: dict[str, str], given: dict[str, str | int | flo
     if path in given:
         return f"{path}, set for this run"
     return f"{path}, {sources.get(path) or 'the default of this target'}"
+
+
+def op_evidence(setup: Setup, work: Work) -> str:
+    """The range that measurements of this class of op give, or why there is none."""
+    known = None if setup.target.op_range is None else setup.target.op_range(work, setup.config)
+    if known is None:
+        return (
+            f"no range: no measurements of single ops of this class are committed for {setup.preset} as it is"
+            f" configured; times are {setup.target.time_basis}"
+        )
+    span = f"{known.low_factor:.2f} to {known.high_factor:.2f}"
+    return f"measured / predicted {span} ({known.basis}): {known.source}"
 
 
 def evidence(setup: Setup, phase: str) -> str:

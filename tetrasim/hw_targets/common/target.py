@@ -176,6 +176,8 @@ class Target(Generic[ConfigT]):
     simulate_runs: Callable[[GraphFamily, Sequence[int], ConfigT], RunTotals] | None = None
     least_energy: Callable[[Graph, ConfigT], EnergyFloor] | None = None  # to screen candidates; None: nothing
     mapping_text: Callable[[Graph, ConfigT, Workload], str] | None = None  # `tetrasim show mapping`
+    # how wrong the time of one op alone is known to be; None: no measurements of single ops
+    op_range: Callable[[Work, ConfigT], ErrorRange | None] | None = None
     # why an op takes what it takes, alone (no place) or in a graph, one explanation per kernel
     explain: Callable[[Work, ConfigT, Place | None], tuple[Explanation, ...]] | None = None
     # quantities over time that the trace shows beside the tasks of a run

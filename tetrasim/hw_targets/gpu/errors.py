@@ -38,12 +38,17 @@ _DEVICE = (
 )
 
 
+def is_measured(config: GpuConfig) -> bool:
+    """Whether this is a device that was measured, with none of its numbers changed."""
+    if not config.validated:
+        return False
+    measured = preset_config(config.calibration)
+    return all(getattr(config, part) == getattr(measured, part) for part in _DEVICE)
+
+
 def error_range(config: GpuConfig, metric: str) -> ErrorRange | None:
     """The range of `metric` ("prefill", "decode", "forward", "energy") on this device, None: unvalidated."""
-    if not config.validated or config.precision not in _CLASS:
-        return None
-    measured = preset_config(config.calibration)
-    if any(getattr(config, part) != getattr(measured, part) for part in _DEVICE):
+    if not is_measured(config) or config.precision not in _CLASS:
         return None
     row = shipped().get(config.calibration, {}).get(_CLASS[config.precision], {}).get(metric)
     if row is None:

@@ -48,8 +48,11 @@ class Measured:
     launch: Launch = Launch.GRAPH
 
     def take(self, index: NDArray[np.int64]) -> Measured:
-        """The rows at `index`."""
-        columns = {name: column[index] for name, column in vars(self.rows).items()}
+        """The rows at `index`; what holds for all rows stays as it is."""
+        columns = {
+            name: column[index] if isinstance(column, np.ndarray) else column
+            for name, column in vars(self.rows).items()
+        }
         o = self.operands
         return replace(
             self,

@@ -18,6 +18,8 @@ from tetrasim.hw_targets.gpu.occupancy import counters, mapping_text
 from tetrasim.hw_targets.gpu.parts import PARTS
 from tetrasim.hw_targets.gpu.price import price
 from tetrasim.sim.ir.graph import Graph
+from tetrasim.sim.metric import ErrorRange
+from tetrasim.sim.ops.work import Work
 
 _FORMAT_OF = {
     Number.FLOAT32: "float32",
@@ -65,6 +67,12 @@ def _calibrate(wanted: Calibration, progress: Progress) -> Calibrated:
     return calibrated(wanted, progress)
 
 
+def _op_range(work: Work, config: GpuConfig) -> ErrorRange | None:
+    from tetrasim.hw_targets.gpu.op_errors import op_range  # needs the committed rows
+
+    return op_range(work, config)
+
+
 TARGET = Target(
     name="gpu",
     title="GPU",
@@ -84,4 +92,5 @@ TARGET = Target(
     validate=_validate,
     calibrate=_calibrate,
     explain=explain,
+    op_range=_op_range,
 )
