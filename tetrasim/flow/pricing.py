@@ -123,8 +123,8 @@ def _matmul(m: int, n: int, k: int, fmt: Format, batch: int) -> Work:
     """`matmul_work` without the detour over a graph node, which costs most of the time of a large table."""
     if min(m, n, k, batch) < 1:
         return matmul_work(m, n, k, fmt, batch)  # says what is wrong
-    a = Operand(batch * m * k, fmt.bits, fmt.kind, Role.ACTIVATION)
-    b = Operand(batch * k * n, fmt.bits, fmt.kind, Role.WEIGHT)
+    a = Operand(batch * m * k, fmt.bits, fmt.kind, Role.ACTIVATION, fills=("a",))
+    b = Operand(batch * k * n, fmt.bits, fmt.kind, Role.WEIGHT, fills=("b",))
     c = Operand(batch * m * n, fmt.bits, fmt.kind, Role.ACTIVATION)
     return Work("MatMul", WorkKind.GEMM, (a, b), (c,), gemm=Gemm(batch, m, n, k))
 

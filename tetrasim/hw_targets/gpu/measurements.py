@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -49,14 +49,13 @@ class Measured:
 
     def take(self, index: NDArray[np.int64]) -> Measured:
         """The rows at `index`; what holds for all rows stays as it is."""
-        columns = {
-            name: column[index] if isinstance(column, np.ndarray) else column
-            for name, column in vars(self.rows).items()
+        arrays: dict[str, Any] = {
+            n: c[index] for n, c in vars(self.rows).items() if isinstance(c, np.ndarray)
         }
         o = self.operands
         return replace(
             self,
-            rows=type(self.rows)(**columns),
+            rows=replace(self.rows, **arrays),
             operands=Operands(o.near[index], o.far[index], o.written[index]),
             latency_us=self.latency_us[index],
             site=self.site[index],
