@@ -107,7 +107,8 @@ def test_single_op_equals_its_row_in_a_table(
     with Path("priced.csv").open(encoding="utf-8") as stream:
         rows = list(csv.DictReader(stream))
     assert [r["id"] for r in rows] == ["a", "b", "c, odd"]
-    assert list(rows[0])[-3:] == ["latency_us", "energy_uj", "bound_by"]
+    appended = ["latency_us", "latency_low_us", "latency_high_us", "energy_uj", "bound_by", "basis"]
+    assert list(rows[0])[-6:] == appended
     capsys.readouterr()
     alone = "op matmul --m 128 --n 4096 --k 4096 --dtype bfloat16 --on gpu/h100-sxm --json"
     assert main(alone.split()) == 0

@@ -72,7 +72,7 @@ MISTAKES = {
     "op_dim_foreign": "op softmax --rows 4 --cols 4 --m 3 --on gpu/t4",
     "op_dtype_unknown": "op matmul --m 1 --n 1 --k 1 --dtype bf61 --on gpu/t4",
     "op_dtype_not_on_target": "op matmul --m 16 --n 16 --k 16 --dtype float8 --on pim/aim",
-    "op_two_targets": "op matmul --m 1 --n 1 --k 1 --on gpu/t4 gpu/l4",
+    "op_target_twice": "op matmul --m 8 --n 8 --k 8 --on gpu/t4 gpu/t4",
     "op_table_missing": "op --csv nothing.csv --on gpu/t4",
     "op_table_without_dtype": "op --csv no_dtype.csv --on gpu/t4",
     "op_table_bad_number": "op --csv bad_number.csv --on gpu/t4",

@@ -1,4 +1,4 @@
-"""Price a single op, or a table of ops, on one target."""
+"""Price a single op, or a table of ops, on one or several targets."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from tetrasim.cli import _arguments, _options
 from tetrasim.errors import UserError
 
 if TYPE_CHECKING:
-    from tetrasim.flow.pricing import OpRow
+    from tetrasim.flow.pricing import OpRow, Priced
     from tetrasim.flow.setup import Setup
+    from tetrasim.sim.ops.work import Work
 
 app = _options.new_app()
 _Dim = Annotated[int | None, typer.Option(show_default=False)]
@@ -71,7 +72,7 @@ def op(
     """
     from tetrasim.flow import pricing
 
-    setup = _setup(on or [], launch, _arguments.settings(setting or ()))
+    setups = _setups(on or [], launch, _arguments.settings(setting or ()))
     if csv is not None:
         if explain:
             raise UserError("--explain is for one op", where="--explain", hint="name the op and its dims")
@@ -79,7 +80,7 @@ def op(
             raise UserError(
                 f"'{name}' beside --csv", where="op", hint="the table names its ops: drop one of the two"
             )
-        _price_table(csv, out, setup, json=json, force=force)
+        _price_table(csv, out, setups, json=json, force=force)
         return
     if name is None:
         raise UserError(
@@ -91,9 +92,9 @@ def op(
     }  # fmt: skip
     row = _row(name, dtype, given, causal)
     if explain:
-        _explain_one(row, setup, json)
+        _explain_one(row, setups, json)
         return
-    _price_one(row, setup, json)
+    _price_one(row, setups, json)
 
 
 def _row(name: str, dtype: str, given: dict[str, int | None], causal: bool) -> OpRow:
@@ -121,45 +122,45 @@ def _row(name: str, dtype: str, given: dict[str, int | None], causal: bool) -> O
     return OpRow(op, dtype, tuple(dims.items()))
 
 
-def _setup(on: list[str], launch: str | None, settings: dict[str, str | int | float | bool]) -> Setup:
-    from tetrasim.flow.setup import set_up
+def _setups(
+    on: list[str], launch: str | None, settings: dict[str, str | int | float | bool]
+) -> tuple[Setup, ...]:
+    from tetrasim.flow.request import check_targets
+    from tetrasim.flow.setup import set_up_all
 
-    if len(on) != 1:
-        raise UserError(
-            "name exactly one target" if on else "no target is named",
-            where="--on",
-            hint="for example --on gpu/a100-sxm4-80gb",
-        )
-    if launch is not None:
-        settings = {**settings, "launch": launch}
-    return set_up(on[0], settings)
+    check_targets(on)
+    return set_up_all(on, settings if launch is None else {**settings, "launch": launch})
 
 
-def _explain_one(row: OpRow, setup: Setup, json: bool) -> None:
+def _explain_one(row: OpRow, setups: tuple[Setup, ...], json: bool) -> None:
     from tetrasim.flow import pricing
     from tetrasim.flow.explain import explain_op
     from tetrasim.reports.explain import to_text, to_tree
 
     work = pricing.work_of_row(row)
     shape = " ".join(f"{dim}={size}" for dim, size in row.dims)
-    at = pricing.setup_of_row(row, setup)
-    found = (explain_op(f"{row.op} {shape} {row.dtype} on {setup.preset}, alone", work, at),)
+    found = tuple(
+        explain_op(
+            f"{row.op} {shape} {row.dtype} on {setup.preset}, alone", work, pricing.setup_of_row(row, setup)
+        )
+        for setup in setups
+    )
     _options.out(json_text.dumps(to_tree(found), indent=1, allow_nan=False) if json else to_text(found))
 
 
-def _price_table(file: Path, out: Path | None, setup: Setup, *, json: bool, force: bool) -> None:
+def _price_table(file: Path, out: Path | None, setups: tuple[Setup, ...], *, json: bool, force: bool) -> None:
     from tetrasim.flow import pricing
     from tetrasim.reports.folder import check_file_free, write_file
 
     if out is not None:
         check_file_free(out, force)
     header, lines, rows = pricing.read_table(file)
-    text = pricing.table_text(header, lines, pricing.price_rows(rows, setup))
+    text = pricing.table_text(header, lines, pricing.priced_on(rows, setups))
     if out is not None:
         write_file(out, text, force)
     if json:
         found = [
-            {**row, "latency_us": float(row["latency_us"]), "energy_uj": float(row["energy_uj"])}
+            {name: _number(cell) if name in _NUMBERS else cell for name, cell in row.items()}
             for row in DictReader(StringIO(text))
         ]
         _options.out(json_text.dumps(found, indent=1, ensure_ascii=False))
@@ -167,34 +168,59 @@ def _price_table(file: Path, out: Path | None, setup: Setup, *, json: bool, forc
         _options.out(text)
 
 
-def _price_one(row: OpRow, setup: Setup, json: bool) -> None:
+_NUMBERS = ("latency_us", "latency_low_us", "latency_high_us", "energy_uj")
+
+
+def _number(cell: str) -> float | None:
+    return float(cell) if cell else None
+
+
+def _price_one(row: OpRow, setups: tuple[Setup, ...], json: bool) -> None:
     from tetrasim.flow import pricing
-    from tetrasim.flow.explain import op_evidence
-    from tetrasim.units import si, si_bytes
 
     work = pricing.work_of_row(row)
-    prices = pricing.price_rows([row], setup)
-    latency_us, energy_uj = float(prices.latency_us[0]), float(prices.energy_uj[0])
-    evidence = op_evidence(pricing.setup_of_row(row, setup), work)
+    found = pricing.priced_on([row], setups)
     if json:
-        fields = {
-            "op": row.op, "dtype": row.dtype, **dict(row.dims), "on": setup.preset,
-            "macs": work.macs, "vector_ops": work.vector_ops, "bytes": work.nbytes,
-            "latency_us": latency_us, "energy_uj": energy_uj, "bound_by": prices.bound_by[0],
-            "evidence": evidence,
-        }  # fmt: skip
-        _options.out(json_text.dumps(fields, allow_nan=False))
+        trees = [_tree(row, work, priced) for priced in found]
+        # One target gives an object, several a list of them.
+        _options.out(json_text.dumps(trees[0] if len(trees) == 1 else trees, allow_nan=False))
         return
+    _options.out("\n\n".join(_text(row, work, priced) for priced in found))
+
+
+def _tree(row: OpRow, work: Work, priced: Priced) -> dict[str, object]:
+    latency = priced.latencies[0]
+    return {
+        "op": row.op, "dtype": row.dtype, **dict(row.dims), "on": priced.preset,
+        "macs": work.macs, "vector_ops": work.vector_ops, "bytes": work.nbytes,
+        "latency_us": latency.value, "latency_low_us": latency.low, "latency_high_us": latency.high,
+        "energy_uj": float(priced.prices.energy_uj[0]), "bound_by": priced.prices.bound_by[0],
+        "basis": str(latency.basis), "source": latency.source,
+    }  # fmt: skip
+
+
+def _text(row: OpRow, work: Work, priced: Priced) -> str:
+    from tetrasim.units import si, si_bytes
+
+    def time(us: float) -> str:
+        return si(us * 1e-6, "s").replace("us", "µs")
+
+    latency = priced.latencies[0]
+    energy_uj, seconds = float(priced.prices.energy_uj[0]), latency.value * 1e-6
     operations = 2 * work.macs + work.vector_ops
-    rate = operations / latency_us * 1e6 if latency_us else 0.0
     shape = " ".join(f"{dim}={size}" for dim, size in row.dims)
+    if latency.low is not None and latency.high is not None:
+        evidence = f"{time(latency.low)} to {time(latency.high)}, {latency.basis}: {latency.source}"
+    else:
+        evidence = f"none, {latency.basis}: no measurement of this kind of op on this device is committed"
+    rates = (operations / seconds, work.nbytes / seconds) if seconds else (0.0, 0.0)
     lines = (
-        ("op", f"{row.op} {shape} {row.dtype} on {setup.preset}"),
-        ("latency", si(latency_us * 1e-6, "s").replace("us", "µs")),
-        ("evidence", evidence),
+        ("op", f"{row.op} {shape} {row.dtype} on {priced.preset}"),
+        ("latency", time(latency.value)),
+        ("range", evidence),
         ("energy", si(energy_uj * 1e-6, "J").replace("uJ", "µJ")),
-        ("bound by", prices.bound_by[0]),
+        ("bound by", priced.prices.bound_by[0]),
         ("work", f"{si(operations, 'op')}, {si_bytes(work.nbytes)}, {work.arithmetic_intensity:.3g} op/B"),
-        ("rate", f"{si(rate, 'op/s')}, {si(work.nbytes / latency_us * 1e6 if latency_us else 0.0, 'B/s')}"),
+        ("rate", f"{si(rates[0], 'op/s')}, {si(rates[1], 'B/s')}"),
     )
-    _options.out("\n".join(f"{label:<9} {text}" for label, text in lines))
+    return "\n".join(f"{label:<9} {text}" for label, text in lines)

@@ -24,6 +24,7 @@ from tetrasim.files.read import cells_of, read_text
 from tetrasim.hw_targets.common.presets import with_overrides
 from tetrasim.hw_targets.common.target import Prices
 from tetrasim.sim.ir.graph import Role
+from tetrasim.sim.metric import ErrorRange, Metric
 from tetrasim.sim.ops.single import attention_work, matmul_work, vector_op_names, vector_work
 from tetrasim.sim.ops.work import Gemm, Operand, Work, WorkKind
 from tetrasim.sim.precision import BFLOAT16, FLOAT8, FLOAT16, FLOAT32, INT4, INT8, Format
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from tetrasim.hw_targets.common.target import Config
 
 MAX_TABLE_BYTES = 1 << 28
-RESULT_COLUMNS = ("latency_us", "energy_uj", "bound_by")
+RESULT_COLUMNS = ("latency_us", "latency_low_us", "latency_high_us", "energy_uj", "bound_by", "basis")
 MATMUL_DIMS = ("m", "n", "k")
 ATTENTION_DIMS = ("batch", "q_len", "heads", "kv_heads", "head_dim", "kv_len", "causal")
 VECTOR_DIMS = ("rows", "cols")
@@ -170,6 +171,43 @@ def price_rows(rows: Sequence[OpRow], setup: Setup) -> Prices:
     return Prices(latency, energy, tuple(bound))
 
 
+@dataclass(frozen=True, eq=False)
+class Priced:
+    """Rows priced on one target: costs, and the latencies with their ranges."""
+
+    preset: str
+    prices: Prices
+    latencies: tuple[Metric, ...]
+
+
+def priced_on(rows: Sequence[OpRow], setups: Sequence[Setup]) -> tuple[Priced, ...]:
+    """The rows on every target, with the range of each latency.
+
+    Raises:
+        UserError: as `price_rows`.
+    """
+    out = []
+    for setup in setups:
+        prices = price_rows(rows, setup)
+        out.append(Priced(setup.preset, prices, tuple(latency_metrics(rows, setup, prices))))
+    return tuple(out)
+
+
+def latency_metrics(rows: Sequence[OpRow], setup: Setup, prices: Prices) -> list[Metric]:
+    """The latencies with the range of each row's class of ops; without evidence there is no range."""
+    known: dict[tuple[Work, str], ErrorRange | None] = {}
+    out = []
+    for row, latency_us in zip(rows, prices.latency_us.tolist(), strict=True):
+        work, precision = work_of_row(row), _dtype(row.dtype)[0]
+        if (work, precision) not in known:
+            ranges = setup.target.op_range
+            known[work, precision] = ranges(work, _at_precision(setup, precision)) if ranges else None
+        found = known[work, precision]
+        plain = Metric(latency_us, "us", basis=setup.target.time_basis)
+        out.append(plain if found is None else found.metric(latency_us, "us"))
+    return out
+
+
 def setup_of_row(row: OpRow, setup: Setup) -> Setup:
     """The setup at the row's precision, as it is priced."""
     return replace(setup, config=_at_precision(setup, _dtype(row.dtype)[0]))
@@ -249,14 +287,19 @@ def _decimal(value: float) -> str:
     return text if "e" not in text else f"{value:.0f}" if value >= 1 else f"{value:.12f}"
 
 
-def table_text(header: Sequence[str], lines: Sequence[Sequence[str]], prices: Prices) -> str:
-    """The rows as they were, with the result columns appended."""
+def table_text(header: Sequence[str], lines: Sequence[Sequence[str]], found: Sequence[Priced]) -> str:
+    """The rows as they were, with the result columns appended; for several targets once each, with `on`."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    kept = [i for i, name in enumerate(header) if name not in RESULT_COLUMNS]
-    writer.writerow([*(header[i] for i in kept), *RESULT_COLUMNS])
-    results = zip(lines, prices.latency_us.tolist(), prices.energy_uj.tolist(), prices.bound_by, strict=True)
-    for line, latency, energy, bound in results:
-        padded = [*line, *([""] * (len(header) - len(line)))]
-        writer.writerow([*(padded[i] for i in kept), _decimal(latency), _decimal(energy), bound])
+    where = ("on",) if len(found) > 1 else ()
+    kept = [i for i, name in enumerate(header) if name not in (*where, *RESULT_COLUMNS)]
+    writer.writerow([*(header[i] for i in kept), *where, *RESULT_COLUMNS])
+    for target in found:
+        prices, on = target.prices, (target.preset,) if where else ()
+        results = zip(lines, target.latencies, prices.energy_uj.tolist(), prices.bound_by, strict=True)
+        for line, latency, energy, bound in results:
+            padded = [*line, *([""] * (len(header) - len(line)))]
+            ends = ("" if end is None else _decimal(end) for end in (latency.low, latency.high))
+            cells = (_decimal(latency.value), *ends, _decimal(energy), bound, latency.basis)
+            writer.writerow([*(padded[i] for i in kept), *on, *cells])
     return stream.getvalue()

@@ -1,7 +1,8 @@
-"""How wrong the price of one kernel is known to be: on the committed rows of its class that no fit has seen.
+"""The error range of one op: measured over predicted on the shipped rows of its class, which no fit has seen.
 
-A class is a device, a kind of kernel and a number format, launched as the rows were. There is no range for a
-class without rows, and none for a device whose numbers were changed.
+A class is an op with its number format on one device, and its size. Where the device is not the one that
+was measured, the kernel starts otherwise than it was timed, or fewer than `FEWEST_ROWS` rows are of the
+class, there is no range.
 """
 
 from __future__ import annotations
@@ -10,49 +11,66 @@ from functools import lru_cache
 
 import numpy as np
 
-from tetrasim.hw_targets.gpu.config import GpuConfig, Launch
-from tetrasim.hw_targets.gpu.costs import gemm_format
-from tetrasim.hw_targets.gpu.device import FORMATS
+from tetrasim.hw_targets.gpu.config import GpuConfig, Launch, Number
 from tetrasim.hw_targets.gpu.errors import is_measured
 from tetrasim.hw_targets.gpu.measurements import predict
-from tetrasim.hw_targets.gpu.validate import committed
+from tetrasim.hw_targets.gpu.validate import committed, sizes_of
 from tetrasim.sim.metric import Basis, ErrorRange
 from tetrasim.sim.ops.work import Work, WorkKind
 
-FEWEST_ROWS = 30  # of which percentiles are taken
+FEWEST_ROWS = 20
+_PRODUCTS = {
+    Number.FLOAT32: "gemm float32",
+    Number.FLOAT16: "gemm half",
+    Number.BFLOAT16: "gemm half",
+    Number.FLOAT8: "gemm float8",
+}
 
 
 def op_range(work: Work, config: GpuConfig) -> ErrorRange | None:
-    """10th to 90th percentile of measured over predicted on the rows of this class, None: no evidence."""
+    """The 10th to 90th percentile of measured / predicted for ops like `work`; None: no evidence."""
     if not is_measured(config):
         return None
-    label = _label(work, config)
-    return _range(config.calibration, label, Launch(config.launch)) if label else None
+    found = _class_of(work, config)
+    return None if found is None else _ranges(config.calibration, config.launch).get(found)
 
 
-def _label(work: Work, config: GpuConfig) -> str:
-    """The class of a kernel as the committed rows name it; empty where there is none of the kind."""
-    if work.kind is WorkKind.GEMM:
-        return f"gemm {FORMATS[gemm_format(work, config)]}"
-    if work.attention is not None:
-        if FORMATS[gemm_format(work, config)] != "half":
-            return ""
-        a = work.attention
-        return "decode" if a.q_len == 1 else ("prefill" if a.causal else "encoder")
-    float32 = all(o.bits == 32 for o in (*work.reads, *work.writes))
-    return "vector" if work.kind is WorkKind.VECTOR and float32 else ""
+def _class_of(work: Work, config: GpuConfig) -> tuple[str, str] | None:
+    """Label and size class of the measured rows that are like this op."""
+    if work.kind is WorkKind.GEMM and work.gemm is not None:
+        label = _PRODUCTS.get(config.precision)
+        few, large = work.gemm.m <= 16, 2 * work.gemm.macs > 1e9
+        return None if label is None else (label, "m <= 16" if few else "large" if large else "small")
+    if work.kind is WorkKind.ATTENTION and work.attention is not None:
+        if config.precision not in (Number.FLOAT16, Number.BFLOAT16):
+            return None
+        shape = work.attention
+        label = "decode" if shape.q_len == 1 else "prefill" if shape.macs < _all_pairs(work) else "encoder"
+        return label, "kv <= 1024" if shape.kv_len <= 1024 else "kv > 1024"
+    if work.vector is not None and config.precision is Number.FLOAT32:
+        return "vector", "row reductions" if work.vector.reduces else "element-wise"
+    return None
+
+
+def _all_pairs(work: Work) -> int:
+    shape = work.attention
+    assert shape is not None
+    pairs = shape.batch * shape.heads * shape.q_len * shape.kv_len
+    return pairs * (shape.head_dim + shape.v_head_dim)
 
 
 @lru_cache(maxsize=64)
-def _range(preset: str, label: str, launch: Launch) -> ErrorRange | None:
-    ratios = [
-        rows.latency_us / predict(rows).latency_us
-        for rows in committed()
-        if (rows.preset, rows.label, rows.launch) == (preset, label, launch)
-    ]
-    found = np.concatenate([np.zeros(0), *ratios])
-    if len(found) < FEWEST_ROWS:
-        return None
-    low, high = np.percentile(found, [10, 90])
-    source = f"{len(found)} measured kernels left out of the fit ({label}), gpu/{preset}"
-    return ErrorRange(round(float(low), 4), round(float(high), 4), Basis.CALIBRATED, source)
+def _ranges(preset: str, launch: Launch) -> dict[tuple[str, str], ErrorRange]:
+    out = {}
+    for measured in committed():
+        if measured.preset != preset or measured.launch is not launch:
+            continue
+        ratio = measured.latency_us / predict(measured).latency_us
+        sizes = sizes_of(measured)
+        for size in sorted(set(sizes.tolist())):
+            mine = ratio[sizes == size]
+            if len(mine) >= FEWEST_ROWS:
+                low, high = np.quantile(mine, [0.1, 0.9]).tolist()
+                source = f"{len(mine)} kernels left out of the fit ({measured.label}, {size}), gpu/{preset}"
+                out[measured.label, size] = ErrorRange(low, high, Basis.CALIBRATED, source)
+    return out

@@ -64,7 +64,7 @@ def validate() -> list[ErrorRow]:
     for measured in committed():
         predicted = predict(measured)
         ratio = predicted.latency_us / measured.latency_us
-        sizes = _sizes(measured)
+        sizes = sizes_of(measured)
         for size in ("all", *dict.fromkeys(sorted(set(sizes.tolist())))):
             keep = np.ones(len(ratio), np.bool_) if size == "all" else sizes == size
             out.append(_row(measured.preset, measured.label, size, ratio[keep]))
@@ -106,7 +106,8 @@ def _measured(file: str, preset: str, label: str, columns: Columns) -> Measured:
     )
 
 
-def _sizes(measured: Measured) -> NDArray[np.str_]:
+def sizes_of(measured: Measured) -> NDArray[np.str_]:
+    """The size class of each row, by which errors are told apart."""
     rows = measured.rows
     if isinstance(rows, gemm.GemmRows):
         few = rows.shape[:, 1] <= 16
