@@ -29,9 +29,7 @@ OPS = "op,dtype,m,n,k,batch,q_len,heads,kv_heads,head_dim,kv_len,causal,rows,col
 REQUESTS = "request,bg,bank,row\nread,0,1,5\nwrite,1,2,6\nread,0,1,6\n"
 COMMANDS = "command,bg,bank\nACT,0,1\nRD,0,1\nPREab,,\n"
 ADDRESSES = "0x1000 READ 10\n0x1040 WRITE 14\n0x402000 READ 40\n"
-MODEL = {
-    "name": "tiny", "layers": 2, "width": 32, "heads": 4, "vocabulary": 100, "positions": 64,
-}  # fmt: skip
+MODEL = yaml.safe_load((ROOT / "models/presets/digits-tiny.yaml").read_text(encoding="utf-8"))
 STUDY = {
     "name": "s",
     "model": {"preset": "jet-btag"},
@@ -75,9 +73,8 @@ def _yaml(rng: Random, given: str) -> str:
 
 def target_yaml(rng: Random, folder: Path, _base: Path) -> Command:
     kind, name = rng.choice(TARGETS).split("/")
-    (folder / kind).mkdir()
     given = (ROOT / "hw_targets" / kind / "presets" / f"{name}.yaml").read_text(encoding="utf-8")
-    (folder / kind / "mine.yaml").write_text(_yaml(rng, given), encoding="utf-8", errors="surrogateescape")
+    (folder / "mine.yaml").write_text(_yaml(rng, given), encoding="utf-8", errors="surrogateescape")
     if rng.random() < 0.3:
         return ["show", f"{kind}/mine.yaml"]
     _save_model(folder)
