@@ -23,11 +23,9 @@ def stated_types(
     Raises:
         UserError: one that the file does not state, or states with a dim that is not bound.
     """
-    found = {
-        proto.name: proto
-        for proto in (*graph.value_info, *getattr(graph, "output_types", graph.output))
-        if proto.name in names
-    }
+    # a function's outputs are names alone
+    outputs = [proto for proto in graph.output if not isinstance(proto, str)]
+    found = {proto.name: proto for proto in (*graph.value_info, *outputs) if proto.name in names}
     return tuple(_type(name, found.get(name), dims) for name in names)
 
 

@@ -94,7 +94,8 @@ def windows_of(x: Arr, kernel: Shape, attrs: Attrs, out: Shape, fill: float = 0.
 def _conv_type(types: Types, attrs: Attrs) -> tuple[TensorType, ...]:
     x, w = need(types, 0), need(types, 1)
     groups = int_attr(attrs, "group", 1)
-    if len(x.shape) != len(w.shape) or x.shape[1] != w.shape[1] * groups or w.shape[0] % groups:
+    few = len(x.shape) < 3 or groups < 1
+    if few or len(x.shape) != len(w.shape) or x.shape[1] != w.shape[1] * groups or w.shape[0] % groups:
         raise ShapeError(f"input {x.shape} and kernel {w.shape} with {groups} groups do not fit")
     out = geometry(x.shape[2:], w.shape[2:], attrs)[3]
     return (reshaped(x, (x.shape[0], w.shape[0], *out)),)
@@ -143,7 +144,9 @@ def _conv_work(node: Node) -> Work:
 
 def _transposed_type(types: Types, attrs: Attrs) -> tuple[TensorType, ...]:
     x, w = need(types, 0), need(types, 1)
-    if len(x.shape) != len(w.shape) or x.shape[1] != w.shape[0]:
+    groups = int_attr(attrs, "group", 1)
+    few = len(x.shape) < 3 or groups < 1
+    if few or len(x.shape) != len(w.shape) or x.shape[1] != w.shape[0] or w.shape[0] % groups:
         raise ShapeError(f"input {x.shape} and kernel {w.shape} do not fit")
     out = _transposed_geometry(x.shape[2:], w.shape[2:], attrs)[4]
     return (reshaped(x, (x.shape[0], w.shape[1] * int_attr(attrs, "group", 1), *out)),)

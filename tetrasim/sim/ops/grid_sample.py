@@ -199,8 +199,13 @@ def _roi_work(node: Node) -> Work:
 
 def _deform_type(types: Types, attrs: Attrs) -> tuple[TensorType, ...]:
     x, w, offset = need(types, 0), need(types, 1), need(types, 2)
+    groups, parts = int_attr(attrs, "group", 1), int_attr(attrs, "offset_group", 1)
+    if len(x.shape) != 4 or len(w.shape) != 4 or min(groups, parts) < 1 or x.shape[1] % parts:
+        raise ShapeError(f"input {x.shape} and kernel {w.shape} do not fit {groups} and {parts} groups")
+    if x.shape[1] != w.shape[1] * groups or w.shape[0] % groups:
+        raise ShapeError(f"input {x.shape} and kernel {w.shape} with {groups} groups do not fit")
     out = geometry(x.shape[2:], w.shape[2:], attrs)[3]
-    if len(x.shape) != 4 or offset.shape[2:] != out:
+    if offset.shape[1:] != (2 * parts * math.prod(w.shape[2:]), *out):
         raise ShapeError(f"offsets {offset.shape} do not fit an output of {out}")
     return (reshaped(x, (x.shape[0], w.shape[0], *out)),)
 

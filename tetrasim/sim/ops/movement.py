@@ -81,6 +81,8 @@ def _unsqueezed(shape: Shape, attrs: Attrs) -> Shape:
     axes = ints_attr(attrs, "axes")
     rank = len(shape) + len(axes)
     places = {axis_of(a, rank) for a in axes}
+    if len(places) != len(axes):
+        raise ShapeError(f"axes {axes} name one place twice")
     rest = iter(shape)
     return tuple(1 if i in places else next(rest) for i in range(rank))
 

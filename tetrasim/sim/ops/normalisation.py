@@ -155,6 +155,25 @@ def _group_shape(x: Arr, groups: int) -> tuple[int, ...]:
     return (x.shape[0], groups, -1)
 
 
+def _group_type(types: Types, attrs: Attrs) -> tuple[TensorType, ...]:
+    x, gamma, beta = (need(types, i) for i in range(3))
+    if len(x.shape) < 2:
+        raise ShapeError(f"a tensor of shape {x.shape} has no channels")
+    groups = int_attr(attrs, "num_groups", x.shape[1])
+    if groups < 1 or x.shape[1] % groups:
+        raise ShapeError(f"{x.shape[1]} channels do not divide into {groups} groups")
+    if gamma.elements not in (groups, x.shape[1]) or gamma.elements != beta.elements:
+        raise ShapeError(f"scale {gamma.shape} and bias {beta.shape} do not fit {x.shape[1]} channels")
+    return (x,)
+
+
+def _batch_type(types: Types, _: Attrs) -> tuple[TensorType, ...]:
+    x = need(types, 0)
+    if len(x.shape) < 2 or any(need(types, i).elements != x.shape[1] for i in range(1, 5)):
+        raise ShapeError(f"the parameters do not fit the channels of {x.shape}")
+    return (x,)
+
+
 def _group_norm(arrays: Arrays, attrs: Attrs, arith: Arithmetic) -> tuple[Arr, ...]:
     x, gamma, beta = as_float(have(arrays, 0)), have(arrays, 1), have(arrays, 2)
     groups = int_attr(attrs, "num_groups", x.shape[1])
@@ -169,7 +188,7 @@ def _group_norm(arrays: Arrays, attrs: Attrs, arith: Arithmetic) -> tuple[Arr, .
 def _group_work(node: Node) -> Work:
     shape = node.outputs[0].type.shape
     rows = shape[0] * int_attr(node.attrs, "num_groups", shape[1])
-    return norm_work(node, node.op, rows, node.outputs[0].type.elements // rows)
+    return norm_work(node, node.op, rows, node.outputs[0].type.elements // max(rows, 1))
 
 
 def _batch_norm(arrays: Arrays, attrs: Attrs, arith: Arithmetic) -> tuple[Arr, ...]:
@@ -240,8 +259,8 @@ OPS = {
     "LogSoftmax": OpDef(same, _log_softmax, _softmax_work),
     "LayerNormalization": OpDef(_layernorm_type, _layernorm, _norm_work),
     "RMSNormalization": OpDef(same, _rmsnorm, _norm_work),
-    "GroupNormalization": OpDef(same, _group_norm, _group_work),
-    "InstanceNormalization": OpDef(same, _group_norm, _group_work),
-    "BatchNormalization": OpDef(same, _batch_norm, _batch_work),
+    "GroupNormalization": OpDef(_group_type, _group_norm, _group_work),
+    "InstanceNormalization": OpDef(_group_type, _group_norm, _group_work),
+    "BatchNormalization": OpDef(_batch_type, _batch_norm, _batch_work),
     "LpNormalization": OpDef(same, _lp_norm, _lp_work),
 }

@@ -63,6 +63,7 @@ def limits(type: TensorType) -> tuple[int, int]:
 
 def _quantised_type(types: Types, attrs: Attrs) -> tuple[TensorType, ...]:
     x = need(types, 0)
+    need(types, 1)
     zero = types[2] if len(types) > 2 else None
     to = str_attr(attrs, "output_dtype") or (zero.dtype if zero is not None else "uint8")
     kind = parse_dtype(to)

@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from tetrasim.frontend.onnx.attributes import constant_array, tensor_attr, tensor_type_code
-from tetrasim.frontend.onnx.builder import data_of, scalar_of, split_params
+from tetrasim.frontend.onnx.builder import EAGER_ELEMENTS, data_of, scalar_of, split_params
 from tetrasim.frontend.onnx.call import Call, Refusal, Rule
 from tetrasim.frontend.onnx.element_types import onnx_type
 from tetrasim.frontend.onnx.reader import carried
@@ -160,6 +160,8 @@ def _mel_weights(call: Call) -> tuple[Value, ...]:
     if any(g is None for g in given):
         raise call.refuse("its parameters are computed at run time", _DATA_HINT)
     bins, length, rate, low, high = (np.asarray(g).reshape(-1)[0] for g in given)
+    if not 0 < (int(length) // 2 + 1) * int(bins) <= EAGER_ELEMENTS:
+        raise call.refuse(f"{bins} filters of {length} points")
     ends = 2595 * np.log10(1 + np.array([low, high], dtype=np.float64) / 700)
     mels = ends[0] + np.arange(bins + 2) * (ends[1] - ends[0]) / (bins + 2)
     places = ((length + 1) * (700 * (10 ** (mels / 2595) - 1)) // rate).astype(int)
