@@ -25,7 +25,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tetrasim.flow.model import check_workload, find_model, load_model
+from tetrasim.flow.loading import check_workload, find_model, load_model
 from tetrasim.hw_targets.common.presets import load_preset, with_overrides
 from tetrasim.hw_targets.cpu import validate
 from tetrasim.hw_targets.cpu.calibration.calibrate import calibrate

@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from tetrasim.facade import load_for
-from tetrasim.flow.model import LoadedModel
+from tetrasim.flow.loading import LoadedModel
 from tetrasim.flow.phases import lowered_phases
 from tetrasim.flow.pricing import OpRow, price_rows
 from tetrasim.flow.setup import set_up

@@ -61,7 +61,7 @@ def test_mistakes_are_user_errors(model: str) -> None:
 
 def test_a_verb_stays_callable_after_its_module_was_imported() -> None:
     code = (
-        "import tetrasim.export.cache, tetrasim.flow.session, tetrasim;"
+        "import tetrasim.export.cache, tetrasim.flow.simulate, tetrasim;"
         "assert callable(tetrasim.export) and callable(tetrasim.simulate);"
         "from tetrasim.export.exporter import export_model; from tetrasim.export import manifest;"
         "assert callable(tetrasim.export) and manifest.__name__ == 'tetrasim.export.manifest';"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tetrasim.flow.model import LoadedModel, ModelPhase
+from tetrasim.flow.loading import LoadedModel, ModelPhase
 from tetrasim.flow.phases import capacity_of, lowered_phases, run_phases
 from tetrasim.flow.result_tables import build_result
 from tetrasim.flow.setup import Setup

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from tetrasim.errors import UserError, nearest
-from tetrasim.flow.model import find_model, load_model
+from tetrasim.flow.loading import find_model, load_model
 from tetrasim.flow.request import Overrides, check_targets, command_line, workload_for
 from tetrasim.flow.session import Session, all_refused, load_what_simulating_needs
 from tetrasim.reports.document import Document, Refusal, document
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from tetrasim.export.manifest import ExportedModel
-    from tetrasim.flow.model import LoadedModel, ModelFiles
+    from tetrasim.flow.loading import LoadedModel, ModelFiles
     from tetrasim.flow.setup import Setup
     from tetrasim.hw_targets.common.abilities import Calibrated, Measured
     from tetrasim.hw_targets.common.explanation import Explained

@@ -11,7 +11,7 @@ from torch import nn
 import tetrasim
 from tetrasim.errors import UserError
 from tetrasim.export.module import ModulePhase, export_module
-from tetrasim.flow.model import find_model, load_model
+from tetrasim.flow.loading import find_model, load_model
 from tetrasim.flow.request import workload_for
 from tetrasim.sim.ir.graph import Role
 

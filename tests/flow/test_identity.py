@@ -19,7 +19,7 @@ from tetrasim import facade
 from tetrasim.errors import UserError
 from tetrasim.export.exporter import export_model
 from tetrasim.files.read import inside
-from tetrasim.flow.model import find_model
+from tetrasim.flow.loading import find_model
 
 
 @pytest.fixture

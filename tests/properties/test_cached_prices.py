@@ -19,7 +19,7 @@ from tetrasim.dse.graphs import load
 from tetrasim.dse.space import Scalar
 from tetrasim.dse.spec_file import make_spec
 from tetrasim.errors import CapacityError, UserError
-from tetrasim.flow.model import LoadedModel
+from tetrasim.flow.loading import LoadedModel
 from tetrasim.flow.phases import run_phases
 from tetrasim.flow.setup import Setup, set_up
 from tetrasim.sim.workload import Workload

@@ -14,10 +14,10 @@ import pytest
 from onnx import TensorProto
 from onnx_models import ints, model, node, saved
 
-from tetrasim.flow.model import find_model, load_model
+from tetrasim.flow.loading import find_model, load_model
 from tetrasim.flow.request import workload_for
-from tetrasim.flow.session import simulate
 from tetrasim.flow.setup import set_up
+from tetrasim.flow.simulate import simulate
 
 INT = TensorProto.INT64
 PIM, GPU, CPU, FPGA = "pim/pim-gpt", "gpu/a100-sxm4-80gb", "cpu/xeon-6154", "fpga/u280"

@@ -50,7 +50,7 @@ def import_(
     quiet: _options.Quiet = False,
 ) -> None:
     """Import FILE and print what it contains, its coverage, and its error against onnxruntime."""
-    from tetrasim.flow.model import import_file
+    from tetrasim.flow.loading import import_file
     from tetrasim.flow.numerics import check_numerics
     from tetrasim.reports.rewrites import rewrites_html, rewrites_text
     from tetrasim.sim.analysis.coverage import coverage

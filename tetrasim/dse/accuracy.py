@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tetrasim.errors import UserError
-from tetrasim.flow.model import LoadedModel
+from tetrasim.flow.loading import LoadedModel
 from tetrasim.flow.phases import precise_family
 from tetrasim.flow.setup import Setup
 

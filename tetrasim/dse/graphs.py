@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from tetrasim.dse.candidate import Candidate
-    from tetrasim.flow.model import LoadedModel
+    from tetrasim.flow.loading import LoadedModel
     from tetrasim.sim.workload import Workload
 
 
@@ -27,7 +27,7 @@ def load(candidate: Candidate) -> LoadedModel:
 
 @lru_cache(maxsize=128)
 def _load(folder: Path, workload: Workload) -> LoadedModel:
-    from tetrasim.flow.model import check_workload, find_model, load_model
+    from tetrasim.flow.loading import check_workload, find_model, load_model
 
     files = find_model(folder)
     model = load_model(files, check_workload(files, workload))

@@ -16,7 +16,7 @@ from tetrasim.hw_targets.registry import load_target, preset_names, target_names
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
-    from tetrasim.flow.model import LoadedModel
+    from tetrasim.flow.loading import LoadedModel
     from tetrasim.flow.setup import Setup
     from tetrasim.hw_targets.common.abilities import Calibrated, Calibration, Measured, Progress
     from tetrasim.hw_targets.common.target import Config, Target

@@ -12,7 +12,7 @@ from tetrasim.hw_targets.registry import find_preset
 from tetrasim.sim.ops.registry import work_of
 
 if TYPE_CHECKING:
-    from tetrasim.flow.model import LoadedModel
+    from tetrasim.flow.loading import LoadedModel
     from tetrasim.flow.setup import Setup
     from tetrasim.sim.ops.work import Work
     from tetrasim.sim.workload import Workload

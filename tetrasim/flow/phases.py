@@ -16,7 +16,7 @@ from tetrasim.sim.engine.runs import simulate_runs
 from tetrasim.sim.ir.family import GraphFamily, transformed
 
 if TYPE_CHECKING:
-    from tetrasim.flow.model import LoadedModel, ModelPhase
+    from tetrasim.flow.loading import LoadedModel, ModelPhase
     from tetrasim.flow.setup import Setup
     from tetrasim.hw_targets.common.target import Capacity
     from tetrasim.sim.engine.timeline import RunTotals

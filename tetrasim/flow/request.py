@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 
 from tetrasim.errors import UserError
-from tetrasim.flow.model import ModelFiles, bind, check_workload, default_prompt
+from tetrasim.flow.loading import ModelFiles, bind, check_workload, default_prompt
 from tetrasim.sim.workload import Workload
 
 Overrides = Mapping[str, str | int | float | bool]

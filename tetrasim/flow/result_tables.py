@@ -29,7 +29,7 @@ from tetrasim.sim.result import (
 )
 
 if TYPE_CHECKING:
-    from tetrasim.flow.model import LoadedModel
+    from tetrasim.flow.loading import LoadedModel
     from tetrasim.flow.phases import PhaseRun
     from tetrasim.flow.setup import Setup
     from tetrasim.hw_targets.common.target import Capacity, Peaks, ResourceUse

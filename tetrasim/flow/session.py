@@ -9,41 +9,13 @@ from typing import TYPE_CHECKING
 
 from tetrasim.errors import CapacityError, UnsupportedOpError, UserError
 from tetrasim.flow import cache
-from tetrasim.flow.model import ModelFiles, beyond_context, load_model
+from tetrasim.flow.loading import ModelFiles, beyond_context, load_model
 from tetrasim.flow.request import command_line
 from tetrasim.sim.workload import Workload
 
 if TYPE_CHECKING:
-    from tetrasim.flow.model import LoadedModel
+    from tetrasim.flow.loading import LoadedModel
     from tetrasim.flow.setup import Setup
-    from tetrasim.sim.result import Result
-
-
-def simulate(
-    model: LoadedModel, setup: Setup, workload: Workload, *, numerics: bool = True, command: str = ""
-) -> Result:
-    """Simulate every phase of `model` on one target and report everything known about it.
-
-    Nothing depends on the clock or the host: equal inputs give equal results, byte for byte.
-
-    Args:
-        model: graphs imported for this workload.
-        setup: the target, configured (`flow/setup.py`).
-        workload: batch, prompt, tokens to generate.
-        numerics: emulate the target's arithmetic and compare with onnxruntime.
-        command: the command line that reproduces this, for the report.
-
-    Raises:
-        CapacityError: the model does not fit and the target has no other mapping.
-        UnsupportedOpError: an op without a cost model.
-    """
-    from tetrasim.flow.phases import capacity_of, lowered_phases, run_phases, settled
-    from tetrasim.flow.result_tables import build_result
-
-    setup = settled(model, setup, workload)
-    capacity = capacity_of(lowered_phases(model, setup, workload), setup)
-    runs = run_phases(model, setup, workload)
-    return build_result(model, setup, workload, capacity, runs, numerics=numerics, command=command)
 
 
 def load_what_simulating_needs() -> None:
@@ -141,6 +113,7 @@ class Session:
 
     def _simulate(self, setup: Setup) -> cache.Entry:
         from tetrasim.flow.phases import settled
+        from tetrasim.flow.simulate import simulate
         from tetrasim.flow.traces import trace_of
 
         model = self._model_graphs()

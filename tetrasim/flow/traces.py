@@ -17,7 +17,7 @@ from tetrasim.reports.perfetto import MOST_SLICES, TracedRun, chosen_runs, to_pf
 from tetrasim.sim.engine.runs import simulate_one
 
 if TYPE_CHECKING:
-    from tetrasim.flow.model import LoadedModel
+    from tetrasim.flow.loading import LoadedModel
     from tetrasim.flow.setup import Setup
     from tetrasim.sim.result import Result
     from tetrasim.sim.workload import Workload

@@ -10,10 +10,10 @@ import pytest
 import test_operator_conformance
 from random_operators import GENERATORS, Draw
 
-from tetrasim.flow.model import find_model, load_model
+from tetrasim.flow.loading import find_model, load_model
 from tetrasim.flow.request import workload_for
-from tetrasim.flow.session import simulate
 from tetrasim.flow.setup import Setup, set_up
+from tetrasim.flow.simulate import simulate
 
 TARGETS = ("pim/pim-gpt", "gpu/a100-sxm4-80gb", "cpu/xeon-6154", "fpga/u280")
 
