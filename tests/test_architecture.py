@@ -9,6 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import grimp
+import networkx as nx
 import pytest
 
 from tetrasim.hw_targets.registry import find_preset, preset_names, target_names
@@ -39,6 +41,18 @@ def test_import_contracts() -> None:
     ]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-3000:]
+
+
+def test_no_circle_of_imports() -> None:
+    """Between any modules, imports inside functions counted, those for type checkers alone left out."""
+    graph = grimp.build_graph("tetrasim", exclude_type_checking_imports=True, cache_dir=None)
+    arrows = nx.DiGraph(
+        (module, other)
+        for module in graph.modules
+        for other in graph.find_modules_directly_imported_by(module)
+    )
+    circles = [sorted(found) for found in nx.strongly_connected_components(arrows) if len(found) > 1]
+    assert circles == []
 
 
 def test_module_sizes() -> None:

@@ -12,7 +12,7 @@ from math import ceil, log2, prod
 import numpy as np
 
 from tetrasim.hw_targets.fpga.hls import plan as p
-from tetrasim.hw_targets.fpga.hls.convert import Converter, RefusalError, Stream
+from tetrasim.hw_targets.fpga.hls.converter import Converter, RefusalError, Stream
 from tetrasim.hw_targets.fpga.hls.plan import Floats
 from tetrasim.sim.ir.graph import Node
 from tetrasim.sim.ops.opdef import float_attr, int_attr
