@@ -1,7 +1,7 @@
 """Graph -> plan: which nodes become which HLS layers, and which nodes cannot.
 
 Every node is looked at before anything is written; if some have no HLS layer, one error lists all of them
-with the reason. Ops that move elements by index (Transpose, Slice, Split, Gather by constants, Pad, Expand, …)
+with the reason. Ops that move elements by index (Transpose, Slice, Split, constant Gather, Pad, Expand, …)
 become `Select` layers whose index is found by running the op's own reference semantics on element numbers, so
 no op is described twice.
 """
