@@ -68,7 +68,9 @@ def run(
     if output is not None:
         check_free(output, force)
     if lock is not None:
-        _refuse_beside_lock(model, on, dim, setting, precision, launch, attention, fusion, allow_unmodelled)
+        _refuse_beside_lock(
+            model, on, dim, value, expect, setting, precision, launch, attention, fusion, allow_unmodelled
+        )
     elif model is None:
         raise UserError("no model is named", hint="for example: tetrasim run gpt2-small --on gpu/t4")
     if precision is not None:

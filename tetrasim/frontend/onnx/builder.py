@@ -25,7 +25,7 @@ from tetrasim.sim.ops.rounding import EXACT
 
 _NOWHERE = Source()
 # What attributes and shapes of a damaged or hostile file provoke in arithmetic on them
-MALFORMED = (ValueError, IndexError, KeyError, TypeError, OverflowError, ZeroDivisionError, AssertionError)
+MALFORMED = (ValueError, IndexError, KeyError, TypeError, OverflowError, ZeroDivisionError)
 _TABLE_ELEMENTS = 1 << 16  # a table computed from small weights (rotary angles) may be larger than they are
 EAGER_ELEMENTS = 1 << 22  # larger constants are evaluated when asked for
 _KEEP_ON_WEIGHTS = ("Gather", "GatherElements", "GatherND", "Identity")

@@ -84,7 +84,7 @@ def picked_run(node: Node) -> int:
 def _rows_of_one_index(node: Node) -> tuple[int, ...]:
     """The last axes that a scatter fills whole, with one index for all of their elements."""
     data, index, new = (v.type.shape for v in node.inputs[:3] if v is not None)
-    first = len(data)
+    first = len(data) if len(data) == len(index) == len(new) else 0
     while first and index[first - 1] == 1 and new[first - 1] == data[first - 1]:
         first -= 1
     axis = axis_of(int_attr(node.attrs, "axis", 0), len(data))
