@@ -11,6 +11,7 @@ import pytest
 from tetrasim.errors import UserError
 from tetrasim.export import child
 from tetrasim.export.exporter import cached_export, export_model
+from tetrasim.processes import python_environment
 
 
 def nothing() -> None:
@@ -44,7 +45,7 @@ def test_the_caller_does_not_load_torch(tmp_path: Path) -> None:
         "facade.load('gpt2-medium', prompt=4)\n"
         "assert not {'torch', 'onnxscript'} & set(sys.modules)\n"
     )
-    environment = {**child._environment(), "TETRASIM_CACHE": str(tmp_path)}
+    environment = {**python_environment(), "TETRASIM_CACHE": str(tmp_path)}
     subprocess.run([sys.executable, "-c", code], check=True, env=environment)
 
 

@@ -107,7 +107,7 @@ def import_(
 
 
 def _list_dims(file: Path, allow_unmodelled: bool, json: bool) -> None:
-    from tetrasim.frontend.onnx.dim_groups import open_dims_of
+    from tetrasim.frontend.onnx import open_dims_of
 
     found = open_dims_of(file, allow_unmodelled=allow_unmodelled)
     if json:

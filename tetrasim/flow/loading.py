@@ -281,7 +281,7 @@ def _sha256_of(path: Path) -> str:
 
 
 def _side_files(data: bytes, path: Path) -> tuple[Path, ...]:
-    from tetrasim.frontend.onnx.reader import external_files, parsed
+    from tetrasim.frontend.onnx import external_files, parsed
 
     return external_files(parsed(data, str(path)), path.parent)
 

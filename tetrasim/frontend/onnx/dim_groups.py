@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 
-import networkx as nx
-
 from tetrasim.errors import UserError
 from tetrasim.frontend.onnx.dims import symbols_of
 from tetrasim.frontend.onnx.importer import import_onnx
@@ -38,6 +36,8 @@ def open_dims_of(path: Path, *, allow_unmodelled: bool = False) -> tuple[OpenDim
         UserError: an unreadable file.
     """
     symbols = symbols_of(read_model(path).graph)
+    import networkx as nx
+
     names = list(symbols)[:_MAX_DIMS]
 
     def graph_at(sizes: Mapping[str, int]) -> Graph | None:
