@@ -10,6 +10,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pydantic import ValidationError
+
 from tetrasim.dse.metrics import METRICS
 from tetrasim.dse.space import StudySpec
 from tetrasim.errors import UserError
@@ -118,10 +120,18 @@ def open_study(spec: StudySpec, storage: optuna.storages.BaseStorage) -> optuna.
     kept = study.user_attrs.get(_MEANING)
     if kept is None and study.directions == directions:
         study.set_user_attr(_MEANING, json.dumps(meaning(spec), sort_keys=True))
-    elif kept is None or meaning(StudySpec.model_validate_json(kept)) != meaning(spec):
+    elif kept is None or _meant(kept) != meaning(spec):
         raise UserError(
             f"the storage holds another study named '{spec.name}'",
             where=_WHERE,
             hint="give this one another `name`",
         )
     return study
+
+
+def _meant(kept: object) -> object:
+    """What the storage says that its study means; None when it is none of ours, or damaged."""
+    try:
+        return meaning(StudySpec.model_validate_json(str(kept)))
+    except ValidationError:
+        return None

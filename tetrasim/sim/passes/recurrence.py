@@ -23,6 +23,7 @@ from tetrasim.sim.passes.contract import Match, Note, Outcome, Pass, is_paramete
 
 FEWEST_STEPS = 8
 LONGEST_STEP = 64  # nodes
+MOST_NODES_READ = 2_000_000  # of candidates, over all tries: a few seconds
 LARGEST_STATE = 4 << 20  # bytes: registers and local memories of the devices in hand hold a few MB
 _LOOP_BOUND = ("starts", "ends")  # attributes of a slice that move with the step
 
@@ -58,9 +59,15 @@ class _Draft:
 def run(graph: Graph) -> Outcome:
     """Apply the pass."""
     notes: list[Note] = []
-    changed = False
+    changed, budget = False, MOST_NODES_READ
     for _ in range(32):  # several loops in one graph, one at a time
         for found in _repetitions(graph):
+            if not _reads_pieces(graph, found):
+                continue
+            budget -= found.steps * found.period
+            if budget < 0:
+                notes.append(Note(graph.name, "recurrence", "too many repetitions to look at all of them"))
+                return Outcome(graph, changed, tuple(dict.fromkeys(notes)))
             try:
                 graph, note = _collapsed(graph, found)
             except _NoLoopError as why:
@@ -96,6 +103,19 @@ def _repetitions(graph: Graph) -> Iterator[_Run]:
         if one.steps >= FEWEST_STEPS and (one.start, one.period) not in seen:
             seen.add((one.start, one.period))
             yield one
+
+
+def _reads_pieces(graph: Graph, found: _Run) -> bool:
+    """Does a step take a piece of a sequence, by a Slice or Gather of its own or as one output of a Split? Without one
+    it is no recurrence, and a chain of thousands of like nodes need not be looked at step by step."""
+    for at in range(found.period):
+        node = found.node(graph, 1, at)
+        makers = (graph.producer.get(v) for v in node.inputs if v is not None)
+        if node.op in ("Slice", "Gather") or any(
+            i is not None and graph.nodes[i].op == "Split" for i in makers
+        ):
+            return True
+    return False
 
 
 def _mark(node: Node) -> object:
