@@ -106,8 +106,8 @@ def _repetitions(graph: Graph) -> Iterator[_Run]:
 
 
 def _reads_pieces(graph: Graph, found: _Run) -> bool:
-    """Does a step take a piece of a sequence, by a Slice or Gather of its own or as one output of a Split? Without one
-    it is no recurrence, and a chain of thousands of like nodes need not be looked at step by step."""
+    """Does a step take a piece of a sequence, by a Slice or Gather of its own or as one output of a Split?
+    Without one it is no recurrence, and a chain of thousands of like nodes need not be looked at closely."""
     for at in range(found.period):
         node = found.node(graph, 1, at)
         makers = (graph.producer.get(v) for v in node.inputs if v is not None)
