@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from tetrasim.flow.numerics import check_numerics, headline
 from tetrasim.flow.provenance import provenance
+from tetrasim.flow.sparsity import zeros_text
 from tetrasim.hw_targets.common.parts import advice_text
 from tetrasim.sim.analysis.coverage import coverage
 from tetrasim.sim.analysis.masks import run_time_masks
@@ -94,7 +95,14 @@ def build_result(
         coverage=covered,
         numerics=checked,
         findings=findings(_evidence(setup, phases, runs, memory)),
-        warnings=_warnings(setup, latency, memory, covered, uses, (headline(checked), *_assumptions(runs))),
+        warnings=_warnings(
+            setup,
+            latency,
+            memory,
+            covered,
+            uses,
+            (headline(checked), zeros_text(runs[0].original.family.base), *_assumptions(runs)),
+        ),
         validation=_validation(phases),
         provenance=provenance(model.sha256, setup.config.model_dump_json(), command),
     )
