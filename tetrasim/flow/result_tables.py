@@ -95,14 +95,7 @@ def build_result(
         coverage=covered,
         numerics=checked,
         findings=findings(_evidence(setup, phases, runs, memory)),
-        warnings=_warnings(
-            setup,
-            latency,
-            memory,
-            covered,
-            uses,
-            (headline(checked), zeros_text(runs[0].original.family.base), *_assumptions(runs)),
-        ),
+        warnings=_warnings(setup, latency, memory, covered, uses, _said(checked, runs)),
         validation=_validation(phases),
         provenance=provenance(model.sha256, setup.config.model_dump_json(), command),
     )
@@ -225,6 +218,11 @@ def _assumptions(runs: Sequence[PhaseRun]) -> tuple[str, ...]:
     graphs = [run.family.base for run in runs]
     texts = (*(text for graph in graphs for text in graph.assumptions), run_time_masks(graphs))
     return tuple(dict.fromkeys(texts))
+
+
+def _said(checked: NumericsResult, runs: Sequence[PhaseRun]) -> tuple[str, ...]:
+    """What the numerics, the weights and the import of the graphs have to say; empty texts for nothing."""
+    return headline(checked), zeros_text(runs[0].original.family.base), *_assumptions(runs)
 
 
 def _warnings(
