@@ -32,6 +32,9 @@ def test_changes_stack_on_overrides_and_respect_targets() -> None:
         ("sm_count", "not PATH=VALUE"),
         ("launch=2x", "not a number"),
         ("sm_count=many", "not a number"),
+        ("sm_count=inf", "no value of a device"),
+        ("sm_count=nan", "no value of a device"),
+        ("clock_hz=1e999x", "no value of a device"),
     ],
 )
 def test_refusals(change: str, what: str) -> None:

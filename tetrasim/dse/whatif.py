@@ -7,6 +7,7 @@ A change is `path=value`, `path=1.25x` (times the present value), or with a targ
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -98,6 +99,7 @@ def new_value(before: Scalar, text: str, change: str) -> Scalar:
                 f"'{change}' scales {before!r}, which is not a number", hint="write the value itself"
             )
         scaled = before * float(times.group(1))
+        _check_finite(scaled, change)
         return round(scaled) if isinstance(before, int) else scaled
     if isinstance(before, bool):
         if text.lower() not in ("true", "false"):
@@ -111,7 +113,13 @@ def new_value(before: Scalar, text: str, change: str) -> Scalar:
         raise UserError(
             f"'{change}': '{text}' is not a number", hint="for example 1.25x, or 3.2e11"
         ) from None
+    _check_finite(number, change)
     return int(number) if isinstance(before, int) and number == int(number) else number
+
+
+def _check_finite(number: float, change: str) -> None:
+    if not math.isfinite(number):
+        raise UserError(f"'{change}': {number} is no value of a device", hint="write a finite number")
 
 
 def change_settings(lock: Lock, changes: Sequence[str]) -> tuple[dict[str, Scalar], list[Applied]]:

@@ -36,10 +36,10 @@ class Units(_Part):
     registers); `outputs_per_unit`: accumulators per unit (1: an adder tree over the lanes; more: the lanes
     stay separate and the host adds them)."""
 
-    per_channel: int = Field(gt=0)
-    lanes: int = Field(gt=0)
-    inputs: int = Field(gt=0)
-    outputs_per_unit: int = Field(gt=0)
+    per_channel: int = Field(gt=0, le=1 << 16)
+    lanes: int = Field(gt=0, le=1 << 16)
+    inputs: int = Field(gt=0, le=1 << 20)
+    outputs_per_unit: int = Field(gt=0, le=4096)  # registers beside a bank; far beyond, nothing is simulated
     bias_write: bool  # accumulators are loaded by a command before each dot product
     result_wait_cycles: int = Field(ge=0)  # a result read blocks the command stream for this long
     mac_power_w: float = Field(ge=0)  # logic of all units of a channel while they compute
@@ -54,10 +54,10 @@ class Host(_Part):
     clock_hz: int = Field(gt=0)
     adders: int = Field(gt=0)
     multipliers: int = Field(gt=0)
-    exp_terms: int = Field(ge=1)
+    exp_terms: int = Field(ge=1, le=64)
     erf_terms: int = Field(ge=0, le=20, default=0)
-    reciprocal_steps: int = Field(ge=0)
-    rsqrt_steps: int = Field(ge=1)
+    reciprocal_steps: int = Field(ge=0, le=64)
+    rsqrt_steps: int = Field(ge=1, le=64)
     pipeline_cycles: int = Field(ge=0)  # fill and drain of one vector instruction
     sram_bytes: int = Field(gt=0)
     sram_bytes_per_cycle: int = Field(gt=0)
