@@ -261,20 +261,21 @@ def explain(
         UserError: no such lock, node, target or phase, with the nearest.
     """
     from tetrasim.flow.explain import explain_node
-    from tetrasim.flow.setup import set_up
+    from tetrasim.flow.setup import meant, set_up
     from tetrasim.reports.lock import read
 
     report = progress or (lambda _text, _fraction: None)
     lock = read(Path(run))
     names = [target.preset for target in lock.targets]
-    if on and on not in names:
+    wanted = meant(on, names) if on else ""
+    if wanted is None:
         raise UserError(f"'{on}' is not a target of this run", where="--on", hint=nearest(on, names))
     report(f"importing {lock.model}", 0.0)
     files = find_model(lock.model, allow_unmodelled=lock.allow_unmodelled)
     model = load_model(files, lock.workload)
     found: list[Explained] = []
     for target in lock.targets:
-        if on in ("", target.preset):
+        if wanted in ("", target.preset):
             report(f"explaining {node} on {target.preset}", len(found) / len(names))
             setup = set_up(target.preset, dict(target.overrides))
             found += explain_node(node, phase, model, setup, lock.workload)

@@ -151,13 +151,15 @@ def check_dims(graph: onnx.GraphProto, dims: Mapping[str, int], where: str) -> N
             for place, text in places.items()
         )
     ]
-    if missing:
-        _refuse(missing, symbols, where)
     for name, size in dims.items():
-        if name not in known:
-            raise UserError(f"the model has no dim '{name}'", where=where, hint=nearest(name, known))
+        if name not in known:  # said before what is missing: a misspelt name is the cause of both
+            raise UserError(
+                f"the model has no dim '{name}'", where=where, hint=nearest(name, symbols or known)
+            )
         if size < 0:
             raise UserError(f"dim '{name}' is {size}", where=where, hint="a dim is 0 or more")
+    if missing:
+        _refuse(missing, symbols, where)
 
 
 def _refuse(missing: list[str], symbols: Mapping[str, tuple[str, ...]], where: str) -> None:
