@@ -51,7 +51,7 @@ def new_folder(target: Path, *, replace: bool = False, hint: str = "") -> Iterat
         finally:
             shutil.rmtree(aside, ignore_errors=True)
     except OSError as failure:
-        raise mistake_of(failure, f"cannot write '{target}'", hint=hint) from None
+        raise mistake_of(failure, f"cannot write '{target}'", target.parent, hint) from None
     finally:
         shutil.rmtree(work, ignore_errors=True)
 
@@ -73,7 +73,7 @@ def write_file(file: Path, data: str | bytes, *, private: bool = False, hint: st
         work.chmod(mode)
         work.replace(file)
     except OSError as failure:
-        raise mistake_of(failure, f"cannot write '{file}'", hint=hint) from None
+        raise mistake_of(failure, f"cannot write '{file}'", file.parent, hint) from None
     finally:
         with contextlib.suppress(OSError):
             work.unlink()
