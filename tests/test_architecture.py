@@ -128,6 +128,12 @@ def test_every_number_of_a_preset_names_its_source(preset: str) -> None:
     assert found.name == found.name.lower()
 
 
+def test_every_test_file_has_a_name_of_its_own() -> None:
+    """pytest collects none of two test files of one name."""
+    names = [file.name for file in (ROOT / "tests").rglob("test_*.py")]
+    assert sorted(name for name in set(names) if names.count(name) > 1) == []
+
+
 def test_no_path_of_one_machine() -> None:
     """Tracked text files name no folder of the machine they were written on."""
     listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False)
